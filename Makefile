@@ -1,0 +1,46 @@
+# Every target makes the environment it needs inside this clone; nothing is installed outside it.
+#   make bench [PROFILE=smoke|laptop|paper] [ARTEFACTS="mbpo/figure2 …"]     make test | test-slow | lint | report | lock | clean
+SHELL := /bin/bash
+PYTHON ?= python3
+PROFILE ?= laptop
+ARTEFACTS ?=
+RESULTS ?= results
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: bench test test-slow lint report lock clean
+.DELETE_ON_ERROR:
+
+bench: $(READY)
+	$(BIN)/mbrl bench $(ARTEFACTS) --profile $(PROFILE) --results $(RESULTS)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+report: $(READY)
+	$(BIN)/mbrl report --results $(RESULTS)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "mbrl_jax needs Python >= 3.11, this is " + sys.version.split()[0] + ": set PYTHON=python3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check uv || true
+	if [ -x $(BIN)/uv ] && $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'; then true; \
+	else $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'; fi
+	touch $(READY)
+
+# Resolves every extra for Python 3.11, 3.12 and 3.13 at once; the file holds no index address.
+lock:
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header -q -o constraints.txt
+
+clean:
+	rm -rf .venv .cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,161 @@
+"""The contracts of the package: records and pairs of pure functions that everything else is made of.
+
+Static choices are captured when a function is made (`make(config, env)`); arrays flow only through arguments.
+Structures and shapes never change, so `jit`, `vmap` and `scan` need no adapters, a seed sweep is a `vmap` over
+keys, and a checkpoint is the state pytree, the iteration number and the configuration.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+from beartype import beartype
+from jaxtyping import Array, jaxtyped
+
+__all__ = [
+    "Act",
+    "Algorithm",
+    "Env",
+    "Key",
+    "Learner",
+    "ModelStep",
+    "Shared",
+    "Spec",
+    "Storage",
+    "Transition",
+    "checked",
+    "nearest",
+]
+
+Key = Array
+PyTree = Any
+Act = Callable[[Key, Array], Array]
+"""`act(key, obs[..., obs_dim]) -> action[..., action_dim]`, in the environment's units."""
+ModelStep = Callable[[Key, Array, Array], tuple[Array, Array, Array]]
+"""`model_step(key, obs[B, O], action[B, A]) -> (next_obs[B, O], reward[B], discount[B])`; discount 0 ends a roll-out."""
+
+checked = jaxtyped(typechecker=beartype)
+"""Decorator: jaxtyping shapes and dtypes are checked while tracing; costs nothing in the compiled program."""
+
+
+class Transition(NamedTuple):
+    """One step of interaction, or a batch of them with any leading axes.
+
+    `discount` is 0 only where the task itself ended (a true termination); everywhere else it is 1. A time limit sets
+    `truncated` and leaves `discount` at 1. `next_obs` is always the true successor, never the first observation of
+    the next episode. The learner's discount factor multiplies `discount`; it is not part of it.
+    """
+
+    obs: Array
+    action: Array
+    reward: Array
+    discount: Array
+    next_obs: Array
+    truncated: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What an environment is, as static facts: everything in it is hashable and enters a run's identity.
+
+    Attributes:
+      name: registry id with its version, for example `hopper-v4`.
+      engine: what computes the physics: `jax`, `mjx` or `mujoco`.
+      obs_dim: number of observation entries.
+      action_dim: number of action entries.
+      action_low: lower bounds of the action, one per entry, in the environment's units.
+      action_high: upper bounds of the action.
+      time_limit: steps after which an episode is truncated.
+      dt: simulated seconds per environment step; 0 where time has no unit.
+    """
+
+    name: str
+    engine: str
+    obs_dim: int
+    action_dim: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    time_limit: int
+    dt: float = 0.0
+
+
+class Env(NamedTuple):
+    """An environment: `reset(key) -> state` and `step(key, state, action) -> (state, transition)`.
+
+    A state is a pytree with a field `obs`. `step` never resets: after a terminated or truncated step the caller does
+    (see `rollouts`). `reward(obs, action, next_obs) -> [...]` and `terminal(next_obs) -> bool [...]` are the task's
+    own definitions as pure, batched functions, or `None` where they are not functions of the observation.
+    """
+
+    reset: Callable[[Key], Any]
+    step: Callable[[Key, Any, Array], tuple[Any, Transition]]
+    spec: Spec
+    reward: Callable[[Array, Array, Array], Array] | None = None
+    terminal: Callable[[Array], Array] | None = None
+
+
+class Learner(NamedTuple):
+    """Something that is fitted: `init(key) -> state`, `update(key, state, batch) -> (state, info)`."""
+
+    init: Callable[[Key], Any]
+    update: Callable[[Key, Any, Any], tuple[Any, dict[str, Array]]]
+
+
+class Algorithm(NamedTuple):
+    """A whole agent–environment loop as pure functions.
+
+    Attributes:
+      init: `init(key) -> state`; the state is one pytree holding environment, replay, parameters and optimisers.
+      step: `step(key, state) -> (state, info)`, ONE outer iteration; `info` is a flat dict of scalars.
+      policy: `policy(state) -> Act`, the deterministic policy used for evaluation.
+      env_steps: environment steps that one call of `step` takes.
+      warmup_steps: environment steps that `init` takes (they count on the step axis only if a paper says so).
+    """
+
+    init: Callable[[Key], Any]
+    step: Callable[[Key, Any], tuple[Any, dict[str, Array]]]
+    policy: Callable[[Any], Act]
+    env_steps: int
+    warmup_steps: int = 0
+
+
+class Shared(NamedTuple):
+    """Marks a part of a state that is the same for all seeds, because the seeds run in lock-step.
+
+    Counters and write pointers are such parts. The runner keeps them unbatched under `vmap`: a ring write stays an
+    in-place slice update, and a loop bound or a predicate made of them stays a real branch. JAX refuses
+    to compile if a per-seed value ever flows into one.
+    """
+
+    value: Any
+
+
+class Storage(NamedTuple):
+    """Marks bulk data (replay contents) that the runner need not protect when it freezes a diverged seed.
+
+    Freezing selects between the old and the new state; doing so for the replay would copy gigabytes per iteration.
+    """
+
+    value: Any
+
+
+def nearest(given: str, known: Iterable[str], what: str) -> str:
+    """The message for a misspelt name: the rule, what was given, and the nearest known names."""
+    known = sorted(known)
+    close = difflib.get_close_matches(given, known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(known)}"
+    return f"{what} must be one of {len(known)} known names, got {given!r}; {hint}"
+
+
+def is_marked(kind: type) -> Callable[[Any], bool]:
+    """A predicate for `is_leaf`: true on nodes of the marker class `kind`."""
+    return lambda node: isinstance(node, kind)
+
+
+def key_of(seed: int) -> Key:
+    """The run key of a seed. A seed is an index in the results, never a list position."""
+    return jax.random.key(seed)
