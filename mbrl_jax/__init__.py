@@ -1,3 +1,3 @@
-"""Decision-aware model-based reinforcement learning in JAX: pure functions over pytrees, whole seed sweeps on device."""
+"""Decision-aware model-based reinforcement learning in JAX: pure functions over pytrees, seed sweeps in one program."""
 
 __version__ = "0.1.0"

@@ -36,7 +36,7 @@ PyTree = Any
 Act = Callable[[Key, Array], Array]
 """`act(key, obs[..., obs_dim]) -> action[..., action_dim]`, in the environment's units."""
 ModelStep = Callable[[Key, Array, Array], tuple[Array, Array, Array]]
-"""`model_step(key, obs[B, O], action[B, A]) -> (next_obs[B, O], reward[B], discount[B])`; discount 0 ends a roll-out."""
+"""`model_step(key, obs[B, O], action[B, A]) -> (next_obs[B, O], reward[B], discount[B])`; discount 0 ends it."""
 
 checked = jaxtyped(typechecker=beartype)
 """Decorator: jaxtyping shapes and dtypes are checked while tracing; costs nothing in the compiled program."""
