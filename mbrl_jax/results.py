@@ -1,0 +1,371 @@
+"""The results store: what a run leaves on disk, how it gets there safely, and how it is read back.
+
+    root/runs/<run>/metrics.parquet     one long table: experiment, algorithm, env, seed, env_step, metric, value
+    root/runs/<run>/manifest.json       what the run was and on what it ran; written last
+    root/runs/<run>/arrays.npz          optional bulk data (rollouts to draw, histograms); never pickled
+
+Every file is written under a temporary name, flushed to the disk and renamed, so a reader sees the old file or the new
+one, never half of one. A run is finished when its manifest says so. `load()` gives all results in one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, is_dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+__all__ = [
+    "COLUMNS",
+    "STATUSES",
+    "ResultsError",
+    "arrays",
+    "check_writable",
+    "finished",
+    "load",
+    "load_run",
+    "manifest",
+    "manifests",
+    "provenance",
+    "run_id",
+    "save",
+    "write_whole",
+]
+
+SCHEMA_VERSION = 1
+COLUMNS = ("experiment", "algorithm", "env", "seed", "env_step", "metric", "value")
+STATUSES = ("running", "interrupted", "finished")
+REQUIRED = ("experiment", "algorithm", "env", "seeds", "status")
+PACKAGES = ("mbrl_jax", "jax", "jaxlib", "flax", "optax", "distrax", "mujoco", "mujoco-mjx", "numpy")
+_TABLE = pa.schema(
+    [(name, pa.string()) for name in COLUMNS[:3]]
+    + [("seed", pa.int64()), ("env_step", pa.int64()), ("metric", pa.string()), ("value", pa.float64())]
+)
+_READ_ERRORS = (OSError, ValueError, KeyError, pa.ArrowException, zipfile.BadZipFile)
+
+
+class ResultsError(RuntimeError):
+    """A stored file is damaged or is not what the store's layout says; the message names the file."""
+
+
+def run_id(identity: Mapping[str, Any]) -> str:
+    """The name of a run: 16 hexadecimal digits of the hash of everything that determines it.
+
+    Args:
+      identity: nested mapping of plain values, dataclasses and arrays' scalars: experiment, configuration,
+        environment version, seeds, budget. The order of keys does not matter.
+
+    Raises:
+      TypeError: a value has no canonical JSON form.
+    """
+    return hashlib.sha256(_canonical(identity).encode()).hexdigest()[:16]
+
+
+def save(
+    root: str | Path,
+    run: str,
+    metrics: pd.DataFrame,
+    manifest: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray] | None = None,
+) -> Path:
+    """Writes a run, replacing what an earlier call wrote; call it again and again while the run is going on.
+
+    Args:
+      root: the results folder.
+      run: the run's id, see `run_id`.
+      metrics: long table with `seed`, `env_step` (int), `metric` and `value`; `experiment`, `algorithm` and `env` are
+        taken from the manifest when the columns are missing. One row per (algorithm, env, seed, env_step, metric).
+      manifest: `experiment`, `algorithm`, `env`, `seeds` (list of int), `status` (one of `STATUSES`); by convention
+        also `profile`, `engine`, `config`, `versions` and `commit` (see `provenance`), `device`, `precision`,
+        `compile_seconds`, `run_seconds`, `updates` (gradient steps of one seed) and `diverged` (seed -> env step at
+        which a non-finite loss froze it). Anything else is kept.
+      arrays: optional arrays by name; no object dtype.
+
+    Returns:
+      The run's folder.
+
+    Raises:
+      ValueError: the table or the manifest breaks the rules above.
+      OSError: the disk is full or not writable; the previous files are intact.
+    """
+    facts = _checked_manifest(run, manifest)
+    table = _checked_table(metrics, facts)
+    folder = Path(root) / "runs" / run
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    write_whole(folder / "metrics.parquet", buffer.getvalue())
+    if arrays is not None:
+        write_whole(folder / "arrays.npz", _packed(arrays))
+    write_whole(folder / "manifest.json", (json.dumps(facts, indent=2) + "\n").encode())
+    return folder
+
+
+def finished(root: str | Path, run: str) -> bool:
+    """Whether the run is complete on disk: its manifest is readable and says so, and its table is there."""
+    try:
+        complete = manifest(root, run)["status"] == "finished"
+    except (ResultsError, FileNotFoundError):
+        return False
+    return complete and (Path(root) / "runs" / run / "metrics.parquet").is_file()
+
+
+def manifest(root: str | Path, run: str) -> dict[str, Any]:
+    """The manifest of one run.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ResultsError: it cannot be read; the message names the file.
+    """
+    path = Path(root) / "runs" / run / "manifest.json"
+    try:
+        facts = json.loads(path.read_text())
+        missing = [name for name in REQUIRED if name not in facts]
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, TypeError) as error:
+        raise ResultsError(f"a manifest must be JSON, {path} is not: {error}") from error
+    if not isinstance(facts, dict) or missing:
+        raise ResultsError(f"a manifest must have {', '.join(REQUIRED)}; {path} lacks {', '.join(missing)}")
+    if facts.get("schema", 0) > SCHEMA_VERSION:
+        raise ResultsError(f"{path} has schema {facts['schema']}, this mbrl_jax reads up to {SCHEMA_VERSION}")
+    return facts
+
+
+def load_run(root: str | Path, run: str) -> pd.DataFrame:
+    """The metrics of one run, with the column `run`.
+
+    Raises:
+      FileNotFoundError: there are none.
+      ResultsError: the table is truncated or corrupt (pages carry checksums); the message names the file.
+    """
+    path = Path(root) / "runs" / run / "metrics.parquet"
+    try:
+        table = pq.read_table(path, columns=list(COLUMNS), page_checksum_verification=True)
+        frame = table.cast(_TABLE).to_pandas()
+    except FileNotFoundError:
+        raise
+    except _READ_ERRORS as error:
+        raise ResultsError(f"metrics must be an intact Parquet table, {path} is not: {error}") from error
+    frame.insert(0, "run", run)
+    return frame
+
+
+def load(root: str | Path = "results", *, only_finished: bool = False, **filters: Any) -> pd.DataFrame:
+    """All metrics under `root` as one long table; unreadable runs are skipped with a warning that names the file.
+
+    Args:
+      root: the results folder; a missing or empty one gives an empty table.
+      only_finished: leave out runs that are still going on or were interrupted.
+      filters: a value or a collection of values per column, for example `experiment="mbpo/figure2", seed=[0, 1]`.
+
+    Returns:
+      Columns `run` and `COLUMNS`, ordered by algorithm, env, metric, seed, env_step.
+
+    Raises:
+      ValueError: a filter is not a column.
+    """
+    known = ("run", *COLUMNS)
+    for name in filters:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise ValueError(f"a filter must be one of {', '.join(known)}, got {name!r}; did you mean {close!r}?")
+    wanted = {name: [value] if _is_single(value) else list(value) for name, value in filters.items()}
+    frames = []
+    for run, facts in _readable_manifests(root):
+        if (only_finished and facts["status"] != "finished") or not _may_match(run, facts, wanted):
+            continue
+        try:
+            frame = load_run(root, run)
+        except (ResultsError, FileNotFoundError) as error:
+            warnings.warn(f"skipped run {run}: {error}", stacklevel=2)
+            continue
+        for name, values in wanted.items():
+            frame = frame.loc[pd.Series(frame[name]).isin(values)]
+        frames.append(frame)
+    if not any(len(frame) for frame in frames):
+        return _TABLE.empty_table().to_pandas().assign(run=pd.Series(dtype="str"))[list(known)]
+    order = ["experiment", "algorithm", "env", "metric", "seed", "env_step"]
+    return pd.concat([frame for frame in frames if len(frame)]).sort_values(order, kind="stable", ignore_index=True)
+
+
+def manifests(root: str | Path = "results") -> pd.DataFrame:
+    """One row per run: `run` and the manifest's entries; unreadable ones are skipped with a warning."""
+    rows = [{"run": run, **facts} for run, facts in _readable_manifests(root)]
+    return pd.DataFrame(rows, columns=None if rows else ["run", *REQUIRED])
+
+
+def arrays(root: str | Path, run: str) -> dict[str, np.ndarray]:
+    """The bulk arrays of a run; empty if it has none. Nothing is unpickled.
+
+    Raises:
+      ResultsError: the file is damaged or holds pickled objects; the message names it.
+    """
+    path = Path(root) / "runs" / run / "arrays.npz"
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (*_READ_ERRORS, EOFError) as error:
+        raise ResultsError(f"arrays must be an intact .npz without pickled objects, {path} is not: {error}") from error
+
+
+def check_writable(root: str | Path, need_bytes: int = 64 * 2**20) -> None:
+    """Refuses before long work starts if results could not be kept.
+
+    Raises:
+      OSError: `root` cannot be created or written, or has less than `need_bytes` free.
+    """
+    root = Path(root)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe = root / f".writable-{os.getpid()}"
+        probe.write_bytes(b"probe")
+        probe.unlink()
+    except OSError as error:
+        raise OSError(error.errno, f"the results folder must be writable, {root} is not: {error.strerror}") from error
+    free = shutil.disk_usage(root).free
+    if free < need_bytes:
+        need, have = f"{need_bytes / 2**20:.0f} MiB", f"{free / 2**20:.0f} MiB"
+        raise OSError(errno.ENOSPC, f"the results folder must have {need} free, {root} has {have}")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes the file whole or not at all: temporary name, flush to disk, rename, flush the folder.
+
+    Raises:
+      OSError: it could not be written; what was there before is kept.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        size = f"{len(content) / 2**20:.1f} MiB"
+        raise OSError(
+            error.errno, f"could not write {path} ({size}); what was there is kept: {error.strerror}"
+        ) from error
+
+
+def provenance() -> dict[str, Any]:
+    """Versions of Python and the packages that matter, and the commit (with `+dirty` if the sources were changed)."""
+    versions = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"versions": versions, "commit": _commit(Path(__file__))}
+
+
+def _commit(source: Path) -> str:
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=source.parent, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", source.name)  # an installed copy inside another repository has no commit
+        dirty = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+dirty" if dirty else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _checked_manifest(run: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    missing = [name for name in REQUIRED if name not in manifest]
+    if missing:
+        raise ValueError(f"a manifest must have {', '.join(REQUIRED)}; missing: {', '.join(missing)}")
+    if manifest["status"] not in STATUSES:
+        raise ValueError(f"status must be one of {', '.join(STATUSES)}, got {manifest['status']!r}")
+    if not run or run != Path(run).name:
+        raise ValueError(f"a run id must be a plain file name, got {run!r}")
+    facts = {"schema": SCHEMA_VERSION, "run": run, **json.loads(_canonical(manifest))}
+    strangers = sorted(set(facts.get("diverged") or {}) - {str(seed) for seed in facts["seeds"]})
+    if strangers:
+        raise ValueError(f"diverged seeds must be among the run's seeds {facts['seeds']}, got {', '.join(strangers)}")
+    return facts
+
+
+def _checked_table(metrics: pd.DataFrame, facts: Mapping[str, Any]) -> pa.Table:
+    filled = metrics.assign(**{name: facts[name] for name in COLUMNS[:3] if name not in metrics})
+    missing = [name for name in COLUMNS if name not in filled]
+    if missing:
+        raise ValueError(f"metrics must have the columns {', '.join(COLUMNS)}; missing: {', '.join(missing)}")
+    try:
+        table = pa.Table.from_pandas(filled[list(COLUMNS)], schema=_TABLE, preserve_index=False)
+    except pa.ArrowException as error:
+        raise ValueError(f"metrics must be text, integers (seed, env_step) and floats (value): {error}") from error
+    twice = filled.duplicated(["experiment", "algorithm", "env", "seed", "env_step", "metric"])
+    if twice.any():
+        first = filled.loc[twice, ["seed", "env_step", "metric"]].iloc[0].to_dict()
+        raise ValueError(f"a run must hold one value per point, {twice.sum()} rows repeat one, the first is {first}")
+    return table
+
+
+def _packed(arrays: Mapping[str, np.ndarray]) -> bytes:
+    objects = [name for name, array in arrays.items() if np.asarray(array).dtype.hasobject]
+    if objects:
+        raise ValueError(f"arrays must not hold Python objects, these do: {', '.join(objects)}")
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
+    return buffer.getvalue()
+
+
+def _readable_manifests(root: str | Path) -> Iterable[tuple[str, dict[str, Any]]]:
+    for folder in sorted((Path(root) / "runs").glob("*/manifest.json")):
+        try:
+            yield folder.parent.name, manifest(root, folder.parent.name)
+        except (ResultsError, FileNotFoundError) as error:
+            warnings.warn(f"skipped run {folder.parent.name}: {error}", stacklevel=3)
+
+
+def _may_match(run: str, facts: Mapping[str, Any], wanted: Mapping[str, list[Any]]) -> bool:
+    known = {"run": run, "experiment": facts["experiment"]}
+    return all(known[name] in wanted[name] for name in known if name in wanted)
+
+
+def _is_single(value: Any) -> bool:
+    return isinstance(value, str) or not isinstance(value, Iterable)
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, default=_plain, sort_keys=True, separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"a run is described by plain values, got {value!r} of type {type(value).__name__}")
