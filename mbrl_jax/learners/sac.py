@@ -1,0 +1,196 @@
+"""Soft actor-critic as a learner: twin critics, tanh-Gaussian actor, learned temperature (Haarnoja et al., 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array
+
+from mbrl_jax.networks import MLP, init_stack, tanh_gaussian
+from mbrl_jax.objectives import policy as objectives
+from mbrl_jax.objectives.returns import expanded_return
+from mbrl_jax.types import Act, Key, Learner, ModelStep, PyTree, Spec, Transition
+
+__all__ = ["Config", "State", "Target", "act", "bootstrap", "expansion", "make", "mode"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyper-parameters of soft actor-critic; defaults are those of MBPO's released code (`development/base.py`)."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers of actor and critics (MBPO code; Haarnoja et al. 2018, Table 1)."""
+    critics: int = 2
+    """Number of critics; their minimum enters targets and the actor's loss."""
+    actor_lr: float = 3e-4
+    """Adam learning rate of the actor (MBPO code)."""
+    critic_lr: float = 3e-4
+    """Adam learning rate of the critics (MBPO code)."""
+    temperature_lr: float = 3e-4
+    """Adam learning rate of log α (MBPO code)."""
+    gamma: float = 0.99
+    """Discount factor γ per environment step (MBPO code; Haarnoja et al. 2018, Table 1)."""
+    tau: float = 5e-3
+    """Target critics move this fraction of the way at every update (MBPO code)."""
+    target_entropy: float | None = None
+    """Target entropy in nats; None means −action_dim (Haarnoja et al. 2018). MBPO sets its own per task."""
+    initial_temperature: float = 1.0
+    """α before training (MBPO code: log α = 0)."""
+
+    def __post_init__(self) -> None:
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden must name at least one positive width, got {self.hidden}")
+        if self.critics < 1:
+            raise ValueError(f"critics must be at least 1, got {self.critics}")
+
+
+class State(NamedTuple):
+    """Parameters of actor, critics and log α as one dict, target critics, and the optimiser's state."""
+
+    params: dict[str, PyTree]
+    target: PyTree
+    opt: optax.OptState
+
+
+Target = Callable[[Key, State, Transition], Array]
+"""`target(key, state, batch) -> [batch]`: what the critics regress onto."""
+
+
+def _networks(config: Config, spec: Spec) -> tuple[MLP, MLP]:
+    return MLP(config.hidden, 2 * spec.action_dim), MLP(config.hidden, 1)
+
+
+def _critic_values(critic: MLP, params: PyTree, obs: Array, action: Array) -> Array:
+    """Values of stacked critics, `[critics, batch]`."""
+    inputs = jnp.concatenate([obs, action], axis=-1)
+    return jax.vmap(critic.apply, in_axes=(0, None))(params, inputs)[..., 0]
+
+
+def _optimiser(config: Config) -> optax.GradientTransformation:
+    """One Adam over all parameters: it is elementwise, so this equals one for each, in fewer kernels."""
+    rates = {"actor": config.actor_lr, "critic": config.critic_lr, "log_temperature": config.temperature_lr}
+
+    def scale(updates: dict[str, PyTree], state: optax.OptState, params=None):
+        return {name: jax.tree.map(lambda u, r=rates[name]: -r * u, tree) for name, tree in updates.items()}, state
+
+    return optax.chain(optax.scale_by_adam(), optax.GradientTransformation(lambda _: optax.EmptyState(), scale))
+
+
+def act(config: Config, spec: Spec, state: State) -> Act:
+    """The stochastic policy: actions in [-1, 1]."""
+    actor, _ = _networks(config, spec)
+    return lambda key, obs: tanh_gaussian(actor.apply(state.params["actor"], obs)).sample(seed=key)
+
+
+def mode(config: Config, spec: Spec, state: State) -> Act:
+    """The deterministic policy, tanh of the mean, used for evaluation: actions in [-1, 1]."""
+    actor, _ = _networks(config, spec)
+    return lambda key, obs: jnp.tanh(actor.apply(state.params["actor"], obs)[..., : spec.action_dim])
+
+
+def soft_value(config: Config, spec: Spec, key: Key, state: State, obs: Array) -> tuple[Array, Array]:
+    """Target critics at an action of the current policy `[critics, batch]`, and its log-probability `[batch]`."""
+    actor, critic = _networks(config, spec)
+    action, log_prob = tanh_gaussian(actor.apply(state.params["actor"], obs)).sample_and_log_prob(seed=key)
+    return _critic_values(critic, state.target, obs, action), log_prob
+
+
+def bootstrap(config: Config, spec: Spec) -> Target:
+    """The usual one-step soft target."""
+
+    def target(key: Key, state: State, batch: Transition) -> Array:
+        value, log_prob = soft_value(config, spec, key, state, batch.next_obs)
+        temperature = jnp.exp(state.params["log_temperature"])
+        return objectives.soft_target(batch.reward, config.gamma * batch.discount, value, log_prob, temperature)
+
+    return target
+
+
+def expansion(config: Config, spec: Spec, model_step: ModelStep, horizon: int) -> Target:
+    """Model value expansion: the next state's soft value after `horizon` steps of policy and model.
+
+    Source: Feinberg et al., 2018, on top of soft actor-critic as in Janner et al., 2019, Figure 3 (value expansion).
+    The critics are fitted at real transitions only; Feinberg et al. also fit them at the imagined ones.
+    """
+
+    def target(key: Key, state: State, batch: Transition) -> Array:
+        actor, _ = _networks(config, spec)
+        temperature = jnp.exp(state.params["log_temperature"])
+
+        def imagine(obs: Array, k: Key) -> tuple[Array, tuple[Array, Array]]:
+            k_act, k_model = jax.random.split(k)
+            action, log_prob = tanh_gaussian(actor.apply(state.params["actor"], obs)).sample_and_log_prob(seed=k_act)
+            next_obs, reward, discount = model_step(k_model, obs, action)
+            return next_obs, (reward - temperature * log_prob, config.gamma * discount)
+
+        k_model, k_value = jax.random.split(key)
+        obs, (reward, discount) = lax.scan(imagine, batch.next_obs, jax.random.split(k_model, horizon))
+        value, log_prob = soft_value(config, spec, k_value, state, obs)
+        imagined = expanded_return(reward, discount, value.min(axis=0) - temperature * log_prob)
+        return lax.stop_gradient(batch.reward + config.gamma * batch.discount * imagined)
+
+    return target
+
+
+def _losses(
+    params: dict[str, PyTree], config: Config, spec: Spec, key: Key, batch: Transition, target: Array
+) -> tuple[Array, dict[str, Array]]:
+    """The sum of the three losses. Each reaches its own parameters only, so one gradient serves all three."""
+    actor, critic = _networks(config, spec)
+    entropy = -float(spec.action_dim) if config.target_entropy is None else config.target_entropy
+    temperature = jnp.exp(params["log_temperature"])
+    value = _critic_values(critic, params["critic"], batch.obs, batch.action)
+    action, log_prob = tanh_gaussian(actor.apply(params["actor"], batch.obs)).sample_and_log_prob(seed=key)
+    action_value = _critic_values(critic, lax.stop_gradient(params["critic"]), batch.obs, action)
+    critic_loss = objectives.critic_loss(value, target).mean(axis=-1)
+    actor_loss = objectives.actor_loss(log_prob, action_value, temperature).mean()
+    temperature_loss = objectives.temperature_loss(params["log_temperature"], log_prob, entropy).mean()
+    info = {
+        "sac/critic_loss": critic_loss.mean(),
+        "sac/actor_loss": actor_loss,
+        "sac/temperature": temperature,
+        "sac/entropy": -log_prob.mean(),
+        "sac/value": value.mean(),
+    }
+    return critic_loss.sum() + actor_loss + temperature_loss, info
+
+
+def make(config: Config, spec: Spec, target: Target | None = None) -> Learner:
+    """Soft actor-critic on batches of transitions whose actions lie in [-1, 1].
+
+    Actor, critics and temperature are updated simultaneously from the same parameters, then the target critics, as in
+    MBPO's released code.
+
+    Args:
+      target: what the critics regress onto; the one-step soft target if None.
+    """
+    actor, critic = _networks(config, spec)
+    optimiser, value_target = _optimiser(config), target or bootstrap(config, spec)
+
+    def init(key: Key) -> State:
+        k_actor, k_critic = jax.random.split(key)
+        params = {
+            "actor": actor.init(k_actor, jnp.zeros((1, spec.obs_dim))),
+            "critic": init_stack(k_critic, critic, config.critics, spec.obs_dim + spec.action_dim),
+            "log_temperature": jnp.log(jnp.asarray(config.initial_temperature, jnp.float32)),
+        }
+        return State(params, jax.tree.map(jnp.copy, params["critic"]), optimiser.init(params))
+
+    def update(key: Key, state: State, batch: Transition) -> tuple[State, dict[str, Array]]:
+        k_target, k_actor = jax.random.split(key)
+        y = value_target(k_target, state, batch)
+        loss = partial(_losses, config=config, spec=spec, key=k_actor, batch=batch, target=y)
+        grads, info = jax.grad(loss, has_aux=True)(state.params)
+        updates, opt = optimiser.update(grads, state.opt)
+        params = optax.apply_updates(state.params, updates)
+        new_target = optax.incremental_update(params["critic"], state.target, config.tau)
+        return State(params, new_target, opt), info
+
+    return Learner(init, update)

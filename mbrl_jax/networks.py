@@ -1,0 +1,76 @@
+"""Networks: flax modules with the papers' initialisations, and stacks of them that share one program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import distrax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from mbrl_jax.types import Key, PyTree
+
+__all__ = ["MLP", "init_stack", "kernel_norms", "narrow_normal", "tanh_gaussian"]
+
+Initialiser = Callable[..., Array]
+
+
+def narrow_normal(key: Key, shape: Sequence[int], dtype=jnp.float32) -> Array:
+    """Truncated normal with standard deviation 1/(2 sqrt(fan_in)), cut at two of them; shape `[in, out]`.
+
+    Source: the authors' code of PETS and MBPO (`fc.py`); neither paper states it.
+    """
+    scale = 1.0 / (2.0 * shape[-2] ** 0.5)
+    return scale * jax.random.truncated_normal(key, -2.0, 2.0, tuple(shape), dtype)
+
+
+class MLP(nn.Module):
+    """Fully connected network: `activation` after every hidden layer, a linear output.
+
+    Attributes:
+      hidden: widths of the hidden layers.
+      out_dim: width of the output.
+      activation: elementwise function.
+      kernel_init: initialiser of the weights; biases start at zero. The default is Glorot-uniform, as in Keras.
+    """
+
+    hidden: tuple[int, ...]
+    out_dim: int
+    activation: Callable[[Array], Array] = nn.relu
+    kernel_init: Initialiser = nn.initializers.glorot_uniform()
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps `x[..., in_dim]` to `[..., out_dim]`."""
+        for width in self.hidden:
+            x = self.activation(nn.Dense(width, kernel_init=self.kernel_init)(x))
+        return nn.Dense(self.out_dim, kernel_init=self.kernel_init)(x)
+
+
+def init_stack(key: Key, module: nn.Module, members: int, in_dim: int) -> PyTree:
+    """Independent parameters of `members` copies of `module`, each leaf stacked on a leading axis `[members, ...]`."""
+    return jax.vmap(lambda k: module.init(k, jnp.zeros((1, in_dim))))(jax.random.split(key, members))
+
+
+def kernel_norms(params: PyTree, layers: int) -> Array:
+    """½‖W‖² of each layer's weights, biases left out, summed over any stacked members; shape `[layers]`."""
+    dense = params["params"]
+    return jnp.stack([0.5 * jnp.square(dense[f"Dense_{i}"]["kernel"]).sum() for i in range(layers)])
+
+
+def tanh_gaussian(outputs: Array, log_std_min: float = -20.0, log_std_max: float = 2.0) -> distrax.Distribution:
+    """Diagonal Gaussian squashed by tanh into (-1, 1).
+
+    Args:
+      outputs: `[..., 2 * action_dim]`, means first, then log standard deviations, which are clipped.
+      log_std_min: lower clip of the log standard deviation.
+      log_std_max: upper clip.
+
+    Returns:
+      A distribution over `[..., action_dim]`. Its deterministic action is `tanh(mean)`: `outputs[..., :A]` squashed.
+    """
+    mean, log_std = jnp.split(outputs, 2, axis=-1)
+    normal = distrax.MultivariateNormalDiag(mean, jnp.exp(jnp.clip(log_std, log_std_min, log_std_max)))
+    return distrax.Transformed(normal, distrax.Block(distrax.Tanh(), 1))

@@ -1,0 +1,44 @@
+"""Standardisation of inputs and targets over the part of a fixed-size array that holds data."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from mbrl_jax.types import checked
+
+__all__ = ["Scaler", "fit", "identity"]
+
+
+class Scaler(NamedTuple):
+    """Mean and standard deviation per entry, each `[dim]`."""
+
+    mean: Array
+    std: Array
+
+    def forward(self, x: Array) -> Array:
+        """(x − mean) / std for `x[..., dim]`."""
+        return (x - self.mean) / self.std
+
+    def backward(self, z: Array) -> Array:
+        """z · std + mean for `z[..., dim]`."""
+        return z * self.std + self.mean
+
+
+def identity(dim: int) -> Scaler:
+    """The scaler that changes nothing."""
+    return Scaler(jnp.zeros(dim), jnp.ones(dim))
+
+
+@checked
+def fit(rows: Float[Array, "rows dim"], valid: Bool[Array, "rows"]) -> Scaler:
+    """Mean and (population) standard deviation of the valid rows; entries that never vary get a deviation of 1.
+
+    Two passes, because the one-pass formula loses all digits in float32 where the mean is large.
+    """
+    weight = valid[:, None] / jnp.maximum(valid.sum(), 1)
+    mean = (weight * rows).sum(axis=0)
+    std = jnp.sqrt((weight * jnp.square(rows - mean)).sum(axis=0))
+    return Scaler(mean, jnp.where(std < 1e-12, 1.0, std))

@@ -1,0 +1,34 @@
+"""Likelihood objectives of transition models."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax.nn import softplus
+from jaxtyping import Array, Float
+
+from mbrl_jax.types import checked
+
+__all__ = ["bounded_log_var", "gaussian_nll"]
+
+
+@checked
+def gaussian_nll(
+    mean: Float[Array, "*batch dim"], log_var: Float[Array, "*batch dim"], target: Float[Array, "*batch dim"]
+) -> Float[Array, "*batch dim"]:
+    r"""(μ − y)² e^{−log σ²} + log σ² per entry: twice the negative log-likelihood without its constant log 2π.
+
+    Source: Chua et al., 2018 (PETS), Eq. 1, as used by Janner et al., 2019 (MBPO), Sec. 4.2 and their code.
+    """
+    return jnp.square(mean - target) * jnp.exp(-log_var) + log_var
+
+
+@checked
+def bounded_log_var(
+    raw: Float[Array, "*batch dim"], low: Float[Array, "dim"], high: Float[Array, "dim"]
+) -> Float[Array, "*batch dim"]:
+    r"""Soft clipping of log-variances into (low, high): high − softplus(high − raw), then low + softplus(· − low).
+
+    Differentiable in the bounds, which are learned. Source: Chua et al., 2018 (PETS), App. A.1.
+    """
+    log_var = high - softplus(high - raw)
+    return low + softplus(log_var - low)

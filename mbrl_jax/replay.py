@@ -1,0 +1,176 @@
+"""Replay on the device: a uniform ring of real transitions and slabs of imagined ones.
+
+All seeds write in lock-step, so the write position is `Shared`: a write is an in-place slice update, never a scatter
+or a copy. Transitions are packed into rows `obs | action | reward | discount | next_obs | truncated`, so that a batch
+is one gather.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from mbrl_jax.types import Key, Shared, Spec, Storage, Transition
+
+__all__ = ["Replay", "ReplayState", "Slabs", "SlabsState", "make", "make_slabs", "pack", "row_width", "unpack"]
+
+
+def row_width(spec: Spec) -> int:
+    """Floats in a packed transition."""
+    return 2 * spec.obs_dim + spec.action_dim + 3
+
+
+def pack(transition: Transition) -> Array:
+    """Packs transitions with leading axes `[...]` into rows `[..., row_width]`, float32."""
+    t = transition
+    scalars = jnp.stack([t.reward, t.discount], axis=-1)
+    ends = t.truncated[..., None].astype(jnp.float32)
+    return jnp.concatenate([t.obs, t.action, scalars, t.next_obs, ends], axis=-1)
+
+
+def unpack(rows: Array, spec: Spec) -> Transition:
+    """The inverse of `pack`."""
+    o, a = spec.obs_dim, spec.action_dim
+    return Transition(
+        obs=rows[..., :o],
+        action=rows[..., o : o + a],
+        reward=rows[..., o + a],
+        discount=rows[..., o + a + 1],
+        next_obs=rows[..., o + a + 2 : 2 * o + a + 2],
+        truncated=rows[..., -1] > 0.5,
+    )
+
+
+class ReplayState(NamedTuple):
+    """`rows[capacity, row_width]`, the next write position and the number of transitions held."""
+
+    rows: Storage
+    head: Shared
+    size: Shared
+
+
+class Replay(NamedTuple):
+    """A uniform ring replay as pure functions.
+
+    Attributes:
+      init: `init() -> ReplayState`, empty.
+      add: `add(state, transition) -> state`, one transition; the oldest is overwritten when full.
+      sample: `sample(key, state, shape) -> Transition [*shape, ...]`, uniform with replacement; needs size >= 1.
+      sample_sequences: `sample_sequences(key, state, batch, length) -> Transition [batch, length, ...]`, uniform over
+        all windows that lie within one episode. Where none exists (no episode is that long yet) the result's
+        `discount` is NaN throughout, which freezes a seed that trains on it rather than teaching it nonsense.
+      capacity: transitions it can hold.
+    """
+
+    init: Callable[[], ReplayState]
+    add: Callable[[ReplayState, Transition], ReplayState]
+    sample: Callable[[Key, ReplayState, tuple[int, ...]], Transition]
+    sample_sequences: Callable[[Key, ReplayState, int, int], Transition]
+    capacity: int
+
+
+def make(spec: Spec, capacity: int) -> Replay:
+    """A replay for `capacity` transitions of an environment with this `spec`."""
+    if capacity < 1:
+        raise ValueError(f"replay capacity must be at least 1 transition, got {capacity}")
+
+    def init() -> ReplayState:
+        zero = jnp.zeros((), jnp.int32)
+        return ReplayState(Storage(jnp.zeros((capacity, row_width(spec)))), Shared(zero), Shared(zero))
+
+    def add(state: ReplayState, transition: Transition) -> ReplayState:
+        head = state.head.value
+        rows = lax.dynamic_update_slice(state.rows.value, pack(transition)[None], (head, jnp.zeros_like(head)))
+        size = jnp.minimum(state.size.value + 1, capacity)
+        return ReplayState(Storage(rows), Shared((head + 1) % capacity), Shared(size))
+
+    def sample(key: Key, state: ReplayState, shape: tuple[int, ...]) -> Transition:
+        index = jax.random.randint(key, shape, 0, state.size.value)
+        return unpack(state.rows.value[index], spec)
+
+    def sample_sequences(key: Key, state: ReplayState, batch: int, length: int) -> Transition:
+        starts = window_starts(state, spec, length)
+        total = jnp.cumsum(starts)
+        draw = jax.random.randint(key, (batch,), 0, jnp.maximum(total[-1], 1))
+        age = jnp.searchsorted(total, draw, side="right")
+        windows = unpack(state.rows.value[_slot(state, age[:, None] + jnp.arange(length), capacity)], spec)
+        return windows._replace(discount=jnp.where(total[-1] > 0, windows.discount, jnp.nan))
+
+    return Replay(init, add, sample, sample_sequences, capacity)
+
+
+def _slot(state: ReplayState, age: Array, capacity: int) -> Array:
+    """The slot of the transition that is `age` places younger than the oldest one held."""
+    return (state.head.value - state.size.value + age) % capacity
+
+
+def window_starts(state: ReplayState, spec: Spec, length: int) -> Array:
+    """Marks, in order of age, the transitions that start a window of `length` within one episode; bool `[capacity]`.
+
+    A window may end with an episode's last transition but may not reach past it, nor past the youngest transition.
+    """
+    capacity = state.rows.value.shape[0]
+    age = jnp.arange(capacity)
+    ordered = unpack(state.rows.value[_slot(state, age, capacity)], spec)
+    ends = (ordered.discount == 0) | ordered.truncated
+    before = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(ends)])
+    last = jnp.minimum(age + length - 1, capacity - 1)
+    return (before[last] == before[age]) & (age + length <= state.size.value)
+
+
+class SlabsState(NamedTuple):
+    """`rows[slots * horizon, batch, row_width]`; the first `count[slot * horizon + h]` rows of a slab hold data."""
+
+    rows: Storage
+    count: Array
+
+
+class Slabs(NamedTuple):
+    """Imagined transitions of the last `slots` roll-outs, as pure functions.
+
+    A roll-out loses rows as they terminate, a different number for each seed. Keeping each step's survivors at the
+    front of a slab of its own, with a count, makes sampling exactly uniform over all transitions held while every
+    write stays an unbatched slice update.
+
+    Attributes:
+      init: `init() -> SlabsState`, empty.
+      clear: `clear(state, slot) -> state`: forget the roll-out in `slot` before a shorter one is written there.
+      write: `write(state, slot, step, rows[batch, row_width], count) -> state`.
+      sample: `sample(key, state, shape) -> Transition [*shape, ...]`, uniform with replacement over what is held.
+    """
+
+    init: Callable[[], SlabsState]
+    clear: Callable[[SlabsState, Array], SlabsState]
+    write: Callable[[SlabsState, Array, Array, Array, Array], SlabsState]
+    sample: Callable[[Key, SlabsState, tuple[int, ...]], Transition]
+
+
+def make_slabs(spec: Spec, slots: int, horizon: int, batch: int) -> Slabs:
+    """Slabs for `slots` roll-outs of up to `horizon` steps from `batch` start states."""
+
+    def init() -> SlabsState:
+        rows = jnp.zeros((slots * horizon, batch, row_width(spec)))
+        return SlabsState(Storage(rows), jnp.zeros(slots * horizon, jnp.int32))
+
+    def clear(state: SlabsState, slot: Array) -> SlabsState:
+        empty = jnp.zeros(horizon, jnp.int32)
+        return state._replace(count=lax.dynamic_update_slice(state.count, empty, (slot * horizon,)))
+
+    def write(state: SlabsState, slot: Array, step: Array, rows: Array, count: Array) -> SlabsState:
+        at, zero = slot * horizon + step, jnp.zeros((), jnp.int32)
+        data = lax.dynamic_update_slice(state.rows.value, rows[None], (at, zero, zero))
+        return SlabsState(Storage(data), lax.dynamic_update_slice(state.count, count[None], (at,)))
+
+    def sample(key: Key, state: SlabsState, shape: tuple[int, ...]) -> Transition:
+        total = jnp.cumsum(state.count)
+        draw = jax.random.randint(key, shape, 0, total[-1])
+        slab = jnp.searchsorted(total, draw, side="right", method="compare_all")
+        row = draw - (total - state.count)[slab]
+        return unpack(state.rows.value[slab, row], spec)
+
+    return Slabs(init, clear, write, sample)

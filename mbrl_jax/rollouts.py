@@ -1,0 +1,224 @@
+"""Roll-outs: steps of the real environment with automatic resets, and branched roll-outs of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from mbrl_jax import replay
+from mbrl_jax.types import Act, Env, Key, ModelStep, Spec, Transition
+
+__all__ = [
+    "Actor",
+    "Episodes",
+    "branch",
+    "check_steps",
+    "collect",
+    "episode_info",
+    "evaluate",
+    "interact",
+    "normalised",
+    "start",
+    "step",
+    "to_env",
+    "uniform",
+]
+
+
+def to_env(spec: Spec, action: Array) -> Array:
+    """Maps an action in [-1, 1] to the environment's units; `[..., action_dim]`."""
+    low, high = jnp.asarray(spec.action_low), jnp.asarray(spec.action_high)
+    return low + 0.5 * (jnp.clip(action, -1.0, 1.0) + 1.0) * (high - low)
+
+
+def normalised(env: Env) -> Env:
+    """The same environment with actions in [-1, 1], in which policies and models work; transitions record those.
+
+    The environment's own `reward(obs, action, next_obs)` takes normalised actions too.
+    """
+    spec = env.spec
+    unit = replace(spec, action_low=(-1.0,) * spec.action_dim, action_high=(1.0,) * spec.action_dim)
+    task_reward = env.reward
+
+    def env_step(key: Key, state: Any, action: Array) -> tuple[Any, Transition]:
+        state, transition = env.step(key, state, to_env(spec, action))
+        return state, transition._replace(action=action)
+
+    reward = None
+    if task_reward is not None:
+        reward = lambda obs, action, next_obs: task_reward(obs, to_env(spec, action), next_obs)  # noqa: E731
+    return Env(env.reset, env_step, unit, reward, env.terminal)
+
+
+def check_steps(steps: int, per_iteration: int, warmup: int) -> None:
+    """Refuses step counts that the outer loop cannot realise."""
+    if per_iteration < 1 or steps < 1 or steps % per_iteration:
+        raise ValueError(
+            f"steps must be a positive multiple of the environment steps per iteration, got {steps} and {per_iteration}"
+        )
+    if warmup < 1:
+        raise ValueError(f"warmup_steps must be at least 1, so that there is data to learn from, got {warmup}")
+
+
+def uniform(spec: Spec) -> Act:
+    """The uniformly random policy over [-1, 1]."""
+    return lambda key, obs: jax.random.uniform(key, (*obs.shape[:-1], spec.action_dim), minval=-1.0, maxval=1.0)
+
+
+class Actor(NamedTuple):
+    """An environment being acted in: its state and the running return and length of the episode."""
+
+    env: Any
+    episode_return: Array
+    episode_length: Array
+
+
+class Episodes(NamedTuple):
+    """Totals over the episodes that ended in one step: how many (0 or 1), their return and their length."""
+
+    count: Array
+    total_return: Array
+    total_length: Array
+
+
+def start(key: Key, env: Env) -> Actor:
+    """A fresh episode."""
+    return Actor(env.reset(key), jnp.zeros(()), jnp.zeros((), jnp.int32))
+
+
+def step(key: Key, env: Env, actor: Actor, action: Array) -> tuple[Actor, Transition, Episodes]:
+    """One environment step; where the episode ended, the returned actor stands in a freshly reset one.
+
+    The transition keeps the true `next_obs` and `discount` of the step.
+    """
+    k_step, k_reset = jax.random.split(key)
+    env_state, transition = env.step(k_step, actor.env, action)
+    running = Actor(env_state, actor.episode_return + transition.reward, actor.episode_length + 1)
+    ended = (transition.discount == 0) | transition.truncated
+    actor = jax.tree.map(lambda new, old: jnp.where(ended, new, old), start(k_reset, env), running)
+    zero = jnp.zeros_like(running.episode_length)
+    episodes = Episodes(
+        count=ended.astype(jnp.int32),
+        total_return=jnp.where(ended, running.episode_return, 0.0),
+        total_length=jnp.where(ended, running.episode_length, zero),
+    )
+    return actor, transition, episodes
+
+
+def episode_info(episodes: Episodes) -> dict[str, Array]:
+    """Mean return and length of the episodes that ended, NaN where none did; `episodes` leaves are `[time]`."""
+    count = episodes.count.sum()
+    some = jnp.where(count > 0, count, jnp.nan)
+    return {
+        "train/episodes": count,
+        "train/return": episodes.total_return.sum() / some,
+        "train/length": episodes.total_length.sum() / some,
+    }
+
+
+def collect(key: Key, env: Env, memory: replay.Replay, act: Act, steps: int) -> tuple[Actor, replay.ReplayState]:
+    """An actor and a replay after `steps` steps of `act` from a fresh episode (MBPO's random warm-up)."""
+    k_start, k_run = jax.random.split(key)
+    policy, idle = (lambda _: act), (lambda _key, agent, _memory: (agent, {}))
+    actor, state, _, _ = interact(k_run, env, memory, policy, idle, (start(k_start, env), memory.init(), ()), steps)
+    return actor, state
+
+
+def interact(
+    key: Key,
+    env: Env,
+    memory: replay.Replay,
+    policy: Callable[[Any], Act],
+    improve: Callable[[Key, Any, replay.ReplayState], tuple[Any, dict[str, Array]]],
+    carry: tuple[Actor, replay.ReplayState, Any],
+    steps: int,
+) -> tuple[Actor, replay.ReplayState, Any, dict[str, Array]]:
+    """The loop of every off-policy method: act, store, improve, `steps` times.
+
+    A transition is in the replay as soon as it has happened (MBPO's released code adds whole episodes at their end).
+
+    Args:
+      policy: `policy(agent) -> Act`, the exploring policy.
+      improve: `improve(key, agent, replay) -> (agent, info)`, called after every environment step.
+      carry: the actor, the replay and the agent's state.
+
+    Returns:
+      The same three afterwards, and the means of `info` with the statistics of the episodes that ended.
+    """
+
+    def body(carry, k):
+        actor, stored, agent = carry
+        k_act, k_step, k_improve = jax.random.split(k, 3)
+        action = policy(agent)(k_act, actor.env.obs[None])[0]
+        actor, transition, episodes = step(k_step, env, actor, action)
+        stored = memory.add(stored, transition)
+        agent, info = improve(k_improve, agent, stored)
+        return (actor, stored, agent), (episodes, info)
+
+    (actor, stored, agent), (episodes, info) = lax.scan(body, carry, jax.random.split(key, steps))
+    return actor, stored, agent, {**episode_info(episodes), **jax.tree.map(jnp.mean, info)}
+
+
+def evaluate(key: Key, env: Env, act: Act, episodes: int) -> tuple[Array, Array]:
+    """Undiscounted returns and lengths of whole episodes, each `[episodes]`; stops as soon as all have ended."""
+    k_reset, k_run = jax.random.split(key)
+    states = jax.vmap(env.reset)(jax.random.split(k_reset, episodes))
+    carry = (jnp.zeros((), jnp.int32), states, jnp.ones(episodes, bool), jnp.zeros(episodes), jnp.zeros(episodes))
+
+    def body(carry):
+        time, states, alive, total, length = carry
+        k_act, k_step = jax.random.split(jax.random.fold_in(k_run, time))
+        action = act(k_act, states.obs)
+        states, transition = jax.vmap(env.step)(jax.random.split(k_step, episodes), states, action)
+        total = total + jnp.where(alive, transition.reward, 0.0)
+        ended = (transition.discount == 0) | transition.truncated
+        return time + 1, states, alive & ~ended, total, length + alive
+
+    def running(carry):
+        return (carry[0] < env.spec.time_limit) & carry[2].any()
+
+    *_, total, length = lax.while_loop(running, body, carry)
+    return total, length
+
+
+def branch(
+    key: Key,
+    model_step: ModelStep,
+    act: Act,
+    obs: Array,
+    horizon: Array,
+    write: Callable[[Any, Array, Array, Array], Any],
+    into: Any,
+) -> Any:
+    """Branched model roll-outs (MBPO, Algorithm 2): from each start state, `horizon` steps of policy and model.
+
+    Rows that terminate stop; the survivors of each step are moved to the front.
+
+    Args:
+      model_step: the model.
+      act: the stochastic policy.
+      obs: start states `[batch, obs_dim]`.
+      horizon: number of steps, an int32 scalar; may be traced, so that a growing horizon needs one compilation.
+      write: `write(into, step, rows[batch, row_width], count) -> into`, storing the first `count` packed rows.
+      into: where to write.
+    """
+
+    def body(h, carry):
+        obs, alive, into = carry
+        k_act, k_model = jax.random.split(jax.random.fold_in(key, h))
+        action = act(k_act, obs)
+        next_obs, reward, discount = model_step(k_model, obs, action)
+        truncated = jnp.zeros(obs.shape[0], bool)
+        rows = replay.pack(Transition(obs, action, reward, discount, next_obs, truncated))
+        into = write(into, h, rows, alive.sum(dtype=jnp.int32))
+        alive = alive & (discount > 0)
+        order = jnp.argsort(~alive, stable=True)
+        return next_obs[order], alive[order], into
+
+    return lax.fori_loop(0, horizon, body, (obs, jnp.ones(obs.shape[0], bool), into))[2]
