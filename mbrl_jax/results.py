@@ -23,6 +23,7 @@ import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ def save(
       manifest: `experiment`, `algorithm`, `env`, `seeds` (list of int), `status` (one of `STATUSES`); by convention
         also `profile`, `engine`, `config`, `versions` and `commit` (see `provenance`), `device`, `precision`,
         `compile_seconds`, `run_seconds`, `updates` (gradient steps of one seed) and `diverged` (seed -> env step at
-        which a non-finite loss froze it). Anything else is kept.
+        which a non-finite loss froze it). Anything else is kept; `written` is the time of saving unless given. The
+        label `algorithm` must tell configurations of one experiment apart: figures draw one line per label.
       arrays: optional arrays by name; no object dtype.
 
     Returns:
@@ -177,7 +179,8 @@ def load(root: str | Path = "results", *, only_finished: bool = False, **filters
       filters: a value or a collection of values per column, for example `experiment="mbpo/figure2", seed=[0, 1]`.
 
     Returns:
-      Columns `run` and `COLUMNS`, ordered by algorithm, env, metric, seed, env_step.
+      Columns `run`, `COLUMNS` and `diverged_at` (the step at which the row's seed diverged; NaN if it did not),
+      ordered by experiment, algorithm, env, metric, seed, env_step.
 
     Raises:
       ValueError: a filter is not a column.
@@ -193,7 +196,7 @@ def load(root: str | Path = "results", *, only_finished: bool = False, **filters
         if (only_finished and facts["status"] != "finished") or not _may_match(run, facts, wanted):
             continue
         try:
-            frame = load_run(root, run)
+            frame = _with_divergence(load_run(root, run), facts)
         except (ResultsError, FileNotFoundError) as error:
             warnings.warn(f"skipped run {run}: {error}", stacklevel=2)
             continue
@@ -201,7 +204,8 @@ def load(root: str | Path = "results", *, only_finished: bool = False, **filters
             frame = frame.loc[pd.Series(frame[name]).isin(values)]
         frames.append(frame)
     if not any(len(frame) for frame in frames):
-        return _TABLE.empty_table().to_pandas().assign(run=pd.Series(dtype="str"))[list(known)]
+        empty = _TABLE.empty_table().to_pandas()
+        return empty.assign(run=pd.Series(dtype="str"), diverged_at=np.nan)[[*known, "diverged_at"]]
     order = ["experiment", "algorithm", "env", "metric", "seed", "env_step"]
     return pd.concat([frame for frame in frames if len(frame)]).sort_values(order, kind="stable", ignore_index=True)
 
@@ -306,7 +310,8 @@ def _checked_manifest(run: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"status must be one of {', '.join(STATUSES)}, got {manifest['status']!r}")
     if not run or run != Path(run).name:
         raise ValueError(f"a run id must be a plain file name, got {run!r}")
-    facts = {"schema": SCHEMA_VERSION, "run": run, **json.loads(_canonical(manifest))}
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    facts = {"schema": SCHEMA_VERSION, "run": run, "written": now, **json.loads(_canonical(manifest))}
     strangers = sorted(set(facts.get("diverged") or {}) - {str(seed) for seed in facts["seeds"]})
     if strangers:
         raise ValueError(f"diverged seeds must be among the run's seeds {facts['seeds']}, got {', '.join(strangers)}")
@@ -344,6 +349,11 @@ def _readable_manifests(root: str | Path) -> Iterable[tuple[str, dict[str, Any]]
             yield folder.parent.name, manifest(root, folder.parent.name)
         except (ResultsError, FileNotFoundError) as error:
             warnings.warn(f"skipped run {folder.parent.name}: {error}", stacklevel=3)
+
+
+def _with_divergence(frame: pd.DataFrame, facts: Mapping[str, Any]) -> pd.DataFrame:
+    diverged = {int(seed): float(step) for seed, step in (facts.get("diverged") or {}).items()}
+    return frame.assign(diverged_at=[diverged.get(seed, np.nan) for seed in frame["seed"]])
 
 
 def _may_match(run: str, facts: Mapping[str, Any], wanted: Mapping[str, list[Any]]) -> bool:

@@ -68,6 +68,13 @@ def test_progress_is_replaced_and_only_finished_is_finished(tmp_path):
     assert not results.finished(tmp_path, RUN)
 
 
+def test_diverged_seeds_are_marked(tmp_path):
+    results.save(tmp_path, RUN, table(), facts(diverged={1: 500}))
+    frame = results.load(tmp_path)
+    assert frame.loc[frame["seed"] == 1, "diverged_at"].tolist() == [500.0, 500.0]
+    assert frame.loc[frame["seed"] == 0, "diverged_at"].isna().all()
+
+
 def test_load_filters_and_names_a_misspelt_filter(tmp_path):
     results.save(tmp_path, "a", table(), facts())
     results.save(tmp_path, "b", table(metric="q"), facts(algorithm="sac", experiment="mbpo/figure3"))
@@ -78,7 +85,7 @@ def test_load_filters_and_names_a_misspelt_filter(tmp_path):
     with pytest.raises(ValueError, match="did you mean 'algorithm'"):
         results.load(tmp_path, algoritm="sac")
     empty = results.load(tmp_path / "nowhere")
-    assert empty.empty and list(empty.columns) == ["run", *results.COLUMNS]
+    assert empty.empty and list(empty.columns) == [*results.load(tmp_path).columns]
     assert results.manifests(tmp_path)["run"].tolist() == ["a", "b"] and results.manifests(tmp_path / "nowhere").empty
 
 
