@@ -71,7 +71,7 @@ def make(config: Config, env: Env) -> Algorithm:
 
     def step(key: Key, state: State) -> tuple[State, dict[str, Array]]:
         explore: Callable[[sac.State], Act] = lambda s: sac.act(config.agent, spec, s)  # noqa: E731
-        *state, info = rollouts.interact(key, unit, memory, explore, improve, state, config.steps_per_iteration)
+        *state, info = rollouts.interact(key, unit, memory, explore, improve, tuple(state), config.steps_per_iteration)
         return State(*state), info
 
     def policy(state: State) -> Act:

@@ -1,0 +1,122 @@
+"""Checkpoints of a whole run: asynchronous, atomic, verified on reading, the newest sound one wins.
+
+The tree is copied to the host before anything else, because its device buffers are donated to the next chunk while
+the writer is still at work. A digest of all bytes goes with it, so that damage is noticed whatever the file format
+lets through. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from mbrl_jax.results import ResultsError
+from mbrl_jax.types import PyTree
+
+__all__ = ["Checkpoints", "Restored", "to_host"]
+
+
+class Restored(NamedTuple):
+    """A checkpoint read back: the iteration it was written at, the tree, the facts, and what was wrong with newer ones."""
+
+    iteration: int
+    tree: PyTree
+    facts: dict[str, Any]
+    warnings: list[str]
+
+
+def to_host(tree: PyTree) -> PyTree:
+    """A copy of the tree as NumPy arrays; random keys become their key data."""
+    plain = lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x  # noqa: E731
+    return jax.tree.map(lambda x: np.array(plain(x)), tree)
+
+
+def _digest(leaves: list[np.ndarray]) -> int:
+    value = 0
+    for leaf in leaves:
+        value = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).reshape(-1).data, value)
+    return value
+
+
+class Checkpoints:
+    """The checkpoints of one run, in a folder of their own.
+
+    Args:
+      folder: created if missing.
+      keep: how many to keep; at least 2, so that damage to the newest loses little.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2):
+        if keep < 1:
+            raise ValueError(f"keep must be at least 1 checkpoint, got {keep}")
+        self.folder = Path(folder).absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def save(self, iteration: int, tree: PyTree, facts: dict[str, Any]) -> None:
+        """Starts writing a host tree (see `to_host`); waits only for the write before it.
+
+        Raises:
+          OSError: the previous write failed (a full disk, say); checkpoints before it are intact.
+        """
+        leaves = [leaf for leaf in jax.tree.leaves(tree) if leaf.size]
+        facts = {**facts, "digest": _digest(leaves)}
+        self._checked(self._manager.wait_until_finished)
+        items = {f"{i:05d}": leaf for i, leaf in enumerate(leaves)}
+        args = ocp.args.Composite(state=ocp.args.StandardSave(items), facts=ocp.args.JsonSave(facts))
+        self._checked(lambda: self._manager.save(iteration, args=args, force=True))
+
+    def wait(self) -> None:
+        """Returns when everything is on disk. Raises OSError if it could not be written."""
+        self._checked(self._manager.wait_until_finished)
+
+    def close(self) -> None:
+        """Waits and releases the writer's threads."""
+        self.wait()
+        self._manager.close()
+
+    def newest(self, like: PyTree) -> Restored | None:
+        """The newest checkpoint that is sound and has the shapes and dtypes of `like`; None if there is none at all.
+
+        Raises:
+          ResultsError: checkpoints exist but none is usable; says what is wrong with each.
+        """
+        warnings: list[str] = []
+        for iteration in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                tree, facts = self._read(iteration, like)
+            except Exception as error:  # whatever a damaged file makes the reader raise
+                reason = str(error).strip().splitlines() or [type(error).__name__]
+                warnings.append(f"checkpoint {self.folder / str(iteration)} is not usable: {reason[0][:200]}")
+                continue
+            return Restored(iteration, tree, facts, warnings)
+        if warnings:
+            listed = "\n  ".join(warnings)
+            raise ResultsError(f"no usable checkpoint is left; remove {self.folder} to start anew:\n  {listed}")
+        return None
+
+    def _read(self, iteration: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
+        leaves, structure = jax.tree.flatten(like)
+        items = {f"{i:05d}": np.zeros(x.shape, x.dtype) for i, x in enumerate([x for x in leaves if x.size])}
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(items), facts=ocp.args.JsonRestore())
+        read = self._manager.restore(iteration, args=args)
+        found = [np.asarray(read.state[name]) for name in sorted(items)]
+        facts = dict(read.facts)
+        if _digest(found) != facts["digest"]:
+            raise ResultsError("its bytes do not match the digest they were written with")
+        filled = iter(found)
+        return structure.unflatten([next(filled) if x.size else np.zeros(x.shape, x.dtype) for x in leaves]), facts
+
+    def _checked(self, action: Any) -> Any:
+        try:
+            return action()
+        except OSError:
+            raise
+        except Exception as error:  # the writer's thread wraps what the file system said
+            raise OSError(f"checkpoint could not be written to {self.folder}: {error}") from error

@@ -1,0 +1,208 @@
+"""Seeds as one program: any `Algorithm` over a whole seed axis, on all local devices, in compiled chunks.
+
+A lane is one seed with its values of the continuous hyper-parameters. Lanes are spread over the devices by a mesh axis
+`seed`; on one device they run under `vmap` (accelerators: one seed alone leaves them idle) or one after the other
+(CPU: one seed already fills a core, and `vmap` would lose cache locality and real branches). Nothing in an algorithm
+knows which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array
+
+from mbrl_jax import rollouts
+from mbrl_jax.types import Algorithm, Env, Key, PyTree, Shared, Storage
+
+__all__ = ["BATCHINGS", "Carry", "Lanes", "Program", "batched", "default_batching", "lanes_of", "make"]
+
+BATCHINGS = ("vmap", "map")
+Build = Callable[[Mapping[str, Array]], Algorithm]
+
+
+class Lanes(NamedTuple):
+    """Run keys `[lanes]` and the values of each swept hyper-parameter `[lanes]`."""
+
+    keys: Key
+    hypers: dict[str, Array]
+
+
+class Carry(NamedTuple):
+    """States of all lanes, and the iteration at which each diverged (−1: healthy)."""
+
+    state: PyTree
+    diverged: Array
+
+
+class Program(NamedTuple):
+    """An algorithm over all lanes, as functions to be compiled.
+
+    Attributes:
+      init: `init(lanes) -> Carry`.
+      advance: `advance(lanes, carry, start, stop) -> (carry, info)`: iterations start to stop − 1, at most `length`;
+        `info` leaves are `[lanes, length]`, filled up to stop − start. Start and stop are arrays: one compilation
+        serves every chunk, so results cannot depend on how a run is cut.
+      evaluate: `evaluate(lanes, carry, iteration) -> {"eval/return": [lanes, episodes], "eval/length": ...}`.
+      lanes: number of lanes the program runs: the ones asked for, filled up to a multiple of the devices.
+      mesh: the devices, axis `seed`.
+    """
+
+    init: Callable[[Lanes], Carry]
+    advance: Callable[[Lanes, Carry, Array, Array], tuple[Carry, dict[str, Array]]]
+    evaluate: Callable[[Lanes, Carry, Array], dict[str, Array]]
+    lanes: int
+    mesh: Mesh
+
+    def place(self, tree: PyTree, flags: PyTree | None = None) -> PyTree:
+        """Puts host arrays with a leading lane axis (shared parts without one) onto the devices."""
+        flags = batched(tree) if flags is None else flags
+        put = lambda x, lane: jax.device_put(x, NamedSharding(self.mesh, P("seed") if lane else P()))  # noqa: E731
+        return jax.tree.map(put, tree, flags)
+
+
+def default_batching() -> str:
+    """`map` on a CPU, `vmap` elsewhere: what `benchmarks/training.py` measured to be faster on each."""
+    return "map" if jax.default_backend() == "cpu" else "vmap"
+
+
+def lanes_of(seeds: Sequence[int], hypers: Mapping[str, Sequence[float]], total: int) -> Lanes:
+    """Lanes for the given seeds and values (one per seed), filled up to `total` by repeating the last."""
+    fill = [*range(len(seeds)), *[len(seeds) - 1] * (total - len(seeds))]
+    keys = jax.vmap(jax.random.key)(jnp.asarray([seeds[i] for i in fill], jnp.uint32))
+    values = {name: jnp.asarray([column[i] for i in fill], jnp.float32) for name, column in hypers.items()}
+    return Lanes(keys, values)
+
+
+def batched(tree: PyTree) -> PyTree:
+    """For every leaf: whether it has a lane axis. Parts marked `Shared` have none."""
+    is_shared = lambda node: isinstance(node, Shared)  # noqa: E731
+    mark = lambda node: jax.tree.map(lambda _: not is_shared(node), node)  # noqa: E731
+    return jax.tree.map(mark, tree, is_leaf=is_shared)
+
+
+def _finite(state: PyTree) -> Array:
+    """Whether all floating-point values of a state are finite, bulk storage left out."""
+    leaves = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Storage))
+    checked = [jnp.isfinite(x).all() for x in leaves if not isinstance(x, Storage) and _is_float(x)]
+    return jnp.stack(checked).all() if checked else jnp.ones((), bool)
+
+
+def _is_float(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def _keep_if(healthy: Array, new: PyTree, old: PyTree) -> PyTree:
+    """`new` where healthy, else `old`; what is shared or bulk storage moves on regardless."""
+    marked = lambda node: isinstance(node, Shared | Storage)  # noqa: E731
+    choose = lambda n, o: n if marked(n) else jnp.where(healthy, n, o)  # noqa: E731
+    return jax.tree.map(choose, new, old, is_leaf=marked)
+
+
+def _one_lane(build: Build, env: Env, episodes: int, length: int) -> tuple[Callable, Callable, Callable]:
+    """init, advance and evaluate of a single lane."""
+
+    def init(lane: Lanes) -> Carry:
+        k_init, _, _ = jax.random.split(lane.keys, 3)
+        return Carry(build(lane.hypers).init(k_init), jnp.full((), -1, jnp.int32))
+
+    def advance(lane: Lanes, carry: Carry, start: Array, stop: Array) -> tuple[Carry, dict[str, Array]]:
+        _, k_run, _ = jax.random.split(lane.keys, 3)
+        algorithm = build(lane.hypers)
+        shapes = jax.eval_shape(algorithm.step, k_run, carry.state)[1]
+        empty = {name: jnp.zeros(length, jnp.float32) for name in shapes}
+
+        def body(t: Array, loop: tuple[Carry, dict[str, Array]]) -> tuple[Carry, dict[str, Array]]:
+            (state, diverged), infos = loop
+            new, info = algorithm.step(jax.random.fold_in(k_run, t), state)
+            alive, finite = diverged < 0, _finite(new)
+            diverged = jnp.where(alive & ~finite, t, diverged).astype(jnp.int32)
+            write = lambda row, value: row.at[t - start].set(jnp.where(alive, value, jnp.nan))  # noqa: E731
+            infos = {name: write(infos[name], info[name].astype(jnp.float32)) for name in infos}
+            return Carry(_keep_if(alive & finite, new, state), diverged), infos
+
+        return lax.fori_loop(start, stop, body, (carry, empty))
+
+    def evaluate(lane: Lanes, carry: Carry, iteration: Array) -> dict[str, Array]:
+        _, _, k_eval = jax.random.split(lane.keys, 3)
+        act = build(lane.hypers).policy(carry.state)
+        total, steps = rollouts.evaluate(jax.random.fold_in(k_eval, iteration), env, act, episodes)
+        return {"eval/return": total, "eval/length": steps}
+
+    return init, advance, evaluate
+
+
+def _over_lanes(fn: Callable, batching: str, flags_in: PyTree, flags_out: PyTree) -> Callable:
+    """`fn` of one lane as a function of many; `flags` say which leaves carry a lane axis."""
+    axes = partial(jax.tree.map, lambda lane: 0 if lane else None)
+    if batching == "vmap":
+        return jax.vmap(fn, in_axes=tuple(axes(flags_in)), out_axes=axes(flags_out))
+
+    def mapped(*args: PyTree) -> PyTree:
+        leaves, structure = jax.tree.flatten(args)
+        flags = jax.tree.leaves(tuple(flags_in))
+
+        def one(own: list[Array]) -> PyTree:
+            it = iter(own)
+            return fn(*structure.unflatten([next(it) if f else leaf for leaf, f in zip(leaves, flags, strict=True)]))
+
+        out = lax.map(one, [leaf for leaf, f in zip(leaves, flags, strict=True) if f])
+        return jax.tree.map(lambda leaf, lane: leaf if lane else leaf[0], out, flags_out)
+
+    return mapped
+
+
+def make(
+    build: Build,
+    env: Env,
+    lanes: Lanes,
+    *,
+    episodes: int,
+    length: int,
+    batching: str | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Program:
+    """The program of an algorithm over at least `len(lanes.keys)` lanes.
+
+    Args:
+      build: makes the algorithm from a lane's hyper-parameter values; called while tracing.
+      env: the environment that policies are evaluated in.
+      lanes: one entry per lane wanted; only its structure is used.
+      episodes: episodes per evaluation and lane.
+      length: the most iterations one call of `advance` may take.
+      batching: `vmap` or `map` over the lanes of a device; `default_batching()` if None.
+      devices: all local devices if None; never more than there are lanes.
+    """
+    batching = batching or default_batching()
+    if batching not in BATCHINGS:
+        raise ValueError(f"batching must be one of {BATCHINGS}, got {batching!r}")
+    wanted = lanes.keys.shape[0]
+    devices = (devices or jax.local_devices())[:wanted]
+    mesh = Mesh(devices, ("seed",))
+    init, advance, evaluate = _one_lane(build, env, episodes, length)
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), lanes)
+    carry = jax.eval_shape(init, one)
+    time = jax.ShapeDtypeStruct((), jnp.int32)
+    info = jax.eval_shape(advance, one, carry, time, time)[1]
+    of_lanes, of_carry, of_info = batched(one), batched(carry), batched(info)
+
+    def spread(fn: Callable, flags_in: tuple, flags_out: PyTree) -> Callable:
+        specs = partial(jax.tree.map, lambda lane: P("seed") if lane else P())
+        many = _over_lanes(fn, batching, flags_in, flags_out)
+        return jax.shard_map(many, mesh=mesh, in_specs=specs(flags_in), out_specs=specs(flags_out), check_vma=False)
+
+    scores = {"eval/return": True, "eval/length": True}
+    return Program(
+        init=spread(init, (of_lanes,), of_carry),
+        advance=spread(advance, (of_lanes, of_carry, False, False), (of_carry, of_info)),
+        evaluate=spread(evaluate, (of_lanes, of_carry, False), scores),
+        lanes=-(-wanted // len(devices)) * len(devices),
+        mesh=mesh,
+    )

@@ -1,0 +1,152 @@
+"""A run's metrics on the host: fixed-size arrays while it goes on, the store's long table when it is saved."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+
+from mbrl_jax import results
+from mbrl_jax.runner.run import Lane, Run
+from mbrl_jax.types import Algorithm, Env
+
+__all__ = ["Schedule", "empty", "manifest", "means", "put_info", "put_scores", "schedule", "table"]
+
+SCORES = ("eval/return", "eval/return_std", "eval/length")
+
+
+class Schedule(NamedTuple):
+    """Outer iterations of a run, their environment steps, and the iterations after which it is evaluated."""
+
+    iterations: int
+    env_steps: int
+    eval_iterations: int
+    eval_at: tuple[int, ...]
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of the run, warm-up not counted."""
+        return self.iterations * self.env_steps
+
+
+def schedule(run: Run, algorithm: Algorithm) -> Schedule:
+    """The run's schedule: evaluated before training, every `eval_every` steps, and at the end.
+
+    Raises:
+      ValueError: `eval_every` is not a multiple of the environment steps per iteration.
+    """
+    per = algorithm.env_steps
+    if run.eval_every < 1 or run.eval_every % per:
+        raise ValueError(
+            f"eval_every must be a multiple of the {per} environment steps of an iteration, got {run.eval_every}"
+        )
+    iterations, every = run.config.steps // per, run.eval_every // per
+    at = sorted({*range(0, iterations + 1, every), iterations})
+    return Schedule(iterations, per, every, tuple(at))
+
+
+History = dict[str, Any]
+
+
+def empty(schedule: Schedule, metrics: list[str], lanes: int) -> History:
+    """Room for everything a run records: `info[metric][iteration, lane]`, `eval[metric][evaluation, lane]`."""
+    blank = lambda rows: np.full((rows, lanes), np.nan, np.float32)  # noqa: E731
+    return {
+        "info": {name: blank(schedule.iterations) for name in metrics},
+        "eval": {name: blank(len(schedule.eval_at)) for name in SCORES},
+        "diverged": np.full(lanes, -1, np.int32),
+    }
+
+
+def put_info(history: History, start: int, count: int, info: dict[str, np.ndarray]) -> None:
+    """Writes the metrics of `count` iterations, given as `[lanes or more, length]`."""
+    for name, rows in history["info"].items():
+        rows[start : start + count] = np.asarray(info[name])[: rows.shape[1], :count].T
+
+
+def put_scores(history: History, schedule: Schedule, iteration: int, scores: dict[str, np.ndarray]) -> None:
+    """Writes one evaluation, given as `[lanes or more, episodes]`."""
+    at, lanes = schedule.eval_at.index(iteration), history["diverged"].shape[0]
+    total, length = np.asarray(scores["eval/return"])[:lanes], np.asarray(scores["eval/length"])[:lanes]
+    values = (total.mean(axis=1), total.std(axis=1), length.mean(axis=1))
+    for name, value in zip(SCORES, values, strict=True):
+        history["eval"][name][at] = value
+
+
+def means(history: History, schedule: Schedule, iteration: int) -> dict[str, float]:
+    """The latest metrics, averaged over the healthy lanes."""
+    healthy = history["diverged"] < 0
+    if not healthy.any():
+        return {}
+    at = max(i for i, e in enumerate(schedule.eval_at) if e <= iteration)
+    latest = {name: rows[at] for name, rows in history["eval"].items()}
+    if iteration:
+        latest |= {name: rows[iteration - 1] for name, rows in history["info"].items()}
+    known = {name: row[healthy] for name, row in latest.items() if np.isfinite(row[healthy]).any()}
+    return {name: float(np.nanmean(row)) for name, row in known.items()}
+
+
+def table(history: History, schedule: Schedule, lanes: list[Lane], iteration: int) -> pd.DataFrame:
+    """The long table of what is recorded up to `iteration`; what does not exist (NaN) has no row.
+
+    A diverged lane's scores after it froze are those of the frozen policy and are left out.
+    """
+    done = [i for i, e in enumerate(schedule.eval_at) if e <= iteration]
+    eval_steps = np.asarray(schedule.eval_at)[done] * schedule.env_steps
+    info_steps = (np.arange(iteration) + 1) * schedule.env_steps
+    parts = [_long(name, rows[done], eval_steps, lanes) for name, rows in history["eval"].items()]
+    parts += [_long(name, rows[:iteration], info_steps, lanes) for name, rows in history["info"].items()]
+    whole = pd.concat(parts, ignore_index=True)
+    frozen = np.where(history["diverged"] < 0, np.inf, history["diverged"] * schedule.env_steps)
+    keep = np.isfinite(whole["value"]) & (whole["env_step"] <= frozen[whole["lane"]])
+    return whole[keep].drop(columns="lane").reset_index(drop=True)
+
+
+def _long(name: str, rows: np.ndarray, steps: np.ndarray, lanes: list[Lane]) -> pd.DataFrame:
+    count = len(steps)
+    columns = {
+        "algorithm": np.repeat([lane.label for lane in lanes], count),
+        "seed": np.repeat([lane.seed for lane in lanes], count),
+        "lane": np.repeat(np.arange(len(lanes)), count),
+        "env_step": np.tile(steps, len(lanes)),
+        "metric": name,
+        "value": rows.T.reshape(-1).astype(np.float64),
+    }
+    return pd.DataFrame(columns)
+
+
+def manifest(
+    run: Run, env: Env, algorithm: Algorithm, schedule: Schedule, history: History, status: str
+) -> dict[str, Any]:
+    """What the run is and on what it ran, for the store."""
+    lanes = run.lanes()
+    frozen = {
+        f"{lane.label}/{lane.seed}": int(at) * schedule.env_steps
+        for lane, at in zip(lanes, history["diverged"], strict=True)
+        if at >= 0
+    }
+    updates = getattr(run.config, "updates_per_step", 0) * schedule.steps
+    device = jax.local_devices()[0]
+    return {
+        "experiment": run.experiment,
+        "algorithm": run.algorithm,
+        "env": env.spec.name,
+        "engine": env.spec.engine,
+        "profile": run.profile,
+        "config": dataclasses.asdict(run.config),
+        "sweep": dict(run.sweep),
+        "seeds": list(run.seeds),
+        "lanes": len(lanes),
+        "diverged": frozen,
+        "status": status,
+        "steps": schedule.steps,
+        "warmup_steps": algorithm.warmup_steps,
+        "updates": updates,
+        "eval_episodes": run.eval_episodes,
+        "device": f"{device.platform}: {device.device_kind}",
+        "precision": str(jax.config.jax_default_matmul_precision or "float32"),
+        **results.provenance(),
+    }

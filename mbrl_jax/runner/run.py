@@ -1,0 +1,132 @@
+"""What a run is: everything that determines its numbers, and the lanes it consists of."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from mbrl_jax import envs, results
+from mbrl_jax.types import Algorithm, Env, nearest
+
+__all__ = ["Lane", "Run", "override", "sweepable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lane:
+    """One seed with its values of the swept hyper-parameters, and its label in the results."""
+
+    seed: int
+    values: dict[str, float]
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One algorithm, configuration and environment with many seeds: one compiled program, one entry in the store.
+
+    Attributes:
+      experiment: what the run belongs to, for example `mbpo/figure2`.
+      algorithm: label in the results.
+      make: `make(config, env) -> Algorithm`.
+      config: the algorithm's configuration; must have a field `steps`.
+      env: registry name of the environment.
+      engine: physics engine; None chooses by device.
+      seeds: the seeds; all run at once.
+      eval_every: environment steps between evaluations.
+      eval_episodes: episodes per evaluation, deterministic policy, true environment.
+      sweep: names of continuous hyper-parameters (dotted) with their values; every combination runs with every seed.
+      profile: `smoke`, `laptop` or `paper` for artefacts; anything else for one's own runs.
+    """
+
+    experiment: str
+    algorithm: str
+    make: Callable[[Any, Env], Algorithm]
+    config: Any
+    env: str
+    engine: str | None = None
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    eval_every: int = 1000
+    eval_episodes: int = 10
+    sweep: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    profile: str = "custom"
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds must be distinct numbers >= 0, at least one, got {self.seeds}")
+        if self.eval_episodes < 1:
+            raise ValueError(f"eval_episodes must be at least 1, got {self.eval_episodes}")
+        for name, values in self.sweep:
+            if name not in sweepable(self.config):
+                raise ValueError(nearest(name, sweepable(self.config), "a hyper-parameter swept inside one program"))
+            for value in values:
+                override(self.config, {name: value})
+
+    def environment(self) -> Env:
+        """The environment."""
+        return envs.make(self.env, engine=self.engine)
+
+    def build(self, values: Mapping[str, Any], env: Env) -> Algorithm:
+        """The algorithm with the given hyper-parameter values, which may be traced."""
+        return self.make(override(self.config, values), env)
+
+    def lanes(self) -> list[Lane]:
+        """All lanes: combinations of the swept values, seeds innermost."""
+        names = [name for name, _ in self.sweep]
+        combinations = [dict(zip(names, c, strict=True)) for c in itertools.product(*(v for _, v in self.sweep))]
+        return [Lane(seed=s, values=c, label=self._label(c)) for c in combinations for s in self.seeds]
+
+    def _label(self, values: Mapping[str, float]) -> str:
+        return f"{self.algorithm}[{', '.join(f'{k}={v:g}' for k, v in values.items())}]" if values else self.algorithm
+
+    def identity(self, env: Env) -> dict[str, Any]:
+        """Everything that determines the numbers; its hash is the run's id."""
+        facts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("make", "engine")}
+        return {**facts, "env": dataclasses.asdict(env.spec), "make": _name(self.make)}
+
+    def run_id(self, env: Env) -> str:
+        """The run's id in the results store."""
+        return results.run_id(self.identity(env))
+
+
+def _name(make: Any) -> str:
+    """A stable name for a function, a partial application included."""
+    inner = getattr(make, "func", make)
+    bound = [*getattr(make, "args", ()), *sorted(getattr(make, "keywords", {}).items())]
+    shown = [_name(b) if callable(b) else str(b) for b in bound]
+    return f"{inner.__module__}.{inner.__qualname__}" + (f"({', '.join(shown)})" if shown else "")
+
+
+def sweepable(config: Any, prefix: str = "") -> list[str]:
+    """Dotted names of the fields that may differ between lanes of one program: the continuous ones.
+
+    A field that sets a shape or a branch is marked `metadata={"static": True}` in its dataclass.
+    """
+    names: list[str] = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            names += sweepable(value, f"{prefix}{field.name}.")
+        elif isinstance(value, float | jax.Array) and not field.metadata.get("static"):
+            names.append(prefix + field.name)
+    return names
+
+
+def override(config: Any, values: Mapping[str, Any]) -> Any:
+    """The configuration with some fields (dotted names) replaced.
+
+    Raises:
+      ValueError: a name is not a field; says which are near.
+    """
+    for name, value in values.items():
+        head, _, rest = name.partition(".")
+        known = [f.name for f in dataclasses.fields(config)]
+        if head not in known:
+            raise ValueError(nearest(head, known, f"a field of {type(config).__qualname__}"))
+        new = override(getattr(config, head), {rest: value}) if rest else value
+        config = dataclasses.replace(config, **{head: new})
+    return config

@@ -1,0 +1,39 @@
+"""Process-wide settings of JAX, made once before its first use by a command of this package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+
+__all__ = ["cache_folder", "configure"]
+
+
+def cache_folder() -> Path:
+    """Where compiled programs are kept between processes: JAX_COMPILATION_CACHE_DIR, or the user's cache folder."""
+    named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "mbrl_jax" / "xla"
+
+
+def configure(cpu_devices: int | None = None) -> None:
+    """Turns the persistent compilation cache on and gives each CPU core a device of its own.
+
+    One stream of seeds per core runs 1.3 to 1.6 times as fast as all seeds over all cores (docs/speed.md). On
+    accelerators the CPU devices are simply not used. Must run before JAX first touches a device.
+
+    Args:
+      cpu_devices: virtual CPU devices; the number of usable cores if None.
+    """
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", cpu_devices or len(os.sched_getaffinity(0)))
+    try:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return  # no cache is slower, not wrong
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
