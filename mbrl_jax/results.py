@@ -95,8 +95,8 @@ def save(
         taken from the manifest when the columns are missing. One row per (algorithm, env, seed, env_step, metric).
       manifest: `experiment`, `algorithm`, `env`, `seeds` (list of int), `status` (one of `STATUSES`); by convention
         also `profile`, `engine`, `config`, `versions` and `commit` (see `provenance`), `device`, `precision`,
-        `compile_seconds`, `run_seconds`, `updates` (gradient steps of one seed) and `diverged` (seed -> env step at
-        which a non-finite loss froze it). Anything else is kept; `written` is the time of saving unless given. The
+        `compile_seconds`, `run_seconds`, `updates` (gradient steps of one seed) and `diverged` ("seed", or
+        "algorithm/seed" where a run holds several -> env step at which a non-finite loss froze it). Anything else is kept; `written` is the time of saving unless given. The
         label `algorithm` must tell configurations of one experiment apart: figures draw one line per label.
       arrays: optional arrays by name; no object dtype.
 
@@ -312,7 +312,8 @@ def _checked_manifest(run: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"a run id must be a plain file name, got {run!r}")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     facts = {"schema": SCHEMA_VERSION, "run": run, "written": now, **json.loads(_canonical(manifest))}
-    strangers = sorted(set(facts.get("diverged") or {}) - {str(seed) for seed in facts["seeds"]})
+    named = {key.rpartition("/")[2] for key in facts.get("diverged") or {}}
+    strangers = sorted(named - {str(seed) for seed in facts["seeds"]})
     if strangers:
         raise ValueError(f"diverged seeds must be among the run's seeds {facts['seeds']}, got {', '.join(strangers)}")
     return facts
@@ -352,8 +353,9 @@ def _readable_manifests(root: str | Path) -> Iterable[tuple[str, dict[str, Any]]
 
 
 def _with_divergence(frame: pd.DataFrame, facts: Mapping[str, Any]) -> pd.DataFrame:
-    diverged = {int(seed): float(step) for seed, step in (facts.get("diverged") or {}).items()}
-    return frame.assign(diverged_at=[diverged.get(seed, np.nan) for seed in frame["seed"]])
+    diverged = {key: float(step) for key, step in (facts.get("diverged") or {}).items()}
+    at = lambda label, seed: diverged.get(f"{label}/{seed}", diverged.get(str(seed), np.nan))  # noqa: E731
+    return frame.assign(diverged_at=[at(*row) for row in zip(frame["algorithm"], frame["seed"], strict=True)])
 
 
 def _may_match(run: str, facts: Mapping[str, Any], wanted: Mapping[str, list[Any]]) -> bool:
