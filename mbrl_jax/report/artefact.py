@@ -1,0 +1,86 @@
+"""What an experiment hands to the report: one table or figure of a paper, how it is run, drawn and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
+
+from mbrl_jax.report.claims import Claim
+
+__all__ = ["Animation", "Artefact", "Block", "Figure", "Table", "Text"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One or several panels under one caption; the legend is made from the labels of their lines.
+
+    Attributes:
+      figure: a Matplotlib figure, SVG text, or a sequence of them.
+      caption: what is seen, and how many seeds it rests on.
+    """
+
+    figure: Drawing | str | Sequence[Drawing | str]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A data frame; numbers are formatted, text is shown as it is, and it is also written as CSV.
+
+    Attributes:
+      frame: the rows; its index is not shown.
+      caption: what is shown and in which unit.
+      paper: columns that hold a paper's printed numbers, mapped to where they are printed (`"Table 2"`). They are set
+        apart, and sources are never merged into one column.
+    """
+
+    frame: pd.DataFrame
+    caption: str = ""
+    paper: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Animation:
+    """A GIF, see `figures.gif`."""
+
+    gif: bytes
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """Paragraphs with `code`, **bold**, *emphasis*, [links](https://...) and `- ` lists."""
+
+    text: str
+
+
+Block = Figure | Table | Animation | Text
+
+
+class Artefact(NamedTuple):
+    """One table or figure of a paper.
+
+    Attributes:
+      name: `paper/artefact`, for example `mbpo/figure2`; also the `experiment` of its results.
+      title: what it shows.
+      paper: source, for example `Janner et al. 2019, Figure 2`.
+      run: `run(profile, results)` trains what is missing and saves it under the folder `results`.
+      blocks: `blocks(frame)` draws the results; raises `select.MissingDataError` where they are lacking.
+      claims: what the paper says of it, as predicates.
+      note: what deviates from the paper.
+      also: other experiments whose results it uses.
+    """
+
+    name: str
+    title: str
+    paper: str
+    run: Callable[[str, Path], None]
+    blocks: Callable[[pd.DataFrame], Sequence[Block]]
+    claims: tuple[Claim, ...] = ()
+    note: str = ""
+    also: tuple[str, ...] = ()

@@ -1,0 +1,128 @@
+"""`build` writes the report: one HTML page, the same as Markdown with its figures as files, and one CSV per table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from mbrl_jax import results
+from mbrl_jax.report import html, page, theme
+from mbrl_jax.report.artefact import Animation, Artefact, Block, Figure, Table, Text
+from mbrl_jax.report.claims import Claim, Judgement
+from mbrl_jax.report.gather import PROFILES, Section, gather
+
+__all__ = ["build"]
+
+
+def build(
+    artefacts: Sequence[Artefact],
+    results_root: str | Path = "results",
+    out: str | Path | None = None,
+) -> Path:
+    """Writes the report on what lies in the results folder; runs nothing.
+
+    Args:
+      artefacts: in the order of the page; those of one paper together.
+      results_root: the results folder.
+      out: where to write; `results_root/report` by default.
+
+    Returns:
+      The path of `index.html`; beside it `report.md`, `figures/` and `tables/`.
+
+    Raises:
+      OSError: the files cannot be written.
+    """
+    folder = Path(results_root) / "report" if out is None else Path(out)
+    sections = gather(artefacts, results_root)
+    for name in ("figures", "tables"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    text = _markdown(sections, folder)
+    results.write_whole(folder / "report.md", text.encode())
+    index = folder / "index.html"
+    results.write_whole(index, html.render(sections).encode())
+    return index
+
+
+def _markdown(sections: Sequence[Section], folder: Path) -> str:
+    parts = ["# Results", html.LEAD, "## Claims"]
+    rows = [
+        {
+            "verdict": judged.verdict.value,
+            "claim": claim.text,
+            "artefact": section.artefact.name,
+            "profile": section.profile,
+            "gap [95 %]": page.estimate_text(judged, claim.unit),
+            "seeds": judged.n_seeds,
+            "diverged": judged.n_diverged,
+            "note": judged.note,
+        }
+        for section in sections
+        for claim, judged in section.judged
+    ]
+    claims = pd.DataFrame(rows)
+    parts.append(_rows(claims) if rows else "None yet.")
+    results.write_whole(folder / "tables" / "claims.csv", claims.to_csv(index=False).encode())
+    for section in sections:
+        parts += _section(section, folder)
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(section: Section, folder: Path) -> list[str]:
+    artefact, name = section.artefact, html.anchor(section.artefact.name)
+    parts = [f"## {artefact.title}", f"{artefact.paper} · `{artefact.name}`"]
+    if section.runs:
+        label = PROFILES.get(section.profile, section.profile)
+        parts.append(f"*{label}; {page.seeds_text(section.runs)} seeds finished.*")
+    else:
+        parts.append(f"No results yet. `mbrl bench {artefact.name}` makes them.")
+    for index, block in enumerate(section.blocks):
+        parts += _block(block, f"{name}-{index}", folder)
+    parts += [f"- {remark}" for remark in section.remarks]
+    parts += [_claim(claim, judged) for claim, judged in section.judged]
+    parts += [f"**What deviates.** {artefact.note}"] if artefact.note else []
+    if section.runs:
+        cost = page.cost_table(section.runs)
+        results.write_whole(folder / "tables" / f"{name}-cost.csv", cost.to_csv(index=False).encode())
+        parts += ["Cost and provenance:", _rows(cost)]
+    return parts
+
+
+def _claim(claim: Claim, judged: Judgement) -> str:
+    numbers = page.estimate_text(judged, claim.unit)
+    return f"- **{judged.verdict}** {claim.text} ({claim.source}). Gap {numbers}. {judged.note}".rstrip()
+
+
+def _block(block: Block, name: str, folder: Path) -> list[str]:
+    if isinstance(block, Text):
+        return [block.text]
+    if isinstance(block, Table):
+        results.write_whole(folder / "tables" / f"{name}.csv", block.frame.to_csv(index=False).encode())
+        renamed = {column: f"{column} (printed: {where})" for column, where in block.paper.items()}
+        return [_rows(block.frame.rename(columns=renamed)), block.caption]
+    if isinstance(block, Animation):
+        results.write_whole(folder / "figures" / f"{name}.gif", block.gif)
+        return [f"![{name}](figures/{name}.gif)", block.caption]
+    return [_figure(block, name, folder), _legend(block), block.caption]
+
+
+def _figure(block: Figure, name: str, folder: Path) -> str:
+    links = []
+    for index, drawing in enumerate(html.panels(block)):
+        file = f"{name}-{index}.svg"
+        svg = theme.standalone_svg(theme.to_svg(drawing, f"{name}-{index}"))
+        results.write_whole(folder / "figures" / file, svg.encode())
+        links.append(f"![{file}](figures/{file})")
+    return "\n".join(links)
+
+
+def _legend(block: Figure) -> str:
+    return ", ".join(f"{label} `{tint}`" for label, tint in html.legend(block).items())
+
+
+def _rows(frame: pd.DataFrame) -> str:
+    head = [str(name) for name in frame]
+    body = [[page.number(value) for value in row] for row in frame.itertuples(index=False, name=None)]
+    table = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table)

@@ -1,0 +1,126 @@
+"""From the results folder to what the report shows: which runs count, what they say, what is damaged or missing."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from mbrl_jax import results
+from mbrl_jax.report.artefact import Artefact, Block, Text
+from mbrl_jax.report.claims import Claim, Judgement, Verdict, judge
+from mbrl_jax.report.select import MissingDataError
+
+__all__ = ["PROFILES", "Section", "gather"]
+
+PROFILES = {
+    "paper": "the paper's scale",
+    "laptop": "laptop profile: scaled down where the note says so",
+    "smoke": "smoke profile: proves that it runs, too short to be evidence",
+}
+
+
+class Section(NamedTuple):
+    """An artefact with its evidence.
+
+    Attributes:
+      artefact: the artefact.
+      profile: profile of the runs shown; empty if there are none.
+      blocks: what is drawn.
+      judged: claims with their judgements.
+      runs: manifests of the runs shown.
+      remarks: damaged files, unfinished runs, runs left out.
+    """
+
+    artefact: Artefact
+    profile: str
+    blocks: Sequence[Block]
+    judged: Sequence[tuple[Claim, Judgement]]
+    runs: Sequence[dict[str, Any]]
+    remarks: Sequence[str]
+
+
+def gather(artefacts: Sequence[Artefact], root: str | Path) -> list[Section]:
+    """Reads the results once and evaluates every artefact on its own; what goes wrong in one stays in it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        manifests = results.manifests(root).to_dict("records")
+    damaged = [str(warning.message) for warning in caught]
+    return [_section(artefact, Path(root), manifests, damaged) for artefact in artefacts]
+
+
+def _section(artefact: Artefact, root: Path, manifests: Sequence[dict[str, Any]], damaged: Sequence[str]) -> Section:
+    names = (artefact.name, *artefact.also)
+    mine = [facts for facts in manifests if facts["experiment"] in names]
+    profile = _profile(mine)
+    runs = [facts for facts in mine if _profile_of(facts) == profile]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        frame = results.load(root, run=[facts["run"] for facts in runs]) if runs else results.load(root / "nothing")
+    frame, replaced = _newest(frame, runs, artefact.name)
+    frame.attrs["root"] = str(root)
+    remarks = [str(warning.message) for warning in caught if str(warning.message) not in damaged] + list(damaged)
+    remarks += [f"{replaced} older run(s) of the same seeds are left out"] if replaced else []
+    unfinished = [facts["run"] for facts in runs if facts["status"] != "finished"]
+    remarks += [f"unfinished, drawn as far as they are but not judged: {', '.join(unfinished)}"] if unfinished else []
+    complete = frame.loc[~frame["run"].isin(unfinished)]
+    complete.attrs["root"] = str(root)
+    judged = [(claim, _judge(claim, complete, profile)) for claim in artefact.claims]
+    shown = [facts for facts in runs if facts["run"] in set(frame["run"])]
+    blocks, problem = _blocks(artefact, frame)
+    return Section(artefact, profile, blocks, judged, shown, [*problem, *remarks])
+
+
+def _judge(claim: Claim, frame: pd.DataFrame, profile: str) -> Judgement:
+    if frame.empty:
+        nothing = float("nan")
+        return Judgement(Verdict.OPEN, nothing, nothing, nothing, 0, 0, "no finished run yet")
+    judged = judge(claim, frame)
+    if profile == "smoke" and claim.tolerance is None:
+        return judged._replace(verdict=Verdict.OPEN, note="smoke profile: too short to be evidence")
+    return judged
+
+
+def _blocks(artefact: Artefact, frame: pd.DataFrame) -> tuple[Sequence[Block], list[str]]:
+    if frame.empty:
+        return [], []
+    try:
+        return list(artefact.blocks(frame)), []
+    except MissingDataError as error:
+        return [Text(f"Not all results are there yet: {error}.")], []
+    except Exception as error:  # one drawing that fails must not take the report with it
+        return [], [f"could not be drawn: {type(error).__name__}: {error}"]
+
+
+def _profile_of(facts: dict[str, Any]) -> str:
+    profile = facts.get("profile")
+    return profile if isinstance(profile, str) else "unlabelled"
+
+
+def _profile(runs: Sequence[dict[str, Any]]) -> str:
+    """The largest profile with finished runs, else the largest with any; profiles are never mixed."""
+    order = [*PROFILES, "unlabelled"]
+    order += sorted({_profile_of(facts) for facts in runs} - set(order))
+    for wanted in (("finished",), results.STATUSES):
+        there = {_profile_of(facts) for facts in runs if facts["status"] in wanted}
+        for profile in order:
+            if profile in there:
+                return profile
+    return ""
+
+
+def _newest(frame: pd.DataFrame, runs: Sequence[dict[str, Any]], own: str) -> tuple[pd.DataFrame, int]:
+    """Where several runs hold the same seeds, keeps the artefact's own, finished, newest one."""
+
+    def merit(facts: dict[str, Any]) -> tuple[bool, bool, str]:
+        return facts["experiment"] == own, facts["status"] == "finished", str(facts.get("written", ""))
+
+    best = [facts["run"] for facts in sorted(runs, key=merit, reverse=True)]
+    keys = ["algorithm", "env", "seed"]
+    owners = frame[["run", *keys]].drop_duplicates()
+    owners = owners.assign(place=[best.index(run) for run in owners["run"]]).sort_values("place").drop_duplicates(keys)
+    kept = frame.merge(owners[["run", *keys]], on=["run", *keys])
+    return kept, len(set(frame["run"]) - set(kept["run"]))
