@@ -1,0 +1,10 @@
+"""Environments as pure functions: `make(name)` gives `reset` and `step` that jit, vmap, scan and shard.
+
+`names()` lists them. The contract is `mbrl_jax.types.Env`: one environment per call (vmap for many), no automatic
+reset inside a step, `discount` 0 only on a true termination, time limits in `truncated`.
+"""
+
+from mbrl_jax.envs.base import EnvState, build
+from mbrl_jax.envs.registry import make, names, resolve
+
+__all__ = ["EnvState", "build", "make", "names", "resolve"]

@@ -1,0 +1,109 @@
+"""What every environment shares: the state record and the step that keeps the contract of `types.Env`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from mbrl_jax.types import Env, Key, Spec, Transition
+
+__all__ = ["Advance", "EnvState", "Start", "build", "float_dtype", "namespace"]
+
+
+class EnvState(NamedTuple):
+    """State of one episode.
+
+    Attributes:
+      obs: the current observation, `[obs_dim]`.
+      physics: whatever the environment itself carries; a pytree of arrays.
+      t: int32, steps taken in this episode.
+      failures: int32, steps of this episode that were non-finite and therefore ended it.
+    """
+
+    obs: Array
+    physics: Any
+    t: Array
+    failures: Array
+
+
+Start = Callable[[Key], tuple[Any, Array]]
+"""`start(key) -> (physics, obs)`."""
+Advance = Callable[[Key, Any, Array, Array], tuple[Any, Array, Array, Array]]
+"""`advance(key, physics, obs, action) -> (physics, next_obs, reward, terminated)`.
+
+An engine says that its state is no longer finite, where the observation does not show it, by a reward of NaN.
+"""
+
+
+def float_dtype() -> np.dtype:
+    """Type of observations and rewards: float32, or float64 where JAX runs in its 64-bit mode."""
+    return jax.dtypes.canonicalize_dtype(np.float64)
+
+
+def namespace(array: Any) -> Any:
+    """`numpy` or `jax.numpy`, whichever `array` belongs to: a task is written once and serves both engines."""
+    return array.__array_namespace__()
+
+
+def build(
+    spec: Spec,
+    start: Start,
+    advance: Advance,
+    reward: Callable[[Array, Array, Array], Array] | None = None,
+    terminal: Callable[[Array], Array] | None = None,
+) -> Env:
+    """An `Env` from a task's start and transition functions.
+
+    The step counts time, sets exactly one of termination (`discount` 0) and `truncated`, and guards against numbers
+    that are not finite: a step whose action or outcome has a NaN or an infinity ends the episode as a termination
+    with reward 0, leaves the state where it was and adds one to `failures`, so that nothing spreads.
+
+    Raises:
+      ValueError: at trace time, if an action's shape is not `[action_dim]`.
+      TypeError: at trace time, if an action is not of a real number type.
+    """
+
+    def reset(key: Key) -> EnvState:
+        physics, obs = start(key)
+        zero = jnp.zeros((), jnp.int32)
+        return EnvState(jnp.asarray(obs, float_dtype()), physics, zero, zero)
+
+    def step(key: Key, state: EnvState, action: Array) -> tuple[EnvState, Transition]:
+        action = _checked_action(spec, action)
+        valid = jnp.isfinite(action).all()
+        action = jnp.where(valid, action, jnp.zeros_like(action))
+        physics, obs, gain, terminated = advance(key, state.physics, state.obs, action)
+        obs, gain = jnp.asarray(obs, float_dtype()), jnp.asarray(gain, float_dtype())
+        valid &= jnp.isfinite(obs).all() & jnp.isfinite(gain)
+        before = (state.physics, state.obs)
+        physics, obs = jax.tree.map(lambda new, old: jnp.where(valid, new, old), (physics, obs), before)
+        terminated = terminated | ~valid
+        t = state.t + 1
+        transition = Transition(
+            obs=state.obs,
+            action=action,
+            reward=jnp.where(valid, gain, jnp.zeros_like(gain)),
+            discount=jnp.where(terminated, 0.0, 1.0).astype(float_dtype()),
+            next_obs=obs,
+            truncated=(t >= spec.time_limit) & ~terminated,
+        )
+        return EnvState(obs, physics, t, state.failures + (~valid).astype(jnp.int32)), transition
+
+    return Env(reset, step, spec, reward, terminal)
+
+
+def _checked_action(spec: Spec, action: Any) -> Array:
+    action = jnp.asarray(action)
+    if action.shape != (spec.action_dim,):
+        raise ValueError(
+            f"an action of {spec.name} must have shape {(spec.action_dim,)}, got {action.shape}"
+            " (vmap the step for a batch of environments)"
+        )
+    if not (jnp.issubdtype(action.dtype, jnp.floating) or jnp.issubdtype(action.dtype, jnp.integer)):
+        raise TypeError(f"an action of {spec.name} must be of a real number type, got {action.dtype}")
+    return action.astype(float_dtype())

@@ -1,0 +1,69 @@
+"""Puts a MuJoCo task and a physics engine together."""
+
+# pyright: reportAttributeAccessIssue=false
+# (MuJoCo ships no type stubs for its compiled half.)
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+
+from mbrl_jax.envs.base import build
+from mbrl_jax.envs.mujoco_tasks import TASKS, Frame, Task
+from mbrl_jax.types import Env, Spec
+
+__all__ = ["ENGINES", "default_engine", "load_model", "make"]
+
+ENGINES = ("mujoco", "mjx")
+
+
+def default_engine() -> str:
+    """C MuJoCo where JAX computes on the CPU (there it is many times faster), MJX on an accelerator."""
+    return "mujoco" if jax.default_backend() == "cpu" else "mjx"
+
+
+@functools.cache
+def load_model(file: str) -> mujoco.MjModel:
+    """The MJCF model `file` of the installed `gymnasium` package, compiled. Not to be modified.
+
+    Raises:
+      FileNotFoundError: if the installed gymnasium has no such model.
+    """
+    import gymnasium.envs.mujoco  # heavy, and needed for the place of its assets alone
+
+    path = Path(gymnasium.envs.mujoco.__file__).parent / "assets" / file
+    if not path.exists():
+        raise FileNotFoundError(f"the installed gymnasium must have the model {file}, but {path} does not exist")
+    return mujoco.MjModel.from_xml_path(str(path))
+
+
+def make(name: str, *, engine: str | None = None, time_limit: int | None = None, **solver: Any) -> Env:
+    """The task of that name on `engine`; `solver` holds the engine's own options (see `engine_c`, `engine_mjx`)."""
+    task, engine = TASKS[name], engine or default_engine()
+    model = load_model(task.model)
+    if engine == "mujoco":
+        from mbrl_jax.envs.engine_c import make as functions
+    else:
+        from mbrl_jax.envs.engine_mjx import make as functions
+    start, advance = functions(task, model, **solver)
+    return build(_spec(name, engine, task, model, time_limit), start, advance, task.obs_reward, task.obs_terminal)
+
+
+def _spec(name: str, engine: str, task: Task, model: mujoco.MjModel, time_limit: int | None) -> Spec:
+    low, high = np.asarray(model.actuator_ctrlrange).T
+    obs = jax.eval_shape(task.observe, Frame(jnp.zeros(model.nq), jnp.zeros(model.nv), {}))
+    return Spec(
+        name=name,
+        engine=engine,
+        obs_dim=obs.shape[-1],
+        action_dim=model.nu,
+        action_low=tuple(low.tolist()),
+        action_high=tuple(high.tolist()),
+        time_limit=task.time_limit if time_limit is None else time_limit,
+        dt=float(model.opt.timestep * task.frame_skip),
+    )

@@ -1,0 +1,101 @@
+"""Environments by name."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from mbrl_jax.envs import lqr, pendulum, probes
+from mbrl_jax.envs.mujoco_tasks import TASKS
+from mbrl_jax.types import Env, nearest
+
+__all__ = ["make", "names", "resolve"]
+
+
+class Entry(NamedTuple):
+    """How to make one environment, on which engines, and with which options for each."""
+
+    make: Callable[..., Env]
+    engines: dict[str, tuple[str, ...]]
+
+
+def _mujoco(name: str, **options: Any) -> Env:
+    """Imports MuJoCo only when one of its tasks is made."""
+    from mbrl_jax.envs import mujoco_envs
+
+    return mujoco_envs.make(name, **options)
+
+
+_JAX = {"jax": ("time_limit",)}
+_PHYSICS = {"mujoco": ("time_limit", "threads"), "mjx": ("time_limit", "iterations", "ls_iterations")}
+_ENTRIES: dict[str, Entry] = {
+    "pendulum-v1": Entry(pendulum.make, _JAX),
+    "lqr-v0": Entry(lqr.make, _JAX),
+    **{name: Entry(probes.make, _JAX) for name in probes.PROBES},
+    **{name: Entry(_mujoco, _PHYSICS) for name in TASKS},
+}
+_SHORT = {re.sub(r"-v\d+$", "", name): name for name in reversed(_ENTRIES)}
+"""Names without a version, for the first version that is listed."""
+
+
+def names() -> tuple[str, ...]:
+    """The versioned ids of all environments, sorted."""
+    return tuple(sorted(_ENTRIES))
+
+
+def resolve(name: str) -> str:
+    """The versioned id of a name: an id, an id without its version, or Gym's spelling, such as `HalfCheetah-v4`.
+
+    Raises:
+      ValueError: if no environment has the name; the message holds the nearest ones.
+    """
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.removeprefix("mbrl_jax/")).lower()
+    for candidate in (name, snake, _SHORT.get(snake, "")):
+        if candidate in _ENTRIES:
+            return candidate
+    raise ValueError(nearest(name, [*_ENTRIES, *_SHORT], "environment"))
+
+
+def make(name: str, engine: str | None = None, **options: Any) -> Env:
+    """The environment of that name.
+
+    Args:
+      name: see `resolve`; `names()` lists them all.
+      engine: what computes the physics. MuJoCo tasks: `mujoco` (C, through a host callback) or `mjx` (on the
+        device); default, `mujoco` where JAX's device is a CPU and `mjx` elsewhere. All others: `jax`.
+      **options: `time_limit` for all; `threads` for `mujoco`; `iterations` and `ls_iterations` for `mjx`.
+
+    Returns:
+      The environment. The same arguments give the same object, so that compiled programs are found again.
+
+    Raises:
+      ValueError: if there is no such environment, engine or option, or an option is not a positive number.
+    """
+    name = resolve(name)
+    engines = _ENTRIES[name].engines
+    if engine is not None and engine not in engines:
+        raise ValueError(nearest(str(engine), engines, f"engine of {name}"))
+    chosen = engine or _default_engine(engines)
+    for option, value in options.items():
+        if option not in engines[chosen]:
+            raise ValueError(nearest(option, engines[chosen], f"option of {name} on engine {chosen!r}"))
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"option {option!r} of {name} must be a positive int, got {value!r}")
+    return _made(name, chosen, tuple(sorted(options.items())))
+
+
+def _default_engine(engines: dict[str, tuple[str, ...]]) -> str:
+    if len(engines) == 1:
+        return next(iter(engines))
+    from mbrl_jax.envs.mujoco_envs import default_engine
+
+    return default_engine()
+
+
+@functools.cache
+def _made(name: str, engine: str, options: tuple[tuple[str, Any], ...]) -> Env:
+    entry = _ENTRIES[name]
+    given = dict(options) if len(entry.engines) == 1 else {"engine": engine, **dict(options)}
+    return entry.make(name, **given)
