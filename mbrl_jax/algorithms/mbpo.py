@@ -105,7 +105,7 @@ class State(NamedTuple):
     iteration: Shared
 
 
-Targets = Callable[[sac.Config, Spec, ModelStep], sac.Target]
+Targets = Callable[[sac.Config, Spec, ModelStep], sac.Targets]
 
 
 def value_expansion(horizon: int) -> Targets:
@@ -117,7 +117,7 @@ def make(config: Config, env: Env, targets: Targets | None = None) -> Algorithm:
     """MBPO on `env`; one iteration fits the model, branches roll-outs, then acts `model_train_freq` times.
 
     Args:
-      targets: what the critics regress onto, given the model; one-step soft targets if None. With `real_fraction=1`
+      targets: what the critics are fitted to, given the model; one-step soft targets if None. With `real_fraction=1`
         no roll-outs are branched.
     """
     unit = rollouts.normalised(env)

@@ -15,10 +15,10 @@ from jaxtyping import Array
 
 from mbrl_jax.networks import MLP, init_stack, tanh_gaussian
 from mbrl_jax.objectives import policy as objectives
-from mbrl_jax.objectives.returns import expanded_return
+from mbrl_jax.objectives.returns import expanded_targets
 from mbrl_jax.types import Act, Key, Learner, ModelStep, PyTree, Spec, Transition
 
-__all__ = ["Config", "State", "Target", "act", "bootstrap", "expansion", "make", "mode"]
+__all__ = ["Config", "Regression", "State", "Targets", "act", "bootstrap", "expansion", "make", "mode"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,17 @@ class State(NamedTuple):
     opt: optax.OptState
 
 
-Target = Callable[[Key, State, Transition], Array]
-"""`target(key, state, batch) -> [batch]`: what the critics regress onto."""
+class Regression(NamedTuple):
+    """What the critics are fitted to: values `target[n]` at `obs[n, obs_dim]`, `action[n, action_dim]`, weighted."""
+
+    obs: Array
+    action: Array
+    target: Array
+    weight: Array
+
+
+Targets = Callable[[Key, State, Transition], Regression]
+"""`targets(key, state, batch) -> Regression`; n may differ from the batch's size."""
 
 
 def _networks(config: Config, spec: Spec) -> tuple[MLP, MLP]:
@@ -102,54 +111,63 @@ def soft_value(config: Config, spec: Spec, key: Key, state: State, obs: Array) -
     return _critic_values(critic, state.target, obs, action), log_prob
 
 
-def bootstrap(config: Config, spec: Spec) -> Target:
-    """The usual one-step soft target."""
+def bootstrap(config: Config, spec: Spec) -> Targets:
+    """The usual one-step soft targets at the batch's own states and actions."""
 
-    def target(key: Key, state: State, batch: Transition) -> Array:
+    def targets(key: Key, state: State, batch: Transition) -> Regression:
         value, log_prob = soft_value(config, spec, key, state, batch.next_obs)
         temperature = jnp.exp(state.params["log_temperature"])
-        return objectives.soft_target(batch.reward, config.gamma * batch.discount, value, log_prob, temperature)
+        y = objectives.soft_target(batch.reward, config.gamma * batch.discount, value, log_prob, temperature)
+        return Regression(batch.obs, batch.action, y, jnp.ones_like(y))
 
-    return target
+    return targets
 
 
-def expansion(config: Config, spec: Spec, model_step: ModelStep, horizon: int) -> Target:
-    """Model value expansion: the next state's soft value after `horizon` steps of policy and model.
+def expansion(config: Config, spec: Spec, model_step: ModelStep, horizon: int) -> Targets:
+    """Model value expansion: the critics are fitted at the real transition and along `horizon` imagined steps.
 
-    Source: Feinberg et al., 2018, on top of soft actor-critic as in Janner et al., 2019, Figure 3 (value expansion).
-    The critics are fitted at real transitions only; Feinberg et al. also fit them at the imagined ones.
+    Every step's target is the (soft) return of the rest of the roll-out, closed with the target critics. States
+    imagined beyond a termination have weight 0.
+
+    Source: Janner et al., 2019, Sec. 6.2 (value expansion), after Feinberg et al., 2018.
     """
 
-    def target(key: Key, state: State, batch: Transition) -> Array:
+    def targets(key: Key, state: State, batch: Transition) -> Regression:
         actor, _ = _networks(config, spec)
         temperature = jnp.exp(state.params["log_temperature"])
 
-        def imagine(obs: Array, k: Key) -> tuple[Array, tuple[Array, Array]]:
+        def imagine(obs: Array, k: Key) -> tuple[Array, tuple[Array, ...]]:
             k_act, k_model = jax.random.split(k)
             action, log_prob = tanh_gaussian(actor.apply(state.params["actor"], obs)).sample_and_log_prob(seed=k_act)
             next_obs, reward, discount = model_step(k_model, obs, action)
-            return next_obs, (reward - temperature * log_prob, config.gamma * discount)
+            return next_obs, (obs, action, reward, discount, -temperature * log_prob)
 
         k_model, k_value = jax.random.split(key)
-        obs, (reward, discount) = lax.scan(imagine, batch.next_obs, jax.random.split(k_model, horizon))
-        value, log_prob = soft_value(config, spec, k_value, state, obs)
-        imagined = expanded_return(reward, discount, value.min(axis=0) - temperature * log_prob)
-        return lax.stop_gradient(batch.reward + config.gamma * batch.discount * imagined)
+        last, imagined = lax.scan(imagine, batch.next_obs, jax.random.split(k_model, horizon))
+        value, log_prob = soft_value(config, spec, k_value, state, last)
+        real = (batch.obs, batch.action, batch.reward, batch.discount, jnp.zeros_like(batch.reward))
+        steps = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), real, imagined)
+        obs, action, reward, discount, bonus = steps
+        closing = value.min(axis=0) - temperature * log_prob
+        y = expanded_targets(reward, config.gamma * discount, bonus, closing)
+        alive = jnp.concatenate([jnp.ones_like(discount[:1]), jnp.cumprod(discount[:-1], axis=0)])
+        flat = lambda x: x.reshape(-1, *x.shape[2:])  # noqa: E731
+        return Regression(flat(obs), flat(action), flat(y), lax.stop_gradient(flat(alive)))
 
-    return target
+    return targets
 
 
 def _losses(
-    params: dict[str, PyTree], config: Config, spec: Spec, key: Key, batch: Transition, target: Array
+    params: dict[str, PyTree], config: Config, spec: Spec, key: Key, obs: Array, fit: Regression
 ) -> tuple[Array, dict[str, Array]]:
     """The sum of the three losses. Each reaches its own parameters only, so one gradient serves all three."""
     actor, critic = _networks(config, spec)
     entropy = -float(spec.action_dim) if config.target_entropy is None else config.target_entropy
     temperature = jnp.exp(params["log_temperature"])
-    value = _critic_values(critic, params["critic"], batch.obs, batch.action)
-    action, log_prob = tanh_gaussian(actor.apply(params["actor"], batch.obs)).sample_and_log_prob(seed=key)
-    action_value = _critic_values(critic, lax.stop_gradient(params["critic"]), batch.obs, action)
-    critic_loss = objectives.critic_loss(value, target).mean(axis=-1)
+    value = _critic_values(critic, params["critic"], fit.obs, fit.action)
+    action, log_prob = tanh_gaussian(actor.apply(params["actor"], obs)).sample_and_log_prob(seed=key)
+    action_value = _critic_values(critic, lax.stop_gradient(params["critic"]), obs, action)
+    critic_loss = (fit.weight * objectives.critic_loss(value, fit.target)).mean(axis=-1)
     actor_loss = objectives.actor_loss(log_prob, action_value, temperature).mean()
     temperature_loss = objectives.temperature_loss(params["log_temperature"], log_prob, entropy).mean()
     info = {
@@ -162,17 +180,17 @@ def _losses(
     return critic_loss.sum() + actor_loss + temperature_loss, info
 
 
-def make(config: Config, spec: Spec, target: Target | None = None) -> Learner:
+def make(config: Config, spec: Spec, targets: Targets | None = None) -> Learner:
     """Soft actor-critic on batches of transitions whose actions lie in [-1, 1].
 
     Actor, critics and temperature are updated simultaneously from the same parameters, then the target critics, as in
     MBPO's released code.
 
     Args:
-      target: what the critics regress onto; the one-step soft target if None.
+      targets: what the critics are fitted to; the one-step soft targets if None.
     """
     actor, critic = _networks(config, spec)
-    optimiser, value_target = _optimiser(config), target or bootstrap(config, spec)
+    optimiser, regression = _optimiser(config), targets or bootstrap(config, spec)
 
     def init(key: Key) -> State:
         k_actor, k_critic = jax.random.split(key)
@@ -185,8 +203,8 @@ def make(config: Config, spec: Spec, target: Target | None = None) -> Learner:
 
     def update(key: Key, state: State, batch: Transition) -> tuple[State, dict[str, Array]]:
         k_target, k_actor = jax.random.split(key)
-        y = value_target(k_target, state, batch)
-        loss = partial(_losses, config=config, spec=spec, key=k_actor, batch=batch, target=y)
+        fit = regression(k_target, state, batch)
+        loss = partial(_losses, config=config, spec=spec, key=k_actor, obs=batch.obs, fit=fit)
         grads, info = jax.grad(loss, has_aux=True)(state.params)
         updates, opt = optimiser.update(grads, state.opt)
         params = optax.apply_updates(state.params, updates)

@@ -295,7 +295,7 @@ class _Session:
 
     def _score(self) -> float:
         means = record.means(self.history, self.schedule, self.iteration)
-        return means.get("eval/return", float("nan"))
+        return means.get("eval/return_mean", float("nan"))
 
     def _healthy(self) -> int:
         return int((self.history["diverged"] < 0).sum())

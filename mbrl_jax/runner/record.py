@@ -15,7 +15,7 @@ from mbrl_jax.types import Algorithm, Env
 
 __all__ = ["Schedule", "empty", "manifest", "means", "put_info", "put_scores", "schedule", "table"]
 
-SCORES = ("eval/return", "eval/return_std", "eval/length")
+SCORES = ("eval/return_mean", "eval/return_std", "eval/length")
 
 
 class Schedule(NamedTuple):
