@@ -1,0 +1,95 @@
+"""Hyper-parameters per environment, as the papers' authors ran them, as frozen configurations.
+
+MBPO's are those of the released code (`examples/config/<env>/0.py`) with the number of epochs of the paper's Table 1,
+which the code leaves to the command line. `experiments/mbpo/table1.py` prints them beside the paper's table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from mbrl_jax.algorithms import mbpo, sac
+from mbrl_jax.learners import ensemble
+from mbrl_jax.learners import sac as soft
+from mbrl_jax.types import Algorithm, Env, nearest
+
+__all__ = ["MBPO", "REGISTRY", "Entry", "preset"]
+
+
+def _mbpo(epochs: int, schedule: tuple[int, int, int, int], entropy: float, **others: Any) -> mbpo.Config:
+    return mbpo.Config(
+        steps=epochs * 1000, rollout_schedule=schedule, agent=soft.Config(target_entropy=entropy), **others
+    )
+
+
+def _pendulum(updates: int, entropy: float) -> mbpo.Config:
+    """The pendulums' epochs are 250 steps long and their warm-up is 500 steps (MBPO code)."""
+    schedule = (1, 15, 1, 1)
+    return replace(
+        _mbpo(20, schedule, entropy, updates_per_step=updates), warmup_steps=500, epoch_length=250, model_train_freq=250
+    )
+
+
+_WIDE = ensemble.Config(hidden=(400,) * 4)
+
+MBPO: Mapping[str, mbpo.Config] = {
+    "inverted_pendulum": _pendulum(10, -0.05),
+    "inverted_double_pendulum": _pendulum(20, -0.5),
+    "hopper": _mbpo(125, (20, 150, 1, 15), -1.0),
+    "walker2d": _mbpo(300, (20, 150, 1, 1), -3.0),
+    "half_cheetah": _mbpo(400, (20, 150, 1, 1), -3.0, updates_per_step=40),
+    "ant_truncated": _mbpo(300, (20, 100, 1, 25), -4.0),
+    "humanoid_truncated": _mbpo(300, (20, 300, 1, 25), -2.0, model=_WIDE, model_train_freq=1000, retain_epochs=5),
+    "pendulum": _pendulum(20, -1.0),
+}
+"""Presets by environment, versions left out. `pendulum` is ours: MBPO has no preset for it."""
+
+
+def _mbpo_preset(base: str) -> mbpo.Config:
+    return MBPO.get(base, mbpo.Config(agent=soft.Config()))
+
+
+def _sac_preset(base: str) -> sac.Config:
+    """SAC as MBPO's authors ran it: the same task settings, one update per environment step."""
+    like = _mbpo_preset(base)
+    return sac.Config(steps=like.steps, warmup_steps=like.warmup_steps, batch=like.batch, agent=like.agent)
+
+
+class Entry(NamedTuple):
+    """An algorithm by name.
+
+    Attributes:
+      config: its configuration class.
+      make: `make(config, env) -> Algorithm`.
+      preset: `preset(base) -> config` for an environment's name without version.
+      about: one line for lists.
+    """
+
+    config: type
+    make: Callable[[Any, Env], Algorithm]
+    preset: Callable[[str], Any]
+    about: str
+
+
+REGISTRY: Mapping[str, Entry] = {
+    "sac": Entry(sac.Config, sac.make, _sac_preset, "Soft actor-critic (Haarnoja et al. 2018), model-free"),
+    "mbpo": Entry(mbpo.Config, mbpo.make, _mbpo_preset, "Model-based policy optimisation (Janner et al. 2019)"),
+}
+
+
+def preset(algorithm: str, env: str) -> Any:
+    """The configuration of an algorithm for an environment, or its defaults where no preset exists.
+
+    Args:
+      algorithm: a name in `REGISTRY`.
+      env: a registry name such as `hopper-v4`, with or without its version.
+
+    Raises:
+      ValueError: the algorithm is not known; names the nearest.
+    """
+    if algorithm not in REGISTRY:
+        raise ValueError(nearest(algorithm, REGISTRY, "algorithm"))
+    base, _, version = env.rpartition("-v")
+    return REGISTRY[algorithm].preset(base if base and version.isdigit() else env)
