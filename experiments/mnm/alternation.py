@@ -1,0 +1,109 @@
+"""The value-iteration version of MnM (Appendix D.1): alternate policy, model and their moving averages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from mbrl_jax import tabular
+from mbrl_jax.objectives import mnm
+
+__all__ = ["Iterate", "Method", "alternate", "converged", "mixed_return"]
+
+
+class Method(NamedTuple):
+    """Which parts of the objective a method uses; numbers, so that methods are lanes of one program.
+
+    Attributes:
+      log: 1 takes `(1 - gamma) log r` as the reward (MnM), 0 takes `r`.
+      classifier: 1 adds the classifier term, 0 leaves it out.
+      model: 1 learns the optimistic model, 0 keeps the true dynamics.
+    """
+
+    log: Array | float
+    classifier: Array | float
+    model: Array | float
+
+
+class Iterate(NamedTuple):
+    """One iteration, before averaging.
+
+    Attributes:
+      model: `[S, A, S]` averaged model q that the values were computed with.
+      policy: `[S, A]` averaged policy.
+      greedy: `[S, A]` greedy policy of this iteration.
+      change: largest change of the model's entries.
+    """
+
+    model: Array
+    policy: Array
+    greedy: Array
+    change: Array
+
+
+def alternate(
+    mdp: tabular.MDP,
+    method: Method,
+    iterations: int,
+    *,
+    polyak: float = 0.5,
+    tolerance: float = 1e-6,
+    gap_limit: float = jnp.inf,
+    coarsen: Callable[[Array], Array] | None = None,
+) -> Iterate:
+    """Runs the alternation and returns every iteration, stacked; after convergence the last one repeats.
+
+    Args:
+      mdp: the task; the classifier is the exact one.
+      method: what the objective contains.
+      iterations: at most so many.
+      polyak: weight of the old policy and model in their moving averages.
+      tolerance: stop once no entry of the model changes by more.
+      gap_limit: upper limit of the classifier's penalty, in nats (label smoothing in Fig. 2b).
+      coarsen: linear map of dynamics that the model class can represent (Fig. 2b), or none.
+    """
+    base = mdp.transition if coarsen is None else coarsen(mdp.transition)
+
+    def step(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], Iterate]:
+        model, policy, done = carry
+        greedy, value = _improve(mdp, method, model, policy, gap_limit)
+        target = mnm.tilted_model(base, value)
+        change = jnp.max(jnp.abs(model - target))
+        done = done | (change < tolerance)
+        averaged = (1 - polyak) * target + polyak * model
+        averaged = averaged if coarsen is None else coarsen(averaged)
+        mixed = (1 - polyak) * greedy + polyak * policy
+        record = Iterate(model, policy, greedy, change)
+        return (jnp.where(done, model, averaged), jnp.where(done, policy, mixed), done), record
+
+    uniform = jnp.full_like(mdp.reward, 1 / mdp.reward.shape[1])
+    start = (mdp.transition, uniform, jnp.zeros((), bool))
+    return lax.scan(step, start, None, length=iterations)[1]
+
+
+def _improve(mdp: tabular.MDP, method: Method, model: Array, policy: Array, gap_limit: float) -> tuple[Array, Array]:
+    """Greedy policy `[S, A]` and its value `[S]` in the model, under the method's reward; exact, not swept."""
+    gap = jnp.clip(tabular.kl_divergence(model, mdp.transition), 0, gap_limit)
+    reward = jnp.where(method.log > 0, (1 - mdp.discount) * jnp.log(mdp.reward), mdp.reward)
+    reward = reward - jnp.where(method.classifier > 0, gap, 0)
+    dynamics = jnp.where(method.model > 0, model, mdp.transition)
+    task = tabular.with_model(mdp, dynamics, reward)
+    values = tabular.action_value(task, tabular.state_value(task, policy))
+    greedy = tabular.greedy(values)
+    return greedy, jnp.sum(greedy * values, axis=-1)
+
+
+def converged(change: Array, tolerance: float = 1e-6) -> Array:
+    """Index of the first iteration at which the model stood still, or of the last iteration."""
+    still = change < tolerance
+    return jnp.where(still.any(), jnp.argmax(still), change.shape[0] - 1)
+
+
+def mixed_return(mdp: tabular.MDP, record: Iterate) -> Array:
+    """Return of "greedy once, then the averaged policy" from the initial distribution, as the authors evaluate."""
+    values = tabular.action_value(mdp, tabular.state_value(mdp, record.policy))
+    return mdp.initial @ jnp.sum(record.greedy * values, axis=-1)

@@ -1,0 +1,173 @@
+"""MnM's objective on finite MDPs: the lower bound of Eysenbach et al., "Mismatched No More" (2022), exactly.
+
+All quantities are in nats of log return. `transition`, `model` are `[S, A, S]`; `reward` is `[S, A]` and positive.
+Equation and lemma numbers are the paper's. See `mnm_tight` for the bound with a learned discount.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from mbrl_jax.tabular import divergence, evaluate
+from mbrl_jax.tabular.mdp import MDP, with_model
+
+__all__ = [
+    "JointOptimum",
+    "augmented_reward",
+    "best_model",
+    "classifier_logit",
+    "classifier_reward",
+    "expected_partial_sum",
+    "expected_terminal_reward",
+    "goal_log_density",
+    "goal_lower_bound",
+    "log_return",
+    "lower_bound",
+    "lower_bound_values",
+    "model_objective",
+    "optimise",
+    "tilted_model",
+]
+
+
+class JointOptimum(NamedTuple):
+    """Policy and Markov model that maximise Eq. 2 together, and the bound's value `[S]` from each state."""
+
+    value: Array
+    policy: Array
+    model: Array
+    sweeps: Array
+
+
+def classifier_logit(transition: Array, model: Array) -> Array:
+    """Log-odds of the Bayes-optimal classifier between real and model next states (below Eq. 4): `log(p / q)`."""
+    return divergence.log_ratio(transition, model)
+
+
+def classifier_reward(reward: Array, logit: Array, discount: Array) -> Array:
+    """The augmented reward estimated by a classifier (Eq. 5), on the scale of Eq. 3.
+
+    $$ (1-\\gamma) \\log r + \\log\\tfrac{C}{1-C} - (1-\\gamma) \\log(1-\\gamma) $$
+
+    Eq. 5 as printed drops both factors `(1 - gamma)`; with them, a Bayes-optimal classifier gives exactly Eq. 3, and
+    Appendix D.3 uses them too.
+
+    Args:
+      reward: positive rewards, any shape.
+      logit: the classifier's log-odds for a real transition, same shape.
+      discount: scalar in `[0, 1)`.
+
+    Returns:
+      Augmented rewards in nats, same shape.
+    """
+    return (1 - discount) * (jnp.log(reward) - jnp.log1p(-discount)) + logit
+
+
+def augmented_reward(mdp: MDP, model: Array) -> Array:
+    """The augmented reward `[S, A, S]` of Eq. 3, in nats; minus infinity where only the model has mass."""
+    return classifier_reward(mdp.reward[..., None], classifier_logit(mdp.transition, model), mdp.discount)
+
+
+def log_return(mdp: MDP, policy: Array) -> Array:
+    """Left-hand side of Theorem 3.1: the log of the expected discounted return (Eq. 1)."""
+    return jnp.log(evaluate.expected_return(mdp, policy))
+
+
+def lower_bound_values(mdp: MDP, model: Array, policy: Array) -> Array:
+    """Eq. 2 from each state `[S]`: value of the policy in the model under the augmented reward."""
+    reward = evaluate.expected_reward(model, augmented_reward(mdp, model))
+    return evaluate.state_value(with_model(mdp, model, reward), policy)
+
+
+def lower_bound(mdp: MDP, model: Array, policy: Array) -> Array:
+    """The objective L of Eq. 2 (scalar), a lower bound on `log_return` by Theorem 3.1.
+
+    Minus infinity if the policy visits, in the model, a transition that the true dynamics exclude.
+    """
+    reward = evaluate.expected_reward(model, augmented_reward(mdp, model))
+    visits = evaluate.state_action_occupancy(with_model(mdp, model), policy)
+    return divergence.product_or_zero(visits, reward).sum() / (1 - mdp.discount)
+
+
+def model_objective(transition: Array, model: Array, value: Array) -> Array:
+    """The single-transition model objective of Eq. 9, `[S, A]`: `E_q[V(s') + log(p / q)]`.
+
+    Appendix B.6 derives it with `gamma V(s')` in the place of `V(s')`: pass `discount * value` for the form whose
+    maximiser also maximises Eq. 2, or `value` for the form that is printed and that the authors ran.
+    """
+    return evaluate.expected_reward(model, value + classifier_logit(transition, model))
+
+
+def tilted_model(transition: Array, value: Array) -> Array:
+    """Maximiser `[S, A, S]` of `model_objective`: `q proportional to p exp(value)`, computed without overflow."""
+    return jax.nn.softmax(jnp.log(transition) + value, axis=-1)
+
+
+def _soft_backup(mdp: MDP, value: Array) -> Array:
+    """`[S, A]`, the best a model can do after each action: `r~ + log sum_s' p exp(discount V)`."""
+    reward = classifier_reward(mdp.reward, jnp.zeros_like(mdp.reward), mdp.discount)
+    tilt = mdp.discount * value
+    top = jnp.max(tilt)
+    return reward + top + jnp.log(mdp.transition @ jnp.exp(tilt - top))
+
+
+def best_model(mdp: MDP, policy: Array, tolerance: float = 1e-12, max_sweeps: int = 100_000) -> JointOptimum:
+    """The Markov model that maximises Eq. 2 for a fixed policy, by iterating its optimality equation."""
+
+    def backup(value: Array) -> Array:
+        return jnp.sum(policy * _soft_backup(mdp, value), axis=-1)
+
+    value, sweeps, _ = evaluate.iterate(backup, jnp.zeros_like(mdp.initial), tolerance, max_sweeps)
+    return JointOptimum(value, policy, tilted_model(mdp.transition, mdp.discount * value), sweeps)
+
+
+def optimise(mdp: MDP, tolerance: float = 1e-12, max_sweeps: int = 100_000) -> JointOptimum:
+    """Exact MnM value iteration: the policy and Markov model that maximise Eq. 2 together."""
+
+    def backup(value: Array) -> Array:
+        return jnp.max(_soft_backup(mdp, value), axis=-1)
+
+    value, sweeps, _ = evaluate.iterate(backup, jnp.zeros_like(mdp.initial), tolerance, max_sweeps)
+    policy = evaluate.greedy(_soft_backup(mdp, value))
+    return JointOptimum(value, policy, tilted_model(mdp.transition, mdp.discount * value), sweeps)
+
+
+def expected_partial_sum(terms: Array, discount: Array) -> Array:
+    """Left-hand side of Lemma B.1: `E_H[sum_{t <= H} x_t]` for a geometric horizon; terms `[T]`, zero from T on.
+
+    The lemma says it equals `sum_t discount^t x_t`.
+    """
+    time = jnp.arange(terms.shape[0], dtype=terms.dtype)
+    horizon = (1 - discount) * discount**time
+    total = jnp.cumsum(terms)
+    return horizon @ total + discount ** terms.shape[0] * total[-1]
+
+
+def expected_terminal_reward(mdp: MDP, policy: Array) -> Array:
+    """`E_H E[r(s_H, a_H)]` for a geometric horizon; by Lemma B.2 the return is this divided by `1 - discount`."""
+    return jnp.sum(evaluate.state_action_occupancy(mdp, policy) * mdp.reward)
+
+
+def goal_log_density(mdp: MDP, policy: Array, goal: Array | int) -> Array:
+    """The goal-reaching objective of Eq. 17: log of `(1 - gamma) sum_t gamma^t P(s_{t+1} = goal)`; ignores rewards."""
+    return jnp.log(jnp.sum(evaluate.state_action_occupancy(mdp, policy) * mdp.transition[..., goal]))
+
+
+def goal_lower_bound(mdp: MDP, model: Array, policy: Array, goal: Array | int) -> Array:
+    """Corrected right-hand side of Lemma B.3 (Eq. 18), a lower bound on `goal_log_density`.
+
+    $$ E_q\\Bigl[\\sum_t \\gamma^t \\bigl((1-\\gamma) \\log p(s_g \\mid s_t, a_t)
+       + \\log\\tfrac{p}{q}(s_{t+1} \\mid s_t, a_t)\\bigr)\\Bigr] $$
+
+    The printed reward also subtracts `(1 - gamma) (log q(s_g | s, a) + log(1 - gamma))`; then `q = p` gives
+    `-log(1 - gamma) > 0`, above the log of a probability, so the printed statement is false (docs/theory.md).
+    """
+    reached = jnp.log(mdp.transition[..., goal])
+    correction = evaluate.expected_reward(model, classifier_logit(mdp.transition, model))
+    visits = evaluate.state_action_occupancy(with_model(mdp, model), policy)
+    reward = (1 - mdp.discount) * reached + correction
+    return divergence.product_or_zero(visits, reward).sum() / (1 - mdp.discount)
