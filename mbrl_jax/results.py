@@ -95,9 +95,10 @@ def save(
         taken from the manifest when the columns are missing. One row per (algorithm, env, seed, env_step, metric).
       manifest: `experiment`, `algorithm`, `env`, `seeds` (list of int), `status` (one of `STATUSES`); by convention
         also `profile`, `engine`, `config`, `versions` and `commit` (see `provenance`), `device`, `precision`,
-        `compile_seconds`, `run_seconds`, `updates` (gradient steps of one seed) and `diverged` ("seed", or
-        "algorithm/seed" where a run holds several -> env step at which a non-finite loss froze it). Anything else is kept; `written` is the time of saving unless given. The
-        label `algorithm` must tell configurations of one experiment apart: figures draw one line per label.
+        `compile_seconds`, `run_seconds`, `updates` (gradient steps of one seed), `lanes` (seeds times labels, where a
+        run holds several labels) and `diverged` (`"seed"` or `"label/seed"` -> env step at which a non-finite loss
+        froze it). Anything else is kept; `written` is the time of saving unless given. The label `algorithm` must tell
+        configurations of one experiment apart: figures draw one line per label.
       arrays: optional arrays by name; no object dtype.
 
     Returns:
@@ -353,9 +354,10 @@ def _readable_manifests(root: str | Path) -> Iterable[tuple[str, dict[str, Any]]
 
 
 def _with_divergence(frame: pd.DataFrame, facts: Mapping[str, Any]) -> pd.DataFrame:
-    diverged = {key: float(step) for key, step in (facts.get("diverged") or {}).items()}
-    at = lambda label, seed: diverged.get(f"{label}/{seed}", diverged.get(str(seed), np.nan))  # noqa: E731
-    return frame.assign(diverged_at=[at(*row) for row in zip(frame["algorithm"], frame["seed"], strict=True)])
+    lanes = frame[["algorithm", "seed"]].drop_duplicates()
+    frozen = facts.get("diverged") or {}
+    at = [frozen.get(f"{label}/{seed}", frozen.get(str(seed), np.nan)) for label, seed in lanes.to_numpy()]
+    return frame.merge(lanes.assign(diverged_at=np.asarray(at, dtype=float)), on=["algorithm", "seed"])
 
 
 def _may_match(run: str, facts: Mapping[str, Any], wanted: Mapping[str, list[Any]]) -> bool:

@@ -73,6 +73,11 @@ def test_diverged_seeds_are_marked(tmp_path):
     frame = results.load(tmp_path)
     assert frame.loc[frame["seed"] == 1, "diverged_at"].tolist() == [500.0, 500.0]
     assert frame.loc[frame["seed"] == 0, "diverged_at"].isna().all()
+    labels = pd.concat([table().assign(algorithm=label) for label in ("lr=0.1", "lr=1.0")])
+    results.save(tmp_path, RUN, labels, facts(diverged={"lr=1.0/0": 0}))
+    frame = results.load(tmp_path)
+    lost = frame.loc[frame["diverged_at"].notna(), ["algorithm", "seed"]].drop_duplicates()
+    assert lost.to_numpy().tolist() == [["lr=1.0", 0]]
 
 
 def test_load_filters_and_names_a_misspelt_filter(tmp_path):

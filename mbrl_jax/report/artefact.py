@@ -27,6 +27,11 @@ class Figure:
     figure: Drawing | str | Sequence[Drawing | str]
     caption: str = ""
 
+    @property
+    def panels(self) -> list[Drawing | str]:
+        """The panels as a list."""
+        return [self.figure] if isinstance(self.figure, Drawing | str) else list(self.figure)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -42,6 +47,12 @@ class Table:
     frame: pd.DataFrame
     caption: str = ""
     paper: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        strangers = [name for name in self.paper if name not in self.frame]
+        if strangers or not self.frame.columns.is_unique:
+            columns = ", ".join(map(str, self.frame.columns))
+            raise ValueError(f"columns must be unique and hold those of the paper {strangers}, got {columns}")
 
 
 @dataclass(frozen=True)

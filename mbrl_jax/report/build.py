@@ -9,9 +9,9 @@ import pandas as pd
 
 from mbrl_jax import results
 from mbrl_jax.report import html, page, theme
-from mbrl_jax.report.artefact import Animation, Artefact, Block, Figure, Table, Text
+from mbrl_jax.report.artefact import Animation, Artefact, Table, Text
 from mbrl_jax.report.claims import Claim, Judgement
-from mbrl_jax.report.gather import PROFILES, Section, gather
+from mbrl_jax.report.gather import PROFILES, Drawn, Section, anchor, gather
 
 __all__ = ["build"]
 
@@ -70,7 +70,7 @@ def _markdown(sections: Sequence[Section], folder: Path) -> str:
 
 
 def _section(section: Section, folder: Path) -> list[str]:
-    artefact, name = section.artefact, html.anchor(section.artefact.name)
+    artefact, name = section.artefact, anchor(section.artefact.name)
     parts = [f"## {artefact.title}", f"{artefact.paper} · `{artefact.name}`"]
     if section.runs:
         label = PROFILES.get(section.profile, section.profile)
@@ -94,7 +94,7 @@ def _claim(claim: Claim, judged: Judgement) -> str:
     return f"- **{judged.verdict}** {claim.text} ({claim.source}). Gap {numbers}. {judged.note}".rstrip()
 
 
-def _block(block: Block, name: str, folder: Path) -> list[str]:
+def _block(block: Drawn | Table | Animation | Text, name: str, folder: Path) -> list[str]:
     if isinstance(block, Text):
         return [block.text]
     if isinstance(block, Table):
@@ -104,21 +104,20 @@ def _block(block: Block, name: str, folder: Path) -> list[str]:
     if isinstance(block, Animation):
         results.write_whole(folder / "figures" / f"{name}.gif", block.gif)
         return [f"![{name}](figures/{name}.gif)", block.caption]
-    return [_figure(block, name, folder), _legend(block), block.caption]
+    return [
+        _figure(block, name, folder),
+        ", ".join(f"{label} `{tint}`" for label, tint in block.legend.items()),
+        block.caption,
+    ]
 
 
-def _figure(block: Figure, name: str, folder: Path) -> str:
+def _figure(block: Drawn, name: str, folder: Path) -> str:
     links = []
-    for index, drawing in enumerate(html.panels(block)):
+    for index, svg in enumerate(block.panels):
         file = f"{name}-{index}.svg"
-        svg = theme.standalone_svg(theme.to_svg(drawing, f"{name}-{index}"))
-        results.write_whole(folder / "figures" / file, svg.encode())
+        results.write_whole(folder / "figures" / file, theme.standalone_svg(svg).encode())
         links.append(f"![{file}](figures/{file})")
     return "\n".join(links)
-
-
-def _legend(block: Figure) -> str:
-    return ", ".join(f"{label} `{tint}`" for label, tint in html.legend(block).items())
 
 
 def _rows(frame: pd.DataFrame) -> str:

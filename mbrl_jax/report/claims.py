@@ -162,7 +162,7 @@ def _judge_exact(claim: Claim, gaps: np.ndarray, n_diverged: int) -> Judgement:
 def _count_diverged(results: pd.DataFrame) -> int:
     if "diverged_at" not in results:
         return 0
-    return len(results.loc[results["diverged_at"].notna(), ["run", "seed"]].drop_duplicates())
+    return len(results.loc[results["diverged_at"].notna(), ["run", "algorithm", "seed"]].drop_duplicates())
 
 
 def _join(*parts: str) -> str:

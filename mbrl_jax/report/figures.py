@@ -65,15 +65,20 @@ def learning_curves(
     figures = []
     for env in envs or sorted(rows["env"].unique()):
         figure, axes = panel(env, "environment steps", ylabel)
+        lost = []
         for name in names:
             if ((rows["env"] == env) & (rows["algorithm"] == name)).any():
                 found = select.curves(rows, name, env, metric)
                 kept = ~np.isnan(found.value).any(axis=0)
                 band = statistics.aggregate(found.value[:, None, kept])
                 _line(axes, found.env_step[kept], band, tint[name], name)
+                if found.diverged.any():
+                    lost.append(f"{name}: {found.diverged.sum()} of {len(found.seeds)} diverged")
         _finish(axes, log)
         _references(axes, (references or {}).get(env, {}))
         axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+        red = theme.color("fails")
+        axes.text(0.99, 0.03, "\n".join(lost), ha="right", va="bottom", color=red, fontsize=8, transform=axes.transAxes)
         figures.append(figure)
     return figures
 
@@ -111,8 +116,11 @@ def lines(
     _finish(axes, logy)
     if logx:
         axes.set_xscale("log")
+        axes.tick_params(which="minor", length=0)
     elif max((np.max(x) for x, _ in series.values()), default=0) >= 10_000:
         axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+    elif all(np.issubdtype(np.asarray(x).dtype, np.integer) for x, _ in series.values()):
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     _references(axes, references or {})
     return figure
 
@@ -162,6 +170,8 @@ def intervals(
     axes.grid(True, axis="x")
     axes.grid(False, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.use_sticky_edges = False
+    axes.margins(x=0.06)
     return figure
 
 
@@ -199,6 +209,7 @@ def _ends(parts: Iterable[np.ndarray]) -> tuple[float, float]:
 def _finish(axes: Axes, log: bool) -> None:
     if log:
         axes.set_yscale("log")
+        axes.tick_params(which="minor", length=0)
     else:
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}".replace("-", "−")))

@@ -10,17 +10,26 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from mbrl_jax import results
-from mbrl_jax.report.artefact import Artefact, Block, Text
+from mbrl_jax.report import theme
+from mbrl_jax.report.artefact import Animation, Artefact, Block, Figure, Table, Text
 from mbrl_jax.report.claims import Claim, Judgement, Verdict, judge
 from mbrl_jax.report.select import MissingDataError
 
-__all__ = ["PROFILES", "Section", "gather"]
+__all__ = ["PROFILES", "Drawn", "Section", "anchor", "gather"]
 
 PROFILES = {
     "paper": "the paper's scale",
     "laptop": "laptop profile: scaled down where the note says so",
     "smoke": "smoke profile: proves that it runs, too short to be evidence",
 }
+
+
+class Drawn(NamedTuple):
+    """A figure block made ready: inline SVG per panel, label to light colour, caption."""
+
+    panels: Sequence[str]
+    legend: dict[str, str]
+    caption: str
 
 
 class Section(NamedTuple):
@@ -37,10 +46,15 @@ class Section(NamedTuple):
 
     artefact: Artefact
     profile: str
-    blocks: Sequence[Block]
+    blocks: Sequence[Drawn | Table | Animation | Text]
     judged: Sequence[tuple[Claim, Judgement]]
     runs: Sequence[dict[str, Any]]
     remarks: Sequence[str]
+
+
+def anchor(name: str) -> str:
+    """An artefact's name as an id and a part of file names."""
+    return name.replace("/", "-").replace(".", "-")
 
 
 def gather(artefacts: Sequence[Artefact], root: str | Path) -> list[Section]:
@@ -55,7 +69,7 @@ def gather(artefacts: Sequence[Artefact], root: str | Path) -> list[Section]:
 def _section(artefact: Artefact, root: Path, manifests: Sequence[dict[str, Any]], damaged: Sequence[str]) -> Section:
     names = (artefact.name, *artefact.also)
     mine = [facts for facts in manifests if facts["experiment"] in names]
-    profile = _profile(mine)
+    profile = _profile([facts for facts in mine if facts["experiment"] == artefact.name] or mine)
     runs = [facts for facts in mine if _profile_of(facts) == profile]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -84,15 +98,27 @@ def _judge(claim: Claim, frame: pd.DataFrame, profile: str) -> Judgement:
     return judged
 
 
-def _blocks(artefact: Artefact, frame: pd.DataFrame) -> tuple[Sequence[Block], list[str]]:
+def _blocks(artefact: Artefact, frame: pd.DataFrame) -> tuple[list[Any], list[str]]:
     if frame.empty:
         return [], []
     try:
-        return list(artefact.blocks(frame)), []
+        return [_drawn(block, f"{anchor(artefact.name)}-{i}") for i, block in enumerate(artefact.blocks(frame))], []
     except MissingDataError as error:
         return [Text(f"Not all results are there yet: {error}.")], []
     except Exception as error:  # one drawing that fails must not take the report with it
         return [], [f"could not be drawn: {type(error).__name__}: {error}"]
+
+
+def _drawn(block: Block, prefix: str) -> Drawn | Table | Animation | Text:
+    if not isinstance(block, Figure):
+        return block
+    legend: dict[str, str] = {}
+    for panel in block.panels:
+        for axes in getattr(panel, "axes", []):
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+                legend.setdefault(label, handle.get_color() if hasattr(handle, "get_color") else theme.color("muted"))
+    svgs = [theme.to_svg(panel, f"{prefix}-{i}") for i, panel in enumerate(block.panels)]
+    return Drawn(svgs, legend, block.caption)
 
 
 def _profile_of(facts: dict[str, Any]) -> str:

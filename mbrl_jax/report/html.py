@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 
 from mbrl_jax.report import page, theme
-from mbrl_jax.report.artefact import Animation, Block, Figure, Table, Text
+from mbrl_jax.report.artefact import Animation, Table, Text
 from mbrl_jax.report.claims import Claim, Judgement, Verdict
-from mbrl_jax.report.gather import PROFILES, Section
+from mbrl_jax.report.gather import PROFILES, Drawn, Section, anchor
 
-__all__ = ["anchor", "legend", "panels", "render"]
+__all__ = ["render"]
 
 TITLE = "mbrl_jax results"
 LEAD = (
@@ -36,26 +36,6 @@ def render(sections: Sequence[Section]) -> str:
         f"<title>{TITLE}</title><style>{theme.css()}</style></head><body>"
         f'<div class="layout">{_navigation(sections)}<main>{body}{_footer(sections)}</main></div></body></html>\n'
     )
-
-
-def anchor(name: str) -> str:
-    """An artefact's name as an id."""
-    return name.replace("/", "-").replace(".", "-")
-
-
-def panels(figure: Figure) -> list[Any]:
-    """The panels of a figure block as a list."""
-    return list(figure.figure) if isinstance(figure.figure, list | tuple) else [figure.figure]
-
-
-def legend(figure: Figure) -> dict[str, str]:
-    """Label to light colour of all labelled lines of a block's panels."""
-    entries: dict[str, str] = {}
-    for drawing in panels(figure):
-        for axes in getattr(drawing, "axes", []):
-            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-                entries.setdefault(label, handle.get_color() if hasattr(handle, "get_color") else theme.color("muted"))
-    return entries
 
 
 def _navigation(sections: Sequence[Section]) -> str:
@@ -125,7 +105,7 @@ def _artefact(section: Section) -> str:
         head += f'<p class="chips">{_chip(section, full=True)}<span class="chip">{seeds} seeds finished</span></p>'
     else:
         head += f'<p class="empty">No results yet. <code>mbrl bench {html.escape(artefact.name)}</code> makes them.</p>'
-    body = "".join(_block(block, f"{name}-{i}") for i, block in enumerate(section.blocks))
+    body = "".join(_block(block) for block in section.blocks)
     remarks = "".join(f"<li>{html.escape(remark)}</li>" for remark in section.remarks)
     body += f'<ul class="remarks">{remarks}</ul>' if remarks else ""
     body += "".join(_claim(claim, judged) for claim, judged in section.judged)
@@ -138,7 +118,7 @@ def _artefact(section: Section) -> str:
 
 
 def _claim(claim: Claim, judged: Judgement) -> str:
-    note = f'<p class="source">{page.rich(claim.note)[3:-4]}</p>' if claim.note else ""
+    note = f'<p class="source">{page.inline(claim.note)}</p>' if claim.note else ""
     return (
         f'<div class="card {judged.verdict.lower()}"><div>{page.badge(judged.verdict)}</div>'
         f'<div class="claim">{page.rich(claim.text)}<p class="source">{html.escape(claim.source)}</p>{note}</div>'
@@ -149,28 +129,27 @@ def _claim(claim: Claim, judged: Judgement) -> str:
 def _evidence(claim: Claim, judged: Judgement) -> str:
     text = page.estimate_text(judged, claim.unit)
     remarks = [f"{judged.n_seeds} seeds"] if judged.n_seeds and claim.tolerance is None else []
-    remarks += [f"{judged.n_diverged} diverged"] if judged.n_diverged else []
+    remarks += [f"{judged.n_diverged} of the results' seeds diverged"] if judged.n_diverged else []
     remarks += [judged.note] if judged.note else []
     numbers = f"<p>{html.escape(text)}</p>" if text != "–" else ""
     return f'{page.bar(judged)}{numbers}<p class="source">{html.escape("; ".join(remarks))}</p>'
 
 
-def _block(block: Block, prefix: str) -> str:
+def _block(block: Drawn | Table | Animation | Text) -> str:
     if isinstance(block, Text):
         return f'<div class="text">{page.rich(block.text)}</div>'
-    caption = f"<figcaption>{page.rich(block.caption)[3:-4]}</figcaption>" if block.caption else ""
+    caption = f"<figcaption>{page.inline(block.caption)}</figcaption>" if block.caption else ""
     if isinstance(block, Table):
         return f'<figure><div class="scroll">{_table(block.frame, block.paper)}</div>{caption}</figure>'
     if isinstance(block, Animation):
         data = base64.b64encode(block.gif).decode()
         return f'<figure class="animation"><img src="data:image/gif;base64,{data}" alt="animation">{caption}</figure>'
-    drawings = "".join(theme.to_svg(one, f"{prefix}-{i}") for i, one in enumerate(panels(block)))
     keys = "".join(
         f'<li><i style="background:{theme.variable(tint)}"></i>{html.escape(label)}</li>'
-        for label, tint in legend(block).items()
+        for label, tint in block.legend.items()
     )
     keys = f'<ul class="legend">{keys}</ul>' if keys else ""
-    return f'<figure>{keys}<div class="panels">{drawings}</div>{caption}</figure>'
+    return f'<figure>{keys}<div class="panels">{"".join(block.panels)}</div>{caption}</figure>'
 
 
 def _table(frame: pd.DataFrame, paper: dict[str, str]) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mbrl_jax.report.claims import Judgement, Verdict
 
-__all__ = ["badge", "bar", "cost_table", "estimate_text", "number", "rich", "seeds_text"]
+__all__ = ["badge", "bar", "cost_table", "estimate_text", "inline", "number", "rich", "seeds_text"]
 
 MARKS = {Verdict.HOLDS: "✓", Verdict.FAILS: "✕", Verdict.OPEN: "○"}
 _PATTERNS = (
@@ -49,7 +49,7 @@ def estimate_text(judged: Judgement, unit: str) -> str:
 def seeds_text(runs: Sequence[dict[str, Any]]) -> str:
     """How many seeds finished healthy out of how many: `15/16`."""
     healthy = sum(_healthy(facts) for facts in runs)
-    return f"{healthy}/{sum(len(facts['seeds']) for facts in runs)}"
+    return f"{healthy}/{sum(_lanes(facts) for facts in runs)}"
 
 
 def badge(verdict: Verdict) -> str:
@@ -82,7 +82,7 @@ def cost_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """What every run cost and where it ran."""
     rows = []
     for facts in runs:
-        count, seconds = len(facts["seeds"]), _float(facts.get("run_seconds"))
+        count, seconds = _lanes(facts), _float(facts.get("run_seconds"))
         versions = facts.get("versions") if isinstance(facts.get("versions"), dict) else {}
         commit, _, dirty = str(facts.get("commit", "unknown")).partition("+")
         rows.append(
@@ -100,14 +100,14 @@ def cost_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
                 "commit": commit[:8] + ("+" + dirty if dirty else ""),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(sorted(rows, key=lambda row: (row["environment"], row["algorithm"])))
 
 
 def rich(text: str) -> str:
     """Paragraphs, lists and inline marks as HTML; everything else is escaped."""
     parts = []
     for paragraph in re.split(r"\n\s*\n", text.strip()):
-        lines = [_inline(line.strip()) for line in paragraph.splitlines()]
+        lines = [inline(line.strip()) for line in paragraph.splitlines()]
         if all(line.startswith("- ") for line in lines):
             parts.append("<ul>" + "".join(f"<li>{line[2:]}</li>" for line in lines) + "</ul>")
         else:
@@ -115,7 +115,8 @@ def rich(text: str) -> str:
     return "".join(parts)
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
+    """One line with inline marks as HTML; everything else is escaped."""
     text = html.escape(text)
     for pattern, replacement in _PATTERNS:
         text = re.sub(pattern, replacement, text)
@@ -126,7 +127,13 @@ def _healthy(facts: dict[str, Any]) -> int:
     if facts["status"] != "finished":
         return 0
     diverged = facts.get("diverged")
-    return len(facts["seeds"]) - (len(diverged) if isinstance(diverged, dict) else 0)
+    return _lanes(facts) - (len(diverged) if isinstance(diverged, dict) else 0)
+
+
+def _lanes(facts: dict[str, Any]) -> int:
+    """Seeds of a run, or seeds times labels where a sweep put several on the seed axis."""
+    lanes = facts.get("lanes")
+    return len(facts["seeds"]) if lanes is None or np.isnan(lanes) else int(lanes)
 
 
 def _float(value: Any) -> float:

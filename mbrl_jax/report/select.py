@@ -91,6 +91,8 @@ def final(
       MissingDataError: as in `curves`, or a seed has no evaluation there.
     """
     found = curves(frame, algorithm, env, metric)
+    if found.diverged.all():  # nothing is recorded after a divergence, so there may be no point near the end
+        return np.full(len(found.seeds), -np.inf)
     stop = found.env_step[-1] if at is None else at
     inside = (found.env_step <= stop) & (found.env_step >= (1 - window) * stop)
     if not inside.any() or np.isnan(found.value[:, inside]).all(axis=1).any() or found.env_step[-1] < stop * (1 - 1e-9):
@@ -135,7 +137,7 @@ def steps_until(
       MissingDataError: as in `curves`.
     """
     found = [curves(frame, name, env, metric) for name in algorithms]
-    budget = min(one.env_step[-1] for one in found)
+    budget = min((one.env_step[-1] for one in found if not one.diverged.all()), default=np.inf)
     return [steps_to(one.env_step, one.value, threshold, budget) for one in found]
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic import learning_curve
 
 from mbrl_jax import results
 from mbrl_jax.report import select, statistics
@@ -112,6 +113,15 @@ def test_divergence_after_the_last_evaluation_still_counts(write, tmp_path):
     frame = frame[frame["env_step"] < 4900]
     assert select.final(frame, "mbpo")[0] == -np.inf
     assert select.curves(frame, "mbpo", worst=np.inf).value[0, -1] == np.inf
+
+
+def test_an_algorithm_whose_seeds_all_diverged_has_failed_not_vanished(write, tmp_path):
+    write("mbpo", speed=3.0)
+    write("sac", metrics=learning_curve(range(8), 1000, 1.0, 500.0, 1.0), diverged=dict.fromkeys(range(8), 1000))
+    frame = results.load(tmp_path)
+    assert (select.final(frame, "sac", at=5000) == -np.inf).all()
+    fast, slow = select.steps_until(frame, 900.0, "mbpo", "sac")
+    assert np.isfinite(fast).all() and np.isinf(slow).all()
 
 
 def test_claims_refuse_a_negative_tolerance():
