@@ -5,6 +5,6 @@ reset inside a step, `discount` 0 only on a true termination, time limits in `tr
 """
 
 from mbrl_jax.envs.base import EnvState, build
-from mbrl_jax.envs.registry import make, names, resolve
+from mbrl_jax.envs.registry import engines, make, names, resolve
 
-__all__ = ["EnvState", "build", "make", "names", "resolve"]
+__all__ = ["EnvState", "build", "engines", "make", "names", "resolve"]

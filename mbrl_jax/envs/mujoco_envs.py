@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,19 @@ def load_model(file: str) -> mujoco.MjModel:
     path = Path(gymnasium.envs.mujoco.__file__).parent / "assets" / file
     if not path.exists():
         raise FileNotFoundError(f"the installed gymnasium must have the model {file}, but {path} does not exist")
-    return mujoco.MjModel.from_xml_path(str(path))
+    with _quiet():
+        return mujoco.MjModel.from_xml_path(str(path))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """MuJoCo's remarks on deprecated attributes of Gym's models would go to a log file in the working directory."""
+    handler = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(handler)
 
 
 def make(name: str, *, engine: str | None = None, time_limit: int | None = None, **solver: Any) -> Env:

@@ -57,6 +57,7 @@ class Task:
       time_limit: steps until an episode is truncated.
       obs_reward: the reward as a function of (obs, action, next_obs), where it is one.
       obs_terminal: the termination as a function of next_obs, where it is one.
+      gym: Gymnasium's id of the same task followed by (option, value) pairs; empty where it has none.
       camera: arguments of the camera that Gym renders the task with.
     """
 
@@ -70,6 +71,7 @@ class Task:
     time_limit: int = 1000
     obs_reward: Callable[[Any, Any, Any], Any] | None = None
     obs_terminal: Callable[[Any], Any] | None = None
+    gym: tuple[Any, ...] = ()
     camera: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
@@ -130,6 +132,7 @@ def _tipped(angle: Any) -> Any:
 
 HALF_CHEETAH = Task(
     model="half_cheetah.xml",
+    gym=("HalfCheetah-v4",),
     frame_skip=5,
     observe=_posture(hidden=1),
     reward=_run(control_weight=0.1),
@@ -140,6 +143,7 @@ HALF_CHEETAH = Task(
 )
 HOPPER = Task(
     model="hopper.xml",
+    gym=("Hopper-v4",),
     frame_skip=4,
     observe=_posture(hidden=1, clip=10.0),
     reward=_run(control_weight=1e-3, healthy=1.0),
@@ -150,6 +154,7 @@ HOPPER = Task(
 )
 INVERTED_PENDULUM = Task(
     model="inverted_pendulum.xml",
+    gym=("InvertedPendulum-v4",),
     frame_skip=2,
     observe=_posture(hidden=0),
     reward=lambda before, action, after, dt: 1.0 + _no_cost(action),

@@ -11,7 +11,7 @@ from mbrl_jax.envs import lqr, pendulum, probes
 from mbrl_jax.envs.mujoco_tasks import TASKS
 from mbrl_jax.types import Env, nearest
 
-__all__ = ["make", "names", "resolve"]
+__all__ = ["engines", "make", "names", "resolve"]
 
 
 class Entry(NamedTuple):
@@ -43,6 +43,11 @@ _SHORT = {re.sub(r"-v\d+$", "", name): name for name in reversed(_ENTRIES)}
 def names() -> tuple[str, ...]:
     """The versioned ids of all environments, sorted."""
     return tuple(sorted(_ENTRIES))
+
+
+def engines(name: str) -> tuple[str, ...]:
+    """The engines that an environment can be made on."""
+    return tuple(_ENTRIES[resolve(name)].engines)
 
 
 def resolve(name: str) -> str:

@@ -1,0 +1,127 @@
+"""Every MuJoCo task is Gymnasium's: observations, rewards and terminations, on both engines."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+import pytest
+import scipy.stats
+from reference import Reference, make_gym, record, state_of
+
+from mbrl_jax import envs
+from mbrl_jax.envs import bits
+from mbrl_jax.envs.mujoco_tasks import TASKS
+
+GYM_TASKS = [name for name, task in TASKS.items() if task.gym]
+
+
+@functools.cache
+def reference(name: str, steps: int) -> Reference:
+    task = TASKS[name]
+    return record(make_gym(task.gym[0], **dict(task.gym[1:])), task.derived, steps=steps)
+
+
+def follow(name: str, engine: str, expected: Reference) -> tuple[np.ndarray, ...]:
+    """Our observations, rewards, terminations and truncations along the reference's actions, [states, steps, ...]."""
+    env = envs.make(name, engine=engine)
+    step = jax.jit(jax.vmap(env.step, in_axes=(None, 0, 0)))
+    state, outcomes = state_of(expected, engine), []
+    for actions in np.swapaxes(expected.actions, 0, 1):
+        state, transition = step(jax.random.key(0), state, jnp.asarray(actions))
+        outcomes.append(jax.device_get(transition))
+    assert step._cache_size() == 1, "the second step must not be compiled again"
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *outcomes)
+    return stacked.next_obs, stacked.reward, stacked.discount == 0, stacked.truncated
+
+
+@pytest.mark.parametrize("name", GYM_TASKS)
+def test_c_engine_is_gymnasium_to_the_last_bits(name):
+    expected = reference(name, 100)
+    with jax.enable_x64(True):
+        obs, reward, terminated, truncated = follow(name, "mujoco", expected)
+    # The posture is bit-equal; sums in rewards and observations are formed in another order than Gymnasium's.
+    scale = np.maximum(1.0, np.abs(expected.next_obs))
+    np.testing.assert_array_less(np.abs(obs - expected.next_obs) / scale, 1e-12)
+    np.testing.assert_array_less(np.abs(reward - expected.reward) / np.maximum(1.0, np.abs(expected.reward)), 1e-12)
+    np.testing.assert_array_equal(terminated, expected.terminated)
+    assert not truncated.any()
+
+
+def test_c_engine_in_32_bits_only_rounds_what_it_shows():
+    expected = reference("hopper-v4", 100)
+    obs, reward, terminated, _ = follow("hopper-v4", "mujoco", expected)
+    assert obs.dtype == reward.dtype == np.float32
+    np.testing.assert_array_equal(obs, expected.next_obs.astype(np.float32))
+    np.testing.assert_allclose(reward, expected.reward, rtol=1e-7)
+    np.testing.assert_array_equal(terminated, expected.terminated)
+
+
+def assert_mjx_parity(name: str, first: float, tenth: float) -> None:
+    """Errors relative to max(1, |value|): all of the first step's below `first`, the tenth's median below `tenth`."""
+    expected = reference(name, 10)
+    obs, reward, terminated, _ = follow(name, "mjx", expected)
+    error = np.abs(obs - expected.next_obs) / np.maximum(1.0, np.abs(expected.next_obs))
+    reward_error = np.abs(reward - expected.reward) / np.maximum(1.0, np.abs(expected.reward))
+    assert error[:, 0].max() <= first
+    assert reward_error[:, 0].max() <= first
+    assert np.median(error[:, 9].max(axis=-1)) <= tenth
+    assert np.median(reward_error[:, 9]) <= tenth
+    np.testing.assert_array_equal(terminated[:, 0], expected.terminated[:, 0])
+
+
+@pytest.mark.parametrize("name", ["inverted_pendulum-v4", "hopper-v4"])
+def test_mjx_in_64_bits_is_gymnasium(name):
+    with jax.enable_x64(True):
+        assert_mjx_parity(name, first=1e-9, tenth=1e-6)
+
+
+@pytest.mark.parametrize("name", ["half_cheetah-v4"])
+def test_mjx_in_32_bits_is_gymnasium(name):
+    assert_mjx_parity(name, first=1e-3, tenth=1e-2)
+
+
+@pytest.mark.parametrize("name", GYM_TASKS)
+def test_resets_are_drawn_from_gymnasiums_distribution(name):
+    """Two-sample tests of every position and velocity; a level of 0.01 for the task, shared by its coordinates."""
+    task = TASKS[name]
+    gym_env = make_gym(task.gym[0], **dict(task.gym[1:]))
+    theirs = []
+    for seed in range(400):
+        gym_env.reset(seed=seed)
+        theirs.append(np.concatenate([gym_env.data.qpos, gym_env.data.qvel]))
+    theirs = np.array(theirs)
+    env = envs.make(name, engine="mujoco")
+    state = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(1), 1600))
+    ours = bits.from_words(np.asarray(state.physics))[:, 1 : 1 + theirs.shape[1]]
+    pvalues = []
+    for expected, found in zip(theirs.T, ours.T, strict=True):
+        if np.ptp(expected) < 1e-12:
+            np.testing.assert_allclose(found, expected[0], atol=1e-6)
+        else:
+            pvalues.append(scipy.stats.ks_2samp(expected, found).pvalue)
+    assert min(pvalues) > 0.01 / len(pvalues)
+
+
+def test_first_step_after_our_reset_is_gymnasiums():
+    """Gym's reset leaves a solver warm start; ours must behave as if it had been there."""
+    for name in GYM_TASKS:
+        task = TASKS[name]
+        gym_env, env = make_gym(task.gym[0], **dict(task.gym[1:])), envs.make(name, engine="mujoco")
+        with jax.enable_x64(True):
+            state = jax.jit(env.reset)(jax.random.key(5))
+            row = bits.from_words(np.asarray(state.physics))
+            nq, nv = gym_env.model.nq, gym_env.model.nv
+            gym_env.reset(seed=0)
+            mujoco.mj_resetData(gym_env.model, gym_env.data)
+            gym_env.set_state(row[1 : 1 + nq], row[1 + nq : 1 + nq + nv])
+            np.testing.assert_allclose(state.obs, gym_env._get_obs(), atol=1e-12)
+            action = np.linspace(*np.array([env.spec.action_low, env.spec.action_high]) * 0.5)[7]
+            _, transition = jax.jit(env.step)(jax.random.key(0), state, action)
+            obs, reward, terminated, *_ = gym_env.step(action)
+            np.testing.assert_allclose(transition.next_obs, obs, atol=1e-12, rtol=1e-12, err_msg=name)
+            np.testing.assert_allclose(transition.reward, reward, atol=1e-11)
+            assert bool(transition.discount == 0) == terminated
