@@ -23,8 +23,8 @@ _PATTERNS = (
 )
 
 
-def number(value: Any) -> str:
-    """A number for reading: four significant digits, thousands separated, a true minus; text as it is."""
+def number(value: Any, digits: int = 4) -> str:
+    """A number for reading: significant digits, thousands separated, a true minus; text as it is."""
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if not isinstance(value, int | float | np.number):
@@ -35,14 +35,14 @@ def number(value: Any) -> str:
         return "∞" if value > 0 else "−∞"
     if isinstance(value, int | np.integer) or abs(value) >= 1000:
         return f"{value:,.0f}".replace("-", "−")
-    return f"{value:.4g}".replace("-", "−")
+    return f"{value:.{digits}g}".replace("-", "−")
 
 
 def estimate_text(judged: Judgement, unit: str) -> str:
     """Estimate, interval and unit on one line."""
     if np.isnan(judged.low) or np.isnan(judged.high):
         return "–"
-    numbers = f"{number(judged.estimate)} [{number(judged.low)}, {number(judged.high)}]"
+    numbers = f"{number(judged.estimate, 3)} [{number(judged.low, 3)}, {number(judged.high, 3)}]"
     return f"{numbers} {unit}".strip()
 
 
