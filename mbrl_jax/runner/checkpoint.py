@@ -22,7 +22,7 @@ __all__ = ["Checkpoints", "Restored", "to_host"]
 
 
 class Restored(NamedTuple):
-    """A checkpoint read back: the iteration it was written at, the tree, the facts, and what was wrong with newer ones."""
+    """A checkpoint read back: its iteration, the tree, the facts, and what was wrong with newer ones."""
 
     iteration: int
     tree: PyTree

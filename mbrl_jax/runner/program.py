@@ -22,7 +22,7 @@ from jaxtyping import Array
 from mbrl_jax import rollouts
 from mbrl_jax.types import Algorithm, Env, Key, PyTree, Shared, Storage
 
-__all__ = ["BATCHINGS", "Carry", "Lanes", "Program", "batched", "default_batching", "lanes_of", "make"]
+__all__ = ["BATCHINGS", "Carry", "Lanes", "Program", "batched", "default_batching", "lane", "lanes_of", "make"]
 
 BATCHINGS = ("vmap", "map")
 Build = Callable[[Mapping[str, Array]], Algorithm]
@@ -86,6 +86,11 @@ def batched(tree: PyTree) -> PyTree:
     is_shared = lambda node: isinstance(node, Shared)  # noqa: E731
     mark = lambda node: jax.tree.map(lambda _: not is_shared(node), node)  # noqa: E731
     return jax.tree.map(mark, tree, is_leaf=is_shared)
+
+
+def lane(tree: PyTree, index: int) -> PyTree:
+    """One lane's part of a tree over all lanes."""
+    return jax.tree.map(lambda x, own: x[index] if own else x, tree, batched(tree))
 
 
 def _finite(state: PyTree) -> Array:

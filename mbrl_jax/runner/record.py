@@ -13,7 +13,7 @@ from mbrl_jax import results
 from mbrl_jax.runner.run import Lane, Run
 from mbrl_jax.types import Algorithm, Env
 
-__all__ = ["Schedule", "empty", "manifest", "means", "put_info", "put_scores", "schedule", "table"]
+__all__ = ["Schedule", "empty", "facts", "manifest", "means", "put_info", "put_scores", "schedule", "table"]
 
 SCORES = ("eval/return_mean", "eval/return_std", "eval/length")
 
@@ -128,7 +128,19 @@ def manifest(
         for lane, at in zip(lanes, history["diverged"], strict=True)
         if at >= 0
     }
-    updates = getattr(run.config, "updates_per_step", 0) * schedule.steps
+    return {
+        **facts(run, env),
+        "lanes": len(lanes),
+        "diverged": frozen,
+        "status": status,
+        "steps": schedule.steps,
+        "warmup_steps": algorithm.warmup_steps,
+        "updates": getattr(run.config, "updates_per_step", 0) * schedule.steps,
+    }
+
+
+def facts(run: Run, env: Env) -> dict[str, Any]:
+    """What a run is, whether it has been trained or not, and the machine, for the store."""
     device = jax.local_devices()[0]
     return {
         "experiment": run.experiment,
@@ -139,12 +151,6 @@ def manifest(
         "config": dataclasses.asdict(run.config),
         "sweep": dict(run.sweep),
         "seeds": list(run.seeds),
-        "lanes": len(lanes),
-        "diverged": frozen,
-        "status": status,
-        "steps": schedule.steps,
-        "warmup_steps": algorithm.warmup_steps,
-        "updates": updates,
         "eval_episodes": run.eval_episodes,
         "device": f"{device.platform}: {device.device_kind}",
         "precision": str(jax.config.jax_default_matmul_precision or "float32"),

@@ -1,0 +1,172 @@
+"""Figure 2 of MBPO: learning curves on the benchmark tasks, MBPO against SAC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from experiments.mbpo import common, film
+from mbrl_jax.algorithms import mbpo, sac
+from mbrl_jax.report import figures, select, statistics
+from mbrl_jax.report.artefact import Animation, Artefact, Block, Figure, Table
+from mbrl_jax.report.claims import Claim, Samples
+from mbrl_jax.runner.run import Run
+
+NAME = "mbpo/figure2"
+SOURCE = f"{common.PAPER}, Sec. 6.1 and Figure 2"
+
+REFERENCES = {"hopper-v4": "≈3,100 at 75k steps", "walker2d-v4": "≈4,500 at 300k steps"}
+PRINTED = {"reproduction (PyTorch)": "x35f/model_based_rl, quoted in jiangsy/mbpo_pytorch issue 5"}
+"""The paper's curves are not published as numbers; these are an independent reproduction's."""
+
+
+def planned(profile: str) -> list[Run]:
+    """MBPO and SAC on every task of a profile."""
+    size = common.scale(profile)
+    return [
+        run
+        for env in size.envs
+        for run in common.runs(
+            NAME,
+            profile,
+            env,
+            MBPO=(mbpo.make, common.mbpo_config(env, size)),
+            SAC=(sac.make, common.sac_config(env, size)),
+        )
+    ]
+
+
+def run(profile: str, root: Path) -> None:
+    """Trains both algorithms on every task, then films one of MBPO's policies on each."""
+    todo = planned(profile)
+    common.run_all(todo, root)
+    for one in todo:
+        if one.algorithm == "MBPO":
+            film.film(one, root)
+
+
+def blocks(frame: pd.DataFrame) -> Sequence[Block]:
+    """Learning curves, final returns and steps to solve, and the filmed policies."""
+    tasks = sorted(frame["env"].unique())
+    seeds = frame["seed"].nunique()
+    panels = figures.learning_curves(frame, algorithms=("MBPO", "SAC"), references=_thresholds(tasks))
+    caption = (
+        f"Evaluation return (deterministic policy, true environment) against environment steps after the random "
+        f"warm-up: IQM over {seeds} seeds with pointwise 95 % bootstrap intervals. Dotted: solved."
+    )
+    shown: list[Block] = [
+        Figure(panels, caption),
+        Table(_scores(frame, tasks), "Return at the end; IQM [95 % interval].", PRINTED),
+    ]
+    for task in tasks:
+        gif = film.of(frame, "MBPO", task)
+        if gif is not None:
+            shown.append(Animation(gif, f"{task}: the deterministic policy of MBPO's first seed after training."))
+    return shown
+
+
+def _thresholds(tasks: Sequence[str]) -> dict[str, dict[str, float]]:
+    return {task: {"solved": common.SOLVED[task]} for task in tasks if task in common.SOLVED}
+
+
+def _scores(frame: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:
+    rows = []
+    for task in tasks:
+        for name in ("MBPO", "SAC"):
+            final = select.final(frame, name, task)
+            middle = statistics.aggregate(final)
+            row = {
+                "task": task,
+                "algorithm": name,
+                "environment steps": int(select.curves(frame, name, task).env_step[-1]),
+                "return": f"{middle.estimate:,.0f} [{middle.low:,.0f}, {middle.high:,.0f}]",
+            }
+            if task in common.SOLVED:
+                (until,) = select.steps_until(frame, common.SOLVED[task], name, env=task)
+                row["median steps to solve"] = common.steps_text(until)
+            row["reproduction (PyTorch)"] = REFERENCES.get(task, "–") if name == "MBPO" else "–"
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _fewer_steps(env: str):
+    """log(median steps of SAC / median steps of MBPO) until solved; seeds that never solve count as infinite."""
+
+    def gap(frame: pd.DataFrame) -> Samples:
+        dreamer, model_free = select.steps_until(frame, common.SOLVED[env], "MBPO", "SAC", env=env)
+        return Samples(model_free, dreamer, statistics.log_ratio())
+
+    return gap
+
+
+def _higher_return(env: str):
+    def gap(frame: pd.DataFrame) -> np.ndarray:
+        return select.paired(frame, "MBPO", "SAC", env)
+
+    return gap
+
+
+def _within(steps: float):
+    """Steps left when the median seed of MBPO solves the inverted pendulum."""
+
+    def gap(frame: pd.DataFrame) -> np.ndarray:
+        (until,) = select.steps_until(frame, common.SOLVED["inverted_pendulum-v4"], "MBPO", env="inverted_pendulum-v4")
+        return steps - until
+
+    return gap
+
+
+FEWER = "MBPO needs fewer environment steps than SAC to solve {task}"
+CLAIMS = (
+    Claim(
+        text=FEWER.format(task="the inverted pendulum (95 % of the largest possible return)"),
+        source=SOURCE,
+        gap=_fewer_steps("inverted_pendulum-v4"),
+        unit="log ratio of median steps",
+        note="Seeds that do not solve the task within the run count as infinitely many steps.",
+    ),
+    Claim(
+        text=FEWER.format(task="the pendulum swing-up (return −200)"),
+        source="the same statement on a task that the paper does not have",
+        gap=_fewer_steps("pendulum-v1"),
+        unit="log ratio of median steps",
+        note="Seeds that do not solve the task within the run count as infinitely many steps.",
+    ),
+    Claim(
+        text="MBPO solves the inverted pendulum within 5,000 environment steps",
+        source=SOURCE,
+        gap=_within(5000.0),
+        unit="steps to spare",
+        center=statistics.median,
+    ),
+    Claim(
+        text="At equal environment steps MBPO's return on the inverted pendulum exceeds SAC's",
+        source=SOURCE,
+        gap=_higher_return("inverted_pendulum-v4"),
+        unit="return",
+    ),
+    *(
+        Claim(
+            text=f"At equal environment steps MBPO's return on {task} exceeds SAC's",
+            source=SOURCE,
+            gap=_higher_return(task),
+            unit="return",
+            note="Needs the paper profile.",
+        )
+        for task in ("hopper-v4", "walker2d-v4", "half_cheetah-v4")
+    ),
+)
+
+ARTEFACT = Artefact(
+    name=NAME,
+    title="Learning curves: MBPO against SAC",
+    paper=f"{common.PAPER}, Figure 2",
+    run=run,
+    blocks=blocks,
+    claims=CLAIMS,
+    note=common.SCALED_DOWN
+    + " The warm-up of uniformly random steps is not counted on the step axis, as in the paper's released code.",
+)

@@ -1,0 +1,71 @@
+"""Short films of trained policies, kept with their run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+
+from mbrl_jax import envs, results
+from mbrl_jax.report import figures, select
+from mbrl_jax.runner import loop, program
+from mbrl_jax.runner.progress import say
+from mbrl_jax.runner.run import Run
+from mbrl_jax.types import PyTree
+
+__all__ = ["film", "of"]
+
+FRAMES = 60
+FPS = 15.0
+
+
+def film(run: Run, root: Path) -> None:
+    """Renders the first seed's policy from the start of an episode and stores the frames with the run.
+
+    Where no off-screen renderer is to be had, says so and leaves the film out.
+    """
+    env = run.environment()
+    identity = run.run_id(env)
+    try:
+        if "film" in results.arrays(root, identity):
+            return
+    except FileNotFoundError:
+        pass
+    every = max(1, round(1 / (FPS * env.spec.dt))) if env.spec.dt else 1
+    states = _episode(run, root, FRAMES * every)
+    try:
+        frames = envs.render(env, jax.tree.map(lambda x: x[::every], states))
+    except (ImportError, RuntimeError, OSError) as error:
+        say(f"no film of {run.algorithm} on {run.env}: {error}")
+        return
+    results.save(
+        root, identity, results.load_run(root, identity), results.manifest(root, identity), {"film": np.asarray(frames)}
+    )
+
+
+def _episode(run: Run, root: Path, steps: int) -> PyTree:
+    """States of the first lane's deterministic policy, `[time, ...]`, up to the end of the episode."""
+    env = run.environment()
+    algorithm = run.build(run.lanes()[0].values, env)
+    act = algorithm.policy(program.lane(loop.final_state(run, root), 0))
+
+    def body(env_state: PyTree, key: jax.Array) -> tuple[PyTree, tuple[PyTree, jax.Array]]:
+        action = act(key, env_state.obs[None])[0]
+        following, transition = env.step(key, env_state, action)
+        return following, (env_state, (transition.discount == 0) | transition.truncated)
+
+    keys = jax.random.split(jax.random.key(0), steps + 1)
+    states, ended = jax.device_get(jax.jit(lambda s: jax.lax.scan(body, s, keys[1:])[1])(env.reset(keys[0])))
+    length = int(np.argmax(ended)) + 1 if ended.any() else steps
+    return jax.tree.map(lambda x: x[:length], states)
+
+
+def of(frame: pd.DataFrame, algorithm: str, env: str) -> bytes | None:
+    """The film of an algorithm on a task as a GIF, if there is one."""
+    try:
+        frames = select.arrays(frame, algorithm, env).get("film")
+    except (select.MissingDataError, FileNotFoundError):
+        return None
+    return None if frames is None else figures.gif(frames, FPS)
