@@ -1,0 +1,56 @@
+"""Frames show the state they are made from."""
+
+from __future__ import annotations
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from mbrl_jax import envs
+from mbrl_jax.envs.pendulum import Angle
+
+
+def test_pendulum_hangs_and_stands_where_its_angle_says():
+    env = envs.make("pendulum")
+    theta = jnp.array([0.0, jnp.pi])
+    states = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 2))
+    obs = jnp.stack([jnp.cos(theta), jnp.sin(theta), jnp.zeros(2)], axis=-1)
+    frames = envs.render(env, states._replace(obs=obs, physics=Angle(theta, jnp.zeros(2))), height=60, width=80)
+    assert frames.shape == (2, 60, 80, 3) and frames.dtype == np.uint8
+    rows = [np.flatnonzero((frame[..., 0] > 150) & (frame[..., 1] < 120)) // 80 for frame in frames]
+    assert rows[0].mean() < 25 and rows[1].mean() > 35
+
+
+def test_hopper_is_drawn_and_saved(tmp_path):
+    env = envs.make("hopper", engine="mujoco")
+    state = env.reset(jax.random.key(0))
+    _, states = jax.lax.scan(
+        lambda s, k: (env.step(k, s, jnp.ones(3))[0],) * 2, state, jax.random.split(jax.random.key(0), 6)
+    )
+    frames = envs.render(env, states, height=90, width=120)
+    assert frames.shape == (6, 90, 120, 3)
+    assert frames[0].std() > 10 and (frames[0] != frames[-1]).any()
+    with Image.open(envs.save(frames, tmp_path / "hopper.gif")) as picture:
+        assert picture.n_frames == 6 and picture.size == (120, 90)
+    with Image.open(envs.save(frames, tmp_path / "hopper.png")) as picture:
+        np.testing.assert_array_equal(np.asarray(picture), frames[-1])
+
+
+def test_rendering_says_what_is_wrong(monkeypatch, tmp_path):
+    env = envs.make("hopper", engine="mujoco")
+    state = env.reset(jax.random.key(0))
+    with pytest.raises(ValueError, match="one leading axis"):
+        envs.render(env, state)
+    states = jax.tree.map(lambda leaf: leaf[None], state)
+    for backend in ("egl", "osmesa", "glfw"):
+        monkeypatch.setitem(sys.modules, f"mujoco.{backend}", None)
+    with pytest.raises(RuntimeError, match="rendering needs a GL library: EGL"):
+        envs.render(env, states)
+    with pytest.raises(ValueError, match="suffix must be"):
+        envs.save(np.zeros((1, 2, 2, 3), np.uint8), tmp_path / "picture.bmp")
+    with pytest.raises(ValueError, match="uint8"):
+        envs.save(np.zeros((1, 2, 2, 3)), tmp_path / "picture.gif")
