@@ -18,7 +18,7 @@ from mbrl_jax.objectives import policy as objectives
 from mbrl_jax.objectives.returns import expanded_targets
 from mbrl_jax.types import Act, Key, Learner, ModelStep, PyTree, Spec, Transition
 
-__all__ = ["Config", "Regression", "State", "Targets", "act", "bootstrap", "expansion", "make", "mode"]
+__all__ = ["Config", "Regression", "State", "Targets", "act", "bootstrap", "expansion", "gaussian", "make", "mode"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +102,13 @@ def mode(config: Config, spec: Spec, state: State) -> Act:
     """The deterministic policy, tanh of the mean, used for evaluation: actions in [-1, 1]."""
     actor, _ = _networks(config, spec)
     return lambda key, obs: jnp.tanh(actor.apply(state.params["actor"], obs)[..., : spec.action_dim])
+
+
+def gaussian(config: Config, spec: Spec, state: State, obs: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation of the policy before its tanh, each `[..., action_dim]`."""
+    actor, _ = _networks(config, spec)
+    normal = tanh_gaussian(actor.apply(state.params["actor"], obs)).distribution
+    return normal.loc, normal.scale_diag
 
 
 def soft_value(config: Config, spec: Spec, key: Key, state: State, obs: Array) -> tuple[Array, Array]:
