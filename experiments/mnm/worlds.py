@@ -9,7 +9,7 @@ import numpy as np
 from mbrl_jax import tabular
 from mbrl_jax.tabular import gridworld
 
-__all__ = ["World", "aliasing", "block_average", "navigation", "shaped_navigation", "three_states"]
+__all__ = ["World", "aliasing", "navigation", "shaped_navigation", "three_states"]
 
 
 class World(NamedTuple):
@@ -83,31 +83,6 @@ def three_states() -> tabular.MDP:
     step = gridworld.dynamics(np.stack([stay, right, stay, left], axis=1), choice)
     rewards = np.repeat([[50.0], [1.0], [51.0]], 4, axis=1)
     return tabular.make(step, rewards, [0.0, 1.0, 0.0], 0.9, positive_reward=True)
-
-
-def block_average(transition: np.ndarray, walls: np.ndarray, moves: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """The linear map that gives all states of a 3x3 block the same dynamics, as weights on moves (Fig. 2b).
-
-    Args:
-      transition: `[S, A, S]`, moving by at most one cell.
-      walls: `[rows, columns]`; walls are not respected, which is the point.
-      moves: the five changes of cell that can occur.
-
-    Returns:
-      `[S, A, S]`: each block's mean probability of each *change* of cell, applied with clipping at the grid's edge.
-    """
-    size = walls.shape[0]
-    row, column = np.divmod(np.arange(size * size), size)
-    block = (row // 3) * (size // 3) + column // 3
-    averaged = np.zeros_like(transition)
-    for change_row, change_column in moves:
-        to_row, to_column = row + change_row, column + change_column
-        inside = (to_row >= 0) & (to_row < size) & (to_column >= 0) & (to_column < size)
-        target = np.clip(to_row, 0, size - 1) * size + np.clip(to_column, 0, size - 1)
-        moved = np.where(inside[:, None], transition[np.arange(size * size), :, target], 0)
-        mean = np.stack([np.bincount(block, weights=moved[:, a]) / 9 for a in range(transition.shape[1])], axis=1)
-        np.add.at(averaged, (np.arange(size * size), slice(None), target), mean[block])
-    return averaged
 
 
 def _world(

@@ -53,7 +53,7 @@ def expected_reward(transition: Array, reward: Array) -> Array:
 
 
 def solve_dominant(matrix: Array, target: Array) -> Array:
-    """Solution `[n]` of `matrix [n, n] @ x = target [n]` for a matrix that is diagonally dominant, like `I - discount P`.
+    """Solution `[n]` of `matrix [n, n] @ x = target [n]` for a diagonally dominant matrix, like `I - discount P`.
 
     Gauss-Jordan elimination, which needs no pivoting for such a matrix. Unlike a LAPACK call it stays inside the
     compiled program: a batch of small systems is vectorised over the batch.
@@ -118,7 +118,7 @@ def return_variance(mdp: MDP, policy: Array) -> Array:
     value = state_value(mdp, policy)
     cross = 2 * mdp.discount * mdp.reward * (mdp.transition @ value)
     square = mdp._replace(reward=jnp.square(mdp.reward) + cross, discount=jnp.square(mdp.discount))
-    return mdp.initial @ state_value(square, policy) - jnp.square(mdp.initial @ value)
+    return jnp.maximum(mdp.initial @ state_value(square, policy) - jnp.square(mdp.initial @ value), 0)
 
 
 def greedy(values: Array) -> Array:
