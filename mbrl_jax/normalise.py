@@ -38,7 +38,7 @@ def fit(rows: Float[Array, "rows dim"], valid: Bool[Array, "rows"]) -> Scaler:
 
     Two passes, because the one-pass formula loses all digits in float32 where the mean is large.
     """
-    weight = valid[:, None] / jnp.maximum(valid.sum(), 1)
-    mean = (weight * rows).sum(axis=0)
-    std = jnp.sqrt((weight * jnp.square(rows - mean)).sum(axis=0))
+    count = jnp.maximum(valid.sum(), 1)
+    mean = jnp.where(valid[:, None], rows, 0.0).sum(axis=0) / count
+    std = jnp.sqrt(jnp.where(valid[:, None], jnp.square(rows - mean), 0.0).sum(axis=0) / count)
     return Scaler(mean, jnp.where(std < 1e-12, 1.0, std))

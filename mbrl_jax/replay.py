@@ -116,8 +116,8 @@ def window_starts(state: ReplayState, spec: Spec, length: int) -> Array:
     """
     capacity = state.rows.value.shape[0]
     age = jnp.arange(capacity)
-    ordered = unpack(state.rows.value[_slot(state, age, capacity)], spec)
-    ends = (ordered.discount == 0) | ordered.truncated
+    held = unpack(state.rows.value, spec)
+    ends = ((held.discount == 0) | held.truncated)[_slot(state, age, capacity)]
     before = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(ends)])
     last = jnp.minimum(age + length - 1, capacity - 1)
     return (before[last] == before[age]) & (age + length <= state.size.value)

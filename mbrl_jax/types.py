@@ -27,6 +27,7 @@ __all__ = [
     "Spec",
     "Storage",
     "Transition",
+    "check_positive",
     "checked",
     "nearest",
 ]
@@ -149,6 +150,13 @@ def nearest(given: str, known: Iterable[str], what: str) -> str:
     close = difflib.get_close_matches(given, known, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(known)}"
     return f"{what} must be one of {len(known)} known names, got {given!r}; {hint}"
+
+
+def check_positive(config: Any, *names: str) -> None:
+    """Refuses a configuration in which one of these whole-number fields is below 1."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
 
 
 def is_marked(kind: type) -> Callable[[Any], bool]:

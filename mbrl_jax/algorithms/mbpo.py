@@ -18,7 +18,7 @@ from jaxtyping import Array
 
 from mbrl_jax import replay, rollouts
 from mbrl_jax.learners import ensemble, sac
-from mbrl_jax.types import Act, Algorithm, Env, Key, ModelStep, Shared, Spec, Transition
+from mbrl_jax.types import Act, Algorithm, Env, Key, ModelStep, PyTree, Shared, Spec, Transition, check_positive
 
 __all__ = ["Config", "State", "make", "value_expansion"]
 
@@ -39,7 +39,7 @@ class Config:
     """Policy updates G per environment step (Janner et al. 2019, Table 1)."""
     batch: int = 256
     """Transitions per update, real and imagined together (MBPO code)."""
-    real_fraction: float = 0.05
+    real_fraction: float = field(default=0.05, metadata={"static": True})
     """Share of real transitions in a batch, rounded down to whole ones (MBPO code; Algorithm 2 has none)."""
     rollout_batch: int = 100_000
     """Start states of a branched roll-out: 400 per environment step (Janner et al. 2019, Table 1: M)."""
@@ -66,6 +66,7 @@ class Config:
             raise ValueError(f"rollout_schedule needs 0 <= a < b and lengths >= 1, got {self.rollout_schedule}")
         if not 0 <= self.real_fraction <= 1:
             raise ValueError(f"real_fraction must lie in [0, 1], got {self.real_fraction}")
+        check_positive(self, "updates_per_step", "batch", "rollout_batch", "retain_epochs", "epoch_length")
 
     @property
     def real_batch(self) -> int:
@@ -84,7 +85,7 @@ class Config:
         return max(int(rollout_length(self, epoch)) for epoch in epochs)
 
 
-def rollout_length(config: Config, epoch: Array | int) -> Array | int:
+def rollout_length(config: Config, epoch: Array | int) -> Array | np.ndarray:
     """Roll-out length k at an epoch, truncated to a whole number (Janner et al., 2019, Table 1, caption; code).
 
     Whole-number arithmetic: the released code's floats can fall one short where the line meets an integer.
@@ -95,11 +96,11 @@ def rollout_length(config: Config, epoch: Array | int) -> Array | int:
 
 
 class State(NamedTuple):
-    """Environment, real and imagined transitions, model, agent and the iteration number."""
+    """Environment, real and imagined transitions (`SlabsState`, or empty), model, agent and the iteration number."""
 
     actor: rollouts.Actor
     memory: replay.ReplayState
-    imagined: replay.SlabsState
+    imagined: PyTree
     model: ensemble.State
     agent: sac.State
     iteration: Shared
@@ -142,13 +143,13 @@ def make(config: Config, env: Env, targets: Targets | None = None) -> Algorithm:
         k_start, k_branch = jax.random.split(key)
         iteration = state.iteration.value
         slot = iteration % config.slots
-        horizon = rollout_length(config, iteration * config.model_train_freq // config.epoch_length)
+        horizon = jnp.asarray(rollout_length(config, iteration * config.model_train_freq // config.epoch_length))
         starts = memory.sample(k_start, state.memory, (config.rollout_batch,)).obs
         write = lambda into, h, rows, count: slabs.write(into, slot, h, rows, count)  # noqa: E731
         into = slabs.clear(state.imagined, slot)
         return rollouts.branch(k_branch, model_step, explore(state.agent), starts, horizon, write, into)
 
-    def batches(key: Key, stored: replay.ReplayState, imagined: replay.SlabsState) -> Transition:
+    def batches(key: Key, stored: replay.ReplayState, imagined: PyTree) -> Transition:
         """All batches of one environment step in one gather per source, `[updates_per_step, batch, ...]`."""
         k_real, k_dream = jax.random.split(key)
         real = memory.sample(k_real, stored, (config.updates_per_step, config.real_batch))

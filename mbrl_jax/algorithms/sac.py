@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from mbrl_jax import replay, rollouts
 from mbrl_jax.learners import sac
-from mbrl_jax.types import Act, Algorithm, Env, Key
+from mbrl_jax.types import Act, Algorithm, Env, Key, check_positive
 
 __all__ = ["Config", "State", "make"]
 
@@ -41,6 +41,7 @@ class Config:
 
     def __post_init__(self) -> None:
         rollouts.check_steps(self.steps, self.steps_per_iteration, self.warmup_steps)
+        check_positive(self, "updates_per_step", "batch", "replay_capacity")
 
 
 class State(NamedTuple):
@@ -71,8 +72,11 @@ def make(config: Config, env: Env) -> Algorithm:
 
     def step(key: Key, state: State) -> tuple[State, dict[str, Array]]:
         explore: Callable[[sac.State], Act] = lambda s: sac.act(config.agent, spec, s)  # noqa: E731
-        *state, info = rollouts.interact(key, unit, memory, explore, improve, tuple(state), config.steps_per_iteration)
-        return State(*state), info
+        carry = (state.actor, state.memory, state.agent)
+        actor, stored, learner, info = rollouts.interact(
+            key, unit, memory, explore, improve, carry, config.steps_per_iteration
+        )
+        return State(actor, stored, learner), info
 
     def policy(state: State) -> Act:
         mode = sac.mode(config.agent, spec, state.agent)

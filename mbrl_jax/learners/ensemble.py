@@ -8,8 +8,8 @@ error are restored at the end; the members with the lowest holdout error are the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -21,7 +21,7 @@ from jaxtyping import Array
 from mbrl_jax import normalise
 from mbrl_jax.networks import MLP, init_stack, kernel_norms, narrow_normal
 from mbrl_jax.objectives.likelihood import bounded_log_var, gaussian_nll
-from mbrl_jax.types import Key, Learner, ModelStep, PyTree, Spec, Transition
+from mbrl_jax.types import Key, Learner, ModelStep, PyTree, Spec, Transition, check_positive
 
 __all__ = ["Config", "Data", "State", "make", "model_step", "predict"]
 
@@ -44,7 +44,7 @@ class Config:
     """Weight of Σ(max − min) of the learned log-variance bounds (PETS's code base)."""
     batch: int = 256
     """Transitions per member and gradient step (MBPO code)."""
-    holdout_fraction: float = 0.2
+    holdout_fraction: float = field(default=0.2, metadata={"static": True})
     """Share of the data held out, drawn anew at every fit (MBPO code)."""
     max_holdout: int = 5000
     """Upper limit of the held-out transitions (MBPO code)."""
@@ -68,8 +68,9 @@ class Config:
                 "weight_decay needs one coefficient per layer, output included: "
                 f"{len(self.hidden) + 1} for hidden={self.hidden}, got {len(self.weight_decay)}"
             )
-        if isinstance(self.holdout_fraction, float) and not 0 < self.holdout_fraction < 1:
+        if not 0 < self.holdout_fraction < 1:
             raise ValueError(f"holdout_fraction must lie strictly between 0 and 1, got {self.holdout_fraction}")
+        check_positive(self, "batch", "max_holdout", "max_epochs")
 
 
 class State(NamedTuple):
@@ -107,7 +108,7 @@ def _network(config: Config, spec: Spec) -> MLP:
 
 def _outputs(config: Config, spec: Spec, params: dict[str, PyTree], x: Array) -> tuple[Array, Array]:
     """Means and bounded log-variances, each `[members, batch, 1 + obs_dim]`, for x `[members, batch, in]`."""
-    raw = jax.vmap(_network(config, spec).apply)(params["net"], x)
+    raw: Any = jax.vmap(_network(config, spec).apply)(params["net"], x)
     mean, log_var = jnp.split(raw, 2, axis=-1)
     return mean, bounded_log_var(log_var, params["min_log_var"], params["max_log_var"])
 
@@ -139,9 +140,9 @@ def predict(config: Config, spec: Spec, state: State, obs: Array, action: Array,
 def model_step(config: Config, spec: Spec, state: State, terminal: Callable[[Array], Array] | None = None) -> ModelStep:
     """The elites as a model to roll out: every row gets a uniformly random elite and a draw from its Gaussian.
 
-    Rows are dealt to the elites in equal shares after a random permutation, so each row's elite is uniform and
-    independent between steps while every elite computes only its share (the released code computes all members for
-    every row).
+    Randomly permuted rows are dealt in turn to randomly permuted elites. So each row's elite is exactly uniform and
+    independent between steps, shares differ by at most one row, and every elite computes only its share (the released
+    code draws every row's elite independently and computes all members for every row).
 
     Args:
       terminal: the task's termination as a function of `next_obs`; None if it never terminates.
@@ -149,15 +150,19 @@ def model_step(config: Config, spec: Spec, state: State, terminal: Callable[[Arr
     count = config.elites
 
     def step(key: Key, obs: Array, action: Array) -> tuple[Array, Array, Array]:
-        k_deal, k_noise = jax.random.split(key)
+        k_deal, k_elites, k_noise = jax.random.split(key, 3)
         batch = obs.shape[0]
         share = -(-batch // count)
         order = jax.random.permutation(k_deal, batch)
-        dealt = jnp.pad(order, (0, share * count - batch), mode="wrap").reshape(count, share)
-        mean, log_var = predict(config, spec, state, obs[dealt], action[dealt], state.elites)
+        # Places left over are filled with rows that do not exist: read as the last row, dropped when written.
+        filled = jnp.concatenate([order, jnp.arange(batch, share * count, dtype=order.dtype)])
+        dealt = filled.reshape(share, count).T
+        elites = jax.random.permutation(k_elites, state.elites)
+        rows = jnp.minimum(dealt, batch - 1)
+        mean, log_var = predict(config, spec, state, obs[rows], action[rows], elites)
         draw = mean + jnp.exp(0.5 * log_var) * jax.random.normal(k_noise, mean.shape)
-        flat = draw.reshape(share * count, -1)[:batch]
-        out = jnp.zeros_like(flat).at[order].set(flat, unique_indices=True)
+        flat = draw.reshape(share * count, -1)
+        out = jnp.zeros_like(flat[:batch]).at[dealt.reshape(-1)].set(flat, mode="drop", unique_indices=True)
         reward, next_obs = out[:, 0], out[:, 1:]
         ended = jnp.zeros(batch, bool) if terminal is None else terminal(next_obs)
         return next_obs, reward, 1.0 - ended.astype(jnp.float32)
@@ -231,7 +236,7 @@ def _holdout_error(config: Config, spec: Spec, split: _Split, params: dict[str, 
     x = jnp.broadcast_to(split.x[split.holdout], (config.members, *split.x[split.holdout].shape))
     mean, _ = _outputs(config, spec, params, x)
     error = jnp.square(mean - split.y[split.holdout]).mean(axis=-1)
-    return (error * split.holdout_valid).sum(axis=-1) / split.holdout_valid.sum()
+    return jnp.where(split.holdout_valid, error, 0.0).sum(axis=-1) / split.holdout_valid.sum()
 
 
 class _Fit(NamedTuple):

@@ -65,7 +65,7 @@ def actor_loss(
 
 @checked
 def temperature_loss(
-    log_temperature: Float[Array, ""], log_prob: Float[Array, "batch"], target_entropy: float | Float[Array, ""]
+    log_temperature: Float[Array, ""], log_prob: Float[Array, "batch"], target_entropy: float | int | Float[Array, ""]
 ) -> Float[Array, "batch"]:
     r"""−log α · (log π(a | s) + H̄): raises α while the entropy is below the target H̄ (in nats).
 
