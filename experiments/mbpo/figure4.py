@@ -171,13 +171,13 @@ def _error_panel(frame: pd.DataFrame) -> Any:
     found = select.curves(frame, "MBPO", metric="model/error", worst=np.inf)
     kept = ~np.isnan(found.value).any(axis=0)
     band = statistics.aggregate(found.value[:, None, kept])
-    lines = {"model error": (found.env_step[kept], band)}
+    lines = {"model": (found.env_step[kept], band)}
     return figures.lines(lines, title="Compounding error", xlabel="step", ylabel="standard deviations")
 
 
 def _return_panel(frame: pd.DataFrame) -> Any:
     lines = {}
-    for label, metric in (("real", "return/real"), ("model", "return/model")):
+    for label, metric in (("model", "return/model"), ("real", "return/real")):
         found = select.curves(frame, "MBPO", metric=metric)
         lines[label] = (found.env_step, statistics.aggregate(found.value[:, None, :]))
     return figures.lines(lines, title="Returns of the same policy", xlabel="step", ylabel="cumulative return")
