@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -22,7 +23,19 @@ from jaxtyping import Array
 from mbrl_jax import rollouts
 from mbrl_jax.types import Algorithm, Env, Key, PyTree, Shared, Storage
 
-__all__ = ["BATCHINGS", "Carry", "Lanes", "Program", "batched", "default_batching", "lane", "lanes_of", "make"]
+__all__ = [
+    "BATCHINGS",
+    "Carry",
+    "Lanes",
+    "Program",
+    "batched",
+    "default_batching",
+    "lane",
+    "lanes_of",
+    "make",
+    "resized",
+    "shapes_of",
+]
 
 BATCHINGS = ("vmap", "map")
 Build = Callable[[Mapping[str, Array]], Algorithm]
@@ -53,6 +66,7 @@ class Program(NamedTuple):
       evaluate: `evaluate(lanes, carry, iteration) -> {"eval/return": [lanes, episodes], "eval/length": ...}`.
       lanes: number of lanes the program runs: the ones asked for, filled up to a multiple of the devices.
       mesh: the devices, axis `seed`.
+      one: shapes of one lane's carry.
     """
 
     init: Callable[[Lanes], Carry]
@@ -60,6 +74,7 @@ class Program(NamedTuple):
     evaluate: Callable[[Lanes, Carry, Array], dict[str, Array]]
     lanes: int
     mesh: Mesh
+    one: Carry
 
     def place(self, tree: PyTree, flags: PyTree | None = None) -> PyTree:
         """Puts host arrays with a leading lane axis (shared parts without one) onto the devices."""
@@ -86,6 +101,26 @@ def batched(tree: PyTree) -> PyTree:
     is_shared = lambda node: isinstance(node, Shared)  # noqa: E731
     mark = lambda node: jax.tree.map(lambda _: not is_shared(node), node)  # noqa: E731
     return jax.tree.map(mark, tree, is_leaf=is_shared)
+
+
+def shapes_of(one: PyTree, lanes: int) -> PyTree:
+    """Shapes over `lanes` lanes of a tree whose shapes in one lane are `one`."""
+    wide = lambda x, own: jax.ShapeDtypeStruct((lanes, *x.shape) if own else x.shape, x.dtype)  # noqa: E731
+    return jax.tree.map(wide, one, batched(one))
+
+
+def resized(tree: PyTree, lanes: int) -> PyTree:
+    """A host tree cut to its first `lanes` lanes, or filled up to them by repeating the last, as `lanes_of` does.
+
+    What is stored holds the lanes asked for and no more, so that it can be taken up on any number of devices.
+    """
+
+    def resize(x: np.ndarray, own: bool) -> np.ndarray:
+        if not own or len(x) >= lanes:
+            return x[:lanes] if own else x
+        return np.concatenate([x, np.repeat(x[-1:], lanes - len(x), axis=0)])
+
+    return jax.tree.map(resize, tree, batched(tree))
 
 
 def lane(tree: PyTree, index: int) -> PyTree:
@@ -210,4 +245,5 @@ def make(
         evaluate=spread(evaluate, (of_lanes, of_carry, False), scores),
         lanes=-(-wanted // len(devices)) * len(devices),
         mesh=mesh,
+        one=carry,
     )

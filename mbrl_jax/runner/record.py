@@ -99,10 +99,10 @@ def table(history: History, schedule: Schedule, lanes: list[Lane], iteration: in
     info_steps = (np.arange(iteration) + 1) * schedule.env_steps
     parts = [_long(name, rows[done], eval_steps, lanes) for name, rows in history["eval"].items()]
     parts += [_long(name, rows[:iteration], info_steps, lanes) for name, rows in history["info"].items()]
-    whole = pd.concat(parts, ignore_index=True)
+    whole: pd.DataFrame = pd.concat(parts, ignore_index=True)
     frozen = np.where(history["diverged"] < 0, np.inf, history["diverged"] * schedule.env_steps)
     keep = np.isfinite(whole["value"]) & (whole["env_step"] <= frozen[whole["lane"]])
-    return whole[keep].drop(columns="lane").reset_index(drop=True)
+    return whole.loc[keep].drop(columns="lane").reset_index(drop=True)
 
 
 def _long(name: str, rows: np.ndarray, steps: np.ndarray, lanes: list[Lane]) -> pd.DataFrame:
@@ -153,6 +153,6 @@ def facts(run: Run, env: Env) -> dict[str, Any]:
         "seeds": list(run.seeds),
         "eval_episodes": run.eval_episodes,
         "device": f"{device.platform}: {device.device_kind}",
-        "precision": str(jax.config.jax_default_matmul_precision or "float32"),
+        "precision": str(getattr(jax.config, "jax_default_matmul_precision", None) or "float32"),
         **results.provenance(),
     }

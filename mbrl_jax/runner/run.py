@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 
 from mbrl_jax import envs, results
 from mbrl_jax.types import Algorithm, Env, nearest
@@ -60,7 +61,12 @@ class Run:
             raise ValueError(f"seeds must be distinct numbers >= 0, at least one, got {self.seeds}")
         if self.eval_episodes < 1:
             raise ValueError(f"eval_episodes must be at least 1, got {self.eval_episodes}")
+        swept = [name for name, _ in self.sweep]
+        if len(set(swept)) != len(swept):
+            raise ValueError(f"a hyper-parameter may be swept once, got {', '.join(swept)}")
         for name, values in self.sweep:
+            if not values or len({float(np.float32(value)) for value in values}) != len(values):
+                raise ValueError(f"values of {name} must be distinct in single precision, at least one, got {values}")
             if name not in sweepable(self.config):
                 raise ValueError(nearest(name, sweepable(self.config), "a hyper-parameter swept inside one program"))
             for value in values:
@@ -81,7 +87,11 @@ class Run:
         return [Lane(seed=s, values=c, label=self._label(c)) for c in combinations for s in self.seeds]
 
     def _label(self, values: Mapping[str, float]) -> str:
-        return f"{self.algorithm}[{', '.join(f'{k}={v:g}' for k, v in values.items())}]" if values else self.algorithm
+        shown = [
+            f"{name}={value:g}" if float(f"{value:g}") == value else f"{name}={value!r}"
+            for name, value in values.items()
+        ]
+        return f"{self.algorithm}[{', '.join(shown)}]" if values else self.algorithm
 
     def identity(self, env: Env) -> dict[str, Any]:
         """Everything that determines the numbers; its hash is the run's id."""

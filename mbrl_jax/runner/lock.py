@@ -1,0 +1,48 @@
+"""One process per run: a lock that the operating system releases however its holder ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+from typing import IO, Any
+
+__all__ = ["BusyError", "Lock"]
+
+
+class BusyError(OSError):
+    """Another process works on the same run."""
+
+
+class Lock:
+    """Holds `folder/lock` while the context lasts; the file names the holder and stays behind, unlocked.
+
+    Raises:
+      BusyError: on entering, if another process holds it; says which.
+    """
+
+    def __init__(self, folder: Path):
+        self._path = Path(folder) / "lock"
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> Lock:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(self._path, "a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            file.close()
+            raise BusyError(f"one process at a time may work on {self._path.parent}; it is held by {holder}") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        self._file = file
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,255 @@
+"""The host's side of a run: chunks on the device; between them evaluate, record, checkpoint, show progress."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mbrl_jax import results
+from mbrl_jax.runner import program, record
+from mbrl_jax.runner.checkpoint import Checkpoints, to_host
+from mbrl_jax.runner.progress import Bar, say
+from mbrl_jax.runner.run import Lane, Run
+from mbrl_jax.runner.signals import Signals
+from mbrl_jax.types import Algorithm, Env, PyTree, Storage
+
+__all__ = ["Compiled", "Options", "Session", "Sink", "plain_shapes", "with_keys", "without_storage"]
+
+Sink = Callable[[int, Mapping[str, float]], None]
+CHECKPOINT_SHARE = 0.1  # of the time may go into checkpoints; where a state is huge they are made less often
+
+
+class Options(NamedTuple):
+    """How a run is executed; nothing here changes its numbers (`batching` does in the last digits).
+
+    Attributes:
+      chunk_seconds: the host looks in about this often.
+      checkpoint_seconds: least time between checkpoints.
+      keep: checkpoints kept while the run goes on.
+      batching: `vmap`, `map`, or None for the platform's default.
+      devices: None for all local devices.
+      sinks: called after every evaluation with (env_step, metrics averaged over healthy seeds).
+      quiet: no progress shown.
+    """
+
+    chunk_seconds: float = 5.0
+    checkpoint_seconds: float = 120.0
+    keep: int = 2
+    batching: str | None = None
+    devices: Sequence[jax.Device] | None = None
+    sinks: Sequence[Sink] = ()
+    quiet: bool = False
+
+
+class Compiled(NamedTuple):
+    """The run's functions, compiled; where its lanes live; what it records, how many
+    iterations a chunk may take, and how long compiling took."""
+
+    program: program.Program
+    lanes: program.Lanes
+    shapes: PyTree
+    metrics: list[str]
+    length: int
+    init: Callable[..., Any]
+    advance: Callable[..., Any]
+    evaluate: Callable[..., Any]
+    seconds: float
+
+
+class _Clock:
+    """Seconds spent training, evaluating and compiling, over all the processes that worked on a run."""
+
+    def __init__(self, facts: Mapping[str, Any]):
+        self.train = float(facts.get("train_seconds", 0.0))
+        self.evaluate = float(facts.get("evaluate_seconds", 0.0))
+        self.compile = float(facts.get("compile_seconds", 0.0))
+
+    def facts(self) -> dict[str, float]:
+        return {"train_seconds": self.train, "evaluate_seconds": self.evaluate, "compile_seconds": self.compile}
+
+
+class Session:
+    """One process's work on a run, whose lock it holds."""
+
+    def __init__(
+        self,
+        run: Run,
+        env: Env,
+        algorithm: Algorithm,
+        schedule: record.Schedule,
+        compiled: Compiled,
+        root: Path,
+        identity: str,
+        options: Options,
+    ):
+        self.run, self.env, self.algorithm, self.schedule = run, env, algorithm, schedule
+        self.compiled, self.root, self.identity, self.options = compiled, root, identity, options
+        self.folder = root / "runs" / identity
+        self.lanes: list[Lane] = run.lanes()
+        self.title = f"{run.experiment} {run.algorithm} {env.spec.name}"
+        self.seconds_per_iteration = 0.0
+        self.next_save = time.monotonic() + options.checkpoint_seconds
+
+    def work(self, signals: Signals) -> None:
+        """Trains from the newest checkpoint, or from scratch, to the end.
+
+        Raises:
+          Interrupted: a signal came and everything so far is in a checkpoint.
+        """
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.options.keep)
+        try:
+            self._begin()
+            self._loop(signals)
+        except BaseException:
+            self._close_quietly()
+            raise
+        self._finish()
+
+    def _loop(self, signals: Signals) -> None:
+        bar = None if self.options.quiet else Bar(self.title, self.schedule.steps, self._steps(self.iteration))
+        try:
+            while self.iteration < self.schedule.iterations:
+                self._chunk()
+                if self.iteration in self.schedule.eval_at:
+                    self._evaluate()
+                if bar is not None:
+                    bar.update(self._steps(self.iteration), self._score(), self._healthy(), len(self.lanes))
+                self.checkpoints.check()
+                if signals.received is not None:
+                    self._save("interrupted")
+                    self.checkpoints.wait()
+                    signals.stop_if_received()
+                if time.monotonic() > self.next_save:
+                    self._save("running")
+        finally:
+            if bar is not None:
+                bar.close()
+
+    def _begin(self) -> None:
+        """Starts from the newest sound checkpoint, or from scratch."""
+        self.history = record.empty(self.schedule, self.compiled.metrics, len(self.lanes))
+        carry = program.shapes_of(self.compiled.program.one, len(self.lanes))
+        found = self.checkpoints.newest({"carry": plain_shapes(carry), "history": self.history})
+        self.clock = _Clock(found.facts if found else {})
+        self.clock.compile += self.compiled.seconds
+        if found is None:
+            self.iteration = 0
+            self.carry = self.compiled.init(self.compiled.lanes)
+            self._evaluate()
+            self._store("running")
+            return
+        for warning in found.warnings:
+            say(f"warning: {warning}; going back to the one at iteration {found.iteration}")
+        self.iteration, self.history = found.iteration, found.tree["history"]
+        filled = program.resized(found.tree["carry"], self.compiled.program.lanes)
+        self.carry = self.compiled.program.place(with_keys(filled, self.compiled.shapes))
+        if not self.options.quiet:
+            say(f"{self.title}: resumed at environment step {self._steps(self.iteration):,}")
+
+    def _chunk(self) -> None:
+        """Advances to the next evaluation, or as far as about `chunk_seconds` take."""
+        left = min(e for e in self.schedule.eval_at if e > self.iteration) - self.iteration
+        affordable = self.options.chunk_seconds / max(self.seconds_per_iteration, 1e-6)
+        count = max(1, min(left, self.compiled.length, int(affordable)) if self.seconds_per_iteration else 1)
+        began = time.monotonic()
+        start, stop = (jnp.asarray(i, jnp.int32) for i in (self.iteration, self.iteration + count))
+        self.carry, info = self.compiled.advance(self.compiled.lanes, self.carry, start, stop)
+        info = jax.device_get(info)
+        seconds = time.monotonic() - began
+        self.clock.train += seconds
+        self.seconds_per_iteration = seconds / count
+        record.put_info(self.history, self.iteration, count, info)
+        self.iteration += count
+        self._report_divergence()
+
+    def _report_divergence(self) -> None:
+        diverged = np.array(self.carry.diverged)[: len(self.lanes)]
+        fresh = (diverged >= 0) & (self.history["diverged"] < 0)
+        for i in np.flatnonzero(fresh):
+            say(f"{self.title}: seed {self.lanes[i].seed} diverged at step {self._steps(diverged[i]):,} and is frozen")
+        self.history["diverged"] = diverged
+
+    def _evaluate(self) -> None:
+        began = time.monotonic()
+        at = jnp.asarray(self.iteration, jnp.int32)
+        scores = jax.device_get(self.compiled.evaluate(self.compiled.lanes, self.carry, at))
+        record.put_scores(self.history, self.schedule, self.iteration, scores)
+        self.clock.evaluate += time.monotonic() - began
+        for sink in self.options.sinks:
+            sink(self._steps(self.iteration), record.means(self.history, self.schedule, self.iteration))
+
+    def _save(self, status: str) -> None:
+        began = time.monotonic()
+        self.checkpoints.wait()  # before the copy, so that two of them never wait at once
+        carry = program.resized(to_host(self.carry), len(self.lanes))
+        history = jax.tree.map(np.array, self.history)
+        self.checkpoints.save(self.iteration, {"carry": carry, "history": history}, self.clock.facts())
+        self._store(status)
+        now = time.monotonic()
+        self.next_save = now + max(self.options.checkpoint_seconds, (now - began) / CHECKPOINT_SHARE)
+
+    def _store(self, status: str) -> None:
+        table = record.table(self.history, self.schedule, self.lanes, self.iteration)
+        facts = record.manifest(self.run, self.env, self.algorithm, self.schedule, self.history, status)
+        execution = {
+            **self.clock.facts(),
+            "run_seconds": self.clock.train + self.clock.evaluate,
+            "batching": self.options.batching or program.default_batching(),
+            "devices": int(self.compiled.program.mesh.devices.size),
+            "env_step": self._steps(self.iteration),
+        }
+        results.save(self.root, self.identity, table, {**facts, **execution})
+
+    def _finish(self) -> None:
+        """Keeps the final state without its bulk storage, marks the run finished, then drops the checkpoints."""
+        shutil.rmtree(self.folder / "final", ignore_errors=True)  # of a process killed just before the mark
+        final = Checkpoints(self.folder / "final", keep=1)
+        final.save(self.iteration, program.resized(to_host(without_storage(self.carry)), len(self.lanes)), {})
+        final.close()
+        self._store("finished")
+        self._close_quietly()  # what could not be written there is not needed any more
+        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+
+    def _close_quietly(self) -> None:
+        """Lets the writer end; an error of it must not hide the one under way."""
+        try:
+            self.checkpoints.close()
+        except OSError as error:
+            say(f"warning: {error}")
+
+    def _steps(self, iteration: int) -> int:
+        return int(iteration) * self.algorithm.env_steps
+
+    def _score(self) -> float:
+        means = record.means(self.history, self.schedule, self.iteration)
+        return means.get("eval/return_mean", float("nan"))
+
+    def _healthy(self) -> int:
+        return int((self.history["diverged"] < 0).sum())
+
+
+def without_storage(tree: PyTree) -> PyTree:
+    """The tree with bulk storage emptied."""
+    is_storage = lambda node: isinstance(node, Storage)  # noqa: E731
+    return jax.tree.map(lambda node: Storage(()) if is_storage(node) else node, tree, is_leaf=is_storage)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def plain_shapes(tree: PyTree) -> PyTree:
+    """Shapes of a tree on the host, where random keys are their key data."""
+    return jax.tree.map(lambda x: jax.eval_shape(jax.random.key_data, x) if _is_key(x) else x, tree)
+
+
+def with_keys(tree: PyTree, shapes: PyTree) -> PyTree:
+    """The inverse of `checkpoint.to_host` on key data: leaves that are random keys in `shapes` become keys again."""
+    return jax.tree.map(lambda x, s: jax.random.wrap_key_data(x) if _is_key(s) else x, tree, shapes)
