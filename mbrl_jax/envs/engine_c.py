@@ -1,3 +1,5 @@
+# pyright: reportAttributeAccessIssue=false
+# (MuJoCo ships no type stubs for its compiled half.)
 """MuJoCo's own C engine as a pure function of arrays: it jits, scans, vmaps and shards like any other.
 
 The whole integration state (time, positions, velocities, warm start of the solver, …) goes into the call and comes
@@ -6,15 +8,11 @@ and exact: whatever JAX's precision, a trajectory is Gymnasium's to the last bit
 handed to the learner are rounded.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# (MuJoCo ships no type stubs for its compiled half.)
 from __future__ import annotations
 
 import copy
 import os
-import threading
 from collections.abc import Callable
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -24,14 +22,14 @@ import mujoco
 import numpy as np
 from jax.experimental.buffer_callback import buffer_callback
 from jaxtyping import Array
-from mujoco.batch import Batch
 
 from mbrl_jax.envs import bits
 from mbrl_jax.envs.base import Advance, Start, float_dtype
-from mbrl_jax.envs.mujoco_tasks import Frame, Task
+from mbrl_jax.envs.mujoco_tasks import Frame, Task, locate
+from mbrl_jax.envs.simulations import STATE, Pool, Simulations
 from mbrl_jax.types import Key
 
-__all__ = ["BatchPool", "make", "row_offset"]
+__all__ = ["make"]
 
 HUGE = mujoco.mjMAXVAL
 """Positions and velocities beyond this are MuJoCo's own mark of a diverged simulation."""
@@ -49,36 +47,30 @@ def make(task: Task, model: mujoco.MjModel, *, threads: int | None = None) -> tu
       threads: threads that share the simulations of one call; default, the processors this process may use.
         The results do not depend on it.
     """
-    model = _without_autoreset(model)
-    threads = len(os.sched_getaffinity(0)) if threads is None else threads
-    pool = BatchPool(model, ("qpos", "qvel", "ctrl", *task.derived), threads)
-    size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_INTEGRATION)
-    extra = sum(pool.sizes[name] for name in task.derived)
-    rest = bits.to_words(np.concatenate([_row(model), np.zeros(extra)]))
-    places = [slice(2 * at, 2 * (at + n)) for at, n in (row_offset(model, name) for name in ("qpos", "qvel"))]
-    run = _host_step(task, model, pool, size)
+    model = copy.deepcopy(model)
+    # A diverged simulation must stay so and be seen; by default MuJoCo would silently start it anew.
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    host = _Host(task, model, len(os.sched_getaffinity(0)) if threads is None else threads)
+    blank, end_of_qpos = bits.to_words(host.blank()), 2 * (1 + model.nq)
 
     def start(key: Key) -> tuple[Array, Array]:
-        dtype = float_dtype()
-        qpos, qvel = task.noise(key, model.nq, model.nv, dtype)
-        qpos = qpos + jnp.asarray(model.qpos0, dtype)
-        words = jnp.asarray(rest)
-        for place, values in zip(places, (qpos, qvel), strict=True):
-            words = words.at[place].set(bits.widen(values))
+        qpos, qvel = task.noise(key, jnp.asarray(model.qpos0, float_dtype()), model.nv)
+        words = jnp.asarray(blank).at[2:end_of_qpos].set(bits.widen(qpos))  # the first number is the time
+        words = words.at[end_of_qpos : end_of_qpos + 2 * model.nv].set(bits.widen(qvel))
+        if task.observes_derived:
+            return words, _on_host(host.observe, (_shape((host.obs_dim,)),))(words)[0]
         return words, task.observe(Frame(qpos, qvel, {}))
 
     def advance(key: Key, words: Array, obs: Array, action: Array) -> tuple[Array, Array, Array, Array]:
         del key
-        scalar = jax.ShapeDtypeStruct((), float_dtype())
-        shapes = (
-            jax.ShapeDtypeStruct(words.shape, jnp.uint32),
-            jax.ShapeDtypeStruct(obs.shape, float_dtype()),
-            scalar,
-            jax.ShapeDtypeStruct((), jnp.bool_),
-        )
-        return _on_host(run, shapes)(words, action)
+        shapes = (_shape(words.shape, jnp.uint32), _shape(obs.shape), _shape(()), _shape((), jnp.bool_))
+        return _on_host(host.step, shapes)(words, action)
 
     return start, advance
+
+
+def _shape(shape: tuple[int, ...], dtype: Any = None) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, float_dtype() if dtype is None else dtype)
 
 
 def _on_host(run: Callable[..., tuple[np.ndarray, ...]], shapes: Any) -> Callable[..., Any]:
@@ -89,7 +81,12 @@ def _on_host(run: Callable[..., tuple[np.ndarray, ...]], shapes: Any) -> Callabl
     of about a megabyte it waits for itself for ever.
     """
     if jax.default_backend() != "cpu":
-        return partial(jax.pure_callback, run, shapes, vmap_method="broadcast_all")
+        types = [shape.dtype for shape in shapes]
+
+        def cast(*args: Any) -> tuple[np.ndarray, ...]:
+            return tuple(np.asarray(value, dtype) for value, dtype in zip(run(*args), types, strict=True))
+
+        return partial(jax.pure_callback, cast, shapes, vmap_method="broadcast_all")
 
     def fill(context: Any, out: Any, *args: Any) -> None:
         del context
@@ -99,114 +96,76 @@ def _on_host(run: Callable[..., tuple[np.ndarray, ...]], shapes: Any) -> Callabl
     return buffer_callback(fill, shapes, vmap_method="broadcast_all")
 
 
-def _host_step(
-    task: Task, model: mujoco.MjModel, pool: BatchPool, size: int
-) -> Callable[[Any, Any], tuple[np.ndarray, ...]]:
-    """The host's half of a step: words `[..., 2 n]` and actions `[..., nu]` in; words, obs, reward, end out."""
-    dt = model.opt.timestep * task.frame_skip
+class _Host:
+    """What runs on the host, in NumPy and float64, for any leading axes of its arguments."""
 
-    def run(words: Any, action: Any) -> tuple[np.ndarray, ...]:
-        words, action = np.asarray(words), np.asarray(action)
+    def __init__(self, task: Task, model: mujoco.MjModel, threads: int):
+        self._task, self._model = task, model
+        self._dt = model.opt.timestep * task.frame_skip
+        self._size = mujoco.mj_stateSize(model, STATE)
+        self._shapes = {spec: _field_shape(model, spec) for spec in task.carried}
+        self._pool = Pool(model, ("qpos", "qvel", "ctrl", *task.derived), threads)
+        with self._pool.take(1) as simulations:
+            self.obs_dim = task.observe(self._frame(simulations, task.derived)).shape[-1]
+
+    def blank(self) -> np.ndarray:
+        """The numbers of a state at time 0 in the model's own posture; carried fields follow as zeros."""
+        row = np.empty(self._size)
+        mujoco.mj_getState(self._model, mujoco.MjData(self._model), row, STATE)
+        return np.concatenate([row, np.zeros(sum(int(np.prod(shape)) for shape in self._shapes.values()))])
+
+    def observe(self, words: Any) -> tuple[np.ndarray]:
+        """Observations of states at time 0."""
+        words = np.asarray(words)
         rows = bits.from_words(words).reshape(-1, words.shape[-1] // 2)
-        with pool.take(len(rows)) as batch:
-            batch.state[:] = rows[:, :size]
-            before = pool.frame(batch, rows[:, size:])
-            _prepare(batch, before, rows[:, 0] == 0.0)
-            batch.bind("ctrl")[:] = action.reshape(len(rows), -1)
-            batch.step(nstep=task.frame_skip)
-            after = pool.frame(batch)
-            derived = [after.derived[name].reshape(len(rows), -1) for name in task.derived]
-            rows = np.concatenate([batch.state, *derived], axis=-1)
+        with self._pool.take(len(rows)) as simulations:
+            simulations.state[:] = rows[:, : self._size]
+            simulations.forward(np.arange(len(rows)))
+            obs = self._task.observe(self._frame(simulations, self._task.derived))
+        return (obs.reshape(*words.shape[:-1], -1),)
+
+    def step(self, words: Any, action: Any) -> tuple[np.ndarray, ...]:
+        """Words `[..., 2 n]` and actions `[..., nu]` in; words, observation, reward and termination out."""
+        task, words, action = self._task, np.asarray(words), np.asarray(action)
+        rows = bits.from_words(words).reshape(-1, words.shape[-1] // 2)
         action = action.reshape(len(rows), -1).astype(np.float64)
+        with self._pool.take(len(rows)) as simulations:
+            before = self._load(simulations, rows)
+            simulations.step(action, task.frame_skip)
+            after = self._frame(simulations, task.derived)
+            carried = [after.derived[spec].reshape(len(rows), -1) for spec in task.carried]
+            rows = np.concatenate([simulations.state, *carried], axis=-1)
         with np.errstate(invalid="ignore", over="ignore"):
-            reward = task.reward(before, action, after, dt)
-            results = (bits.to_words(rows), task.observe(after), _or_nan(reward, after), task.terminated(after))
-        lead = words.shape[:-1]
-        types = (np.uint32, float_dtype(), float_dtype(), np.bool_)
-        return tuple(
-            np.asarray(value, dtype).reshape(lead + value.shape[1:])
-            for value, dtype in zip(results, types, strict=True)
-        )
+            reward = np.where(_sound(after), task.reward(before, action, after, self._dt), np.nan)
+            results = (bits.to_words(rows), task.observe(after), reward, task.terminated(after))
+        return tuple(value.reshape(words.shape[:-1] + value.shape[1:]) for value in results)
 
-    return run
+    def _load(self, simulations: Simulations, rows: np.ndarray) -> Frame:
+        """Put states into simulations. Those at time 0 are brought to where Gymnasium's reset leaves them."""
+        simulations.state[:] = rows[:, : self._size]
+        stored, at = {}, self._size
+        for spec, shape in self._shapes.items():
+            stored[spec] = rows[:, at : at + int(np.prod(shape))].reshape(-1, *shape).copy()
+            at += int(np.prod(shape))
+        fresh = np.flatnonzero(rows[:, 0] == 0.0)
+        if len(fresh):
+            simulations.forward(fresh)
+            for spec, values in stored.items():
+                values[fresh] = simulations.read(spec)[fresh]
+        nq, nv = self._model.nq, self._model.nv
+        return Frame(rows[:, 1 : 1 + nq], rows[:, 1 + nq : 1 + nq + nv], stored)
 
-
-def _prepare(batch: Batch, before: Frame, fresh: np.ndarray) -> None:
-    """Bring simulations at time 0 to the state Gym's reset leaves: forces and warm start computed once."""
-    if fresh.any():
-        ids = np.flatnonzero(fresh)
-        batch.forward(ids=ids)
-        for name, values in before.derived.items():
-            values[ids] = batch.bind(name)[ids]
-
-
-def _or_nan(reward: np.ndarray, frame: Frame) -> np.ndarray:
-    """The reward, or NaN where the simulation has diverged."""
-    sound = (np.abs(frame.qpos) < HUGE).all(axis=-1) & (np.abs(frame.qvel) < HUGE).all(axis=-1)
-    return np.where(sound, reward, np.nan)
+    def _frame(self, simulations: Simulations, specs: tuple[str, ...]) -> Frame:
+        fields = {spec: simulations.read(spec) for spec in specs}
+        return Frame(simulations.read("qpos"), simulations.read("qvel"), fields)
 
 
-class BatchPool:
-    """Simulations ready for use, by their number; callbacks that run at once each take their own."""
-
-    def __init__(self, model: mujoco.MjModel, fields: tuple[str, ...], threads: int):
-        self._model, self._fields, self._threads = model, fields, threads
-        self._free: dict[int, list[Batch]] = {}
-        self._lock = threading.Lock()
-        data = mujoco.MjData(model)
-        self.shapes = {name: np.shape(getattr(data, name)) for name in fields}
-        self.sizes = {name: int(np.prod(shape)) for name, shape in self.shapes.items()}
-
-    @contextmanager
-    def take(self, count: int):
-        """A batch of `count` simulations for the length of the block."""
-        with self._lock:
-            free = self._free.setdefault(count, [])
-            batch = free.pop() if free else None
-        if batch is None:
-            batch = Batch(self._model, count, min(self._threads, count))
-            for name in self._fields:
-                batch.bind(name)
-        try:
-            yield batch
-        finally:
-            with self._lock:
-                free.append(batch)
-
-    def frame(self, batch: Batch, stored: np.ndarray | None = None) -> Frame:
-        """A copy of the batch's frame; derived fields are taken from `stored` `[count, extra]` where given."""
-        derived, at = {}, 0
-        for name in self._fields[3:]:
-            if stored is None:
-                derived[name] = batch.bind(name).copy()
-            else:
-                values = stored[:, at : at + self.sizes[name]]
-                derived[name] = values.reshape(-1, *self.shapes[name]).copy()
-            at += self.sizes[name]
-        return Frame(batch.bind("qpos").copy(), batch.bind("qvel").copy(), derived)
+def _field_shape(model: mujoco.MjModel, spec: str) -> tuple[int, ...]:
+    field, row = locate(model, spec)
+    shape = getattr(mujoco.MjData(model), field).shape
+    return shape if row is None else shape[1:]
 
 
-def row_offset(model: mujoco.MjModel, name: str) -> tuple[int, int]:
-    """Offset and length of `time`, `qpos` or `qvel` in a row of the integration state."""
-    fields = {"time": 1, "qpos": model.nq, "qvel": model.nv}
-    at = 0
-    for field, length in fields.items():
-        if field == name:
-            return at, length
-        at += length
-    raise ValueError(f"field must be one of {tuple(fields)}, got {name!r}")
-
-
-def _row(model: mujoco.MjModel) -> np.ndarray:
-    """The integration state of a simulation as the model defines it."""
-    spec = mujoco.mjtState.mjSTATE_INTEGRATION
-    row = np.empty(mujoco.mj_stateSize(model, spec))
-    mujoco.mj_getState(model, mujoco.MjData(model), row, spec)
-    return row
-
-
-def _without_autoreset(model: mujoco.MjModel) -> mujoco.MjModel:
-    """A copy whose diverged simulations stay diverged, so that they are seen, instead of silently starting anew."""
-    model = copy.deepcopy(model)
-    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
-    return model
+def _sound(frame: Frame) -> np.ndarray:
+    """Whether each simulation has kept to numbers that MuJoCo considers sane."""
+    return (np.abs(frame.qpos) < HUGE).all(axis=-1) & (np.abs(frame.qvel) < HUGE).all(axis=-1)

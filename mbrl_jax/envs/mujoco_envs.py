@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import mujoco
 import numpy as np
 
 from mbrl_jax.envs.base import build
-from mbrl_jax.envs.mujoco_tasks import TASKS, Frame, Task
+from mbrl_jax.envs.mujoco_table import TASKS
+from mbrl_jax.envs.mujoco_tasks import Task
 from mbrl_jax.types import Env, Spec
 
 __all__ = ["ENGINES", "default_engine", "load_model", "make"]
@@ -65,16 +65,16 @@ def make(name: str, *, engine: str | None = None, time_limit: int | None = None,
     else:
         from mbrl_jax.envs.engine_mjx import make as functions
     start, advance = functions(task, model, **solver)
-    return build(_spec(name, engine, task, model, time_limit), start, advance, task.obs_reward, task.obs_terminal)
+    spec = _spec(name, engine, task, model, time_limit, jax.eval_shape(start, jax.random.key(0))[1].shape[-1])
+    return build(spec, start, advance, task.obs_reward, task.obs_terminal)
 
 
-def _spec(name: str, engine: str, task: Task, model: mujoco.MjModel, time_limit: int | None) -> Spec:
+def _spec(name: str, engine: str, task: Task, model: mujoco.MjModel, time_limit: int | None, obs_dim: int) -> Spec:
     low, high = np.asarray(model.actuator_ctrlrange).T
-    obs = jax.eval_shape(task.observe, Frame(jnp.zeros(model.nq), jnp.zeros(model.nv), {}))
     return Spec(
         name=name,
         engine=engine,
-        obs_dim=obs.shape[-1],
+        obs_dim=obs_dim,
         action_dim=model.nu,
         action_low=tuple(low.tolist()),
         action_high=tuple(high.tolist()),

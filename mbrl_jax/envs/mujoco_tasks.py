@@ -1,8 +1,7 @@
-"""Gym's MuJoCo tasks as data: what is observed, what is rewarded, what ends an episode, for any physics engine.
+"""What a MuJoCo task is, and the parts its definition is put together from, for any physics engine.
 
 The functions take `Frame`s with any leading axes, of NumPy or JAX arrays alike: the C engine calls them with float64
-on the host, MJX on the device. The definitions are those of Gym's `envs/mujoco/*_v4.py` (equal to -v2 for these
-tasks); the MJCF models come from the installed `gymnasium` package.
+on the host, MJX on the device. The tasks themselves are in `mujoco_table`.
 """
 
 from __future__ import annotations
@@ -12,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from mbrl_jax.envs.base import namespace
 from mbrl_jax.types import Key
 
-__all__ = ["TASKS", "Frame", "Task"]
+__all__ = ["Frame", "Task", "in_disc", "locate", "posture", "push", "run", "uniform", "uniform_normal"]
 
 
 class Frame(NamedTuple):
@@ -30,16 +30,9 @@ class Frame(NamedTuple):
 
 
 Observe = Callable[[Frame], Any]
-Noise = Callable[[Key, int, int, np.dtype], tuple[Array, Array]]
-"""`noise(key, nq, nv, dtype) -> (qpos offset [nq], qvel offset [nv])` of a reset."""
-
-
-def _no_cost(action: Any) -> Any:
-    return 0.0 * action[..., 0]
-
-
-def _never(obs: Any) -> Any:
-    return namespace(obs).zeros(obs.shape[:-1], bool)
+Reward = Callable[[Frame, Any, Frame, float], Any]
+Noise = Callable[[Key, Array, int], tuple[Array, Array]]
+"""`noise(key, qpos0 [nq], nv) -> (qpos [nq], qvel [nv])`, the state of a reset."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,121 +45,125 @@ class Task:
       observe: observation of a frame.
       reward: `reward(before, action, after, dt) -> [...]`.
       terminated: `terminated(after) -> bool [...]`.
-      noise: offsets of a reset from the model's initial position and velocity.
-      derived: fields of `MjData` besides positions and velocities that the functions read.
+      noise: the random state of a reset.
+      derived: fields of `MjData` besides positions and velocities that the functions read after a step: `field` or
+        `field:object`, such as `xpos:torso`. As in Gymnasium they are what the last physics step computed.
+      carried: those of them that the reward also reads before the step.
+      observes_derived: whether the observation reads derived fields, so that a reset has to compute them.
       time_limit: steps until an episode is truncated.
       obs_reward: the reward as a function of (obs, action, next_obs), where it is one.
       obs_terminal: the termination as a function of next_obs, where it is one.
       gym: Gymnasium's id of the same task followed by (option, value) pairs; empty where it has none.
       camera: arguments of the camera that Gym renders the task with.
+      source: where the definition comes from, if not from Gymnasium.
     """
 
     model: str
     frame_skip: int
     observe: Observe
-    reward: Callable[[Frame, Any, Frame, float], Any]
+    reward: Reward
     terminated: Callable[[Frame], Any]
     noise: Noise
     derived: tuple[str, ...] = ()
+    carried: tuple[str, ...] = ()
+    observes_derived: bool = False
     time_limit: int = 1000
     obs_reward: Callable[[Any, Any, Any], Any] | None = None
     obs_terminal: Callable[[Any], Any] | None = None
     gym: tuple[Any, ...] = ()
     camera: dict[str, Any] = field(default_factory=dict, hash=False)
+    source: str = "Gymnasium"
 
 
-def _uniform(scale: float) -> Noise:
-    def noise(key: Key, nq: int, nv: int, dtype: np.dtype) -> tuple[Array, Array]:
-        offset = jax.random.uniform(key, (nq + nv,), dtype, -scale, scale)
-        return offset[:nq], offset[nq:]
+def locate(model: Any, spec: str) -> tuple[str, int | None]:
+    """Field of `MjData` and row in it (or None for all) of an entry of `Task.derived`."""
+    name, _, thing = spec.partition(":")
+    if not thing:
+        return name, None
+    kind = model.site if name.startswith("site") else model.body
+    return name, kind(thing).id
+
+
+def uniform(scale: float) -> Noise:
+    """Every position and velocity off by a uniform number within ±`scale`."""
+
+    def noise(key: Key, qpos0: Array, nv: int) -> tuple[Array, Array]:
+        nq = qpos0.shape[0]
+        offset = jax.random.uniform(key, (nq + nv,), qpos0.dtype, -scale, scale)
+        return qpos0 + offset[:nq], offset[nq:]
 
     return noise
 
 
-def _uniform_normal(scale: float) -> Noise:
-    def noise(key: Key, nq: int, nv: int, dtype: np.dtype) -> tuple[Array, Array]:
+def uniform_normal(scale: float) -> Noise:
+    """Positions off by uniform numbers within ±`scale`, velocities normal with that standard deviation."""
+
+    def noise(key: Key, qpos0: Array, nv: int) -> tuple[Array, Array]:
         k_qpos, k_qvel = jax.random.split(key)
-        qpos = jax.random.uniform(k_qpos, (nq,), dtype, -scale, scale)
-        return qpos, scale * jax.random.normal(k_qvel, (nv,), dtype)
+        offset = jax.random.uniform(k_qpos, qpos0.shape, qpos0.dtype, -scale, scale)
+        return qpos0 + offset, scale * jax.random.normal(k_qvel, (nv,), qpos0.dtype)
 
     return noise
 
 
-def _posture(hidden: int, clip: float = np.inf) -> Observe:
-    """All positions but the first `hidden`, which the dynamics do not depend on, then all velocities, clipped."""
+def in_disc(key: Key, qpos0: Array, nv: int) -> tuple[Array, Array]:
+    """Reacher: joints within ±0.1, their speeds within ±0.005, and a resting target uniform in the disc of 0.2."""
+    k_joints, k_speeds, k_radius, k_angle = jax.random.split(key, 4)
+    joints = qpos0[:2] + jax.random.uniform(k_joints, (2,), qpos0.dtype, -0.1, 0.1)
+    speeds = jax.random.uniform(k_speeds, (2,), qpos0.dtype, -0.005, 0.005)
+    radius = 0.2 * jnp.sqrt(jax.random.uniform(k_radius, (), qpos0.dtype))
+    angle = jax.random.uniform(k_angle, (), qpos0.dtype, 0, 2 * jnp.pi)
+    target = radius * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+    return jnp.concatenate([joints, target]), jnp.concatenate([speeds, jnp.zeros(nv - 2, qpos0.dtype)])
+
+
+def push(key: Key, qpos0: Array, nv: int) -> tuple[Array, Array]:
+    """Pusher: the object uniform in x (-0.3, 0), y ±0.2 but more than 0.17 from the goal; joint speeds ±0.005."""
+    k_object, k_speeds = jax.random.split(key)
+    low, high = jnp.asarray([-0.3, -0.2], qpos0.dtype), jnp.asarray([0.0, 0.2], qpos0.dtype)
+    # Rejection with a fixed number of draws: all 32 fail once in 10^13 resets (a draw fails with probability 0.38).
+    draws = jax.random.uniform(k_object, (32, 2), qpos0.dtype, low, high)
+    place = draws[jnp.argmax(jnp.hypot(draws[:, 0], draws[:, 1]) > 0.17)]
+    speeds = jax.random.uniform(k_speeds, (nv - 4,), qpos0.dtype, -0.005, 0.005)
+    zeros = jnp.zeros(4, qpos0.dtype)
+    return jnp.concatenate([qpos0[:-4], place, zeros[:2]]), jnp.concatenate([speeds, zeros])
+
+
+def posture(hidden: int, *, clip: float = np.inf, derived: tuple[tuple[str, int], ...] = ()) -> Observe:
+    """All positions but the first `hidden`, on which the dynamics do not depend, all velocities, derived fields.
+
+    Velocities are clipped to ±`clip`. Of a derived field the rows from the given one on are taken, flattened.
+    """
 
     def observe(frame: Frame) -> Any:
         xp = namespace(frame.qpos)
         qvel = xp.clip(frame.qvel, -clip, clip) if np.isfinite(clip) else frame.qvel
-        return xp.concatenate([frame.qpos[..., hidden:], qvel], axis=-1)
+        lead = frame.qpos.shape[:-1]
+        # A field has one axis (a number per degree of freedom) or two (a row per body) behind the leading ones.
+        parts = [frame.derived[name][(slice(None),) * len(lead) + (slice(first, None),)] for name, first in derived]
+        flat = [xp.reshape(part, (*lead, -1)) for part in parts]
+        return xp.concatenate([frame.qpos[..., hidden:], qvel, *flat], axis=-1)
 
     return observe
 
 
-def _run(control_weight: float, healthy: float = 0.0) -> Callable[[Frame, Any, Frame, float], Any]:
-    """Forward speed of the root, plus a constant, minus the weighted square of the action."""
+def run(
+    *,
+    control: float,
+    speed: float = 1.0,
+    healthy: float = 0.0,
+    fallen: Callable[[Frame], Any] | None = None,
+    place: Callable[[Frame], Any] = lambda frame: frame.qpos[..., 0],
+    contact: Callable[[Frame], Any] = lambda frame: 0.0,
+) -> Reward:
+    """`speed * (place' - place) / dt + healthy - control * |action|^2 - contact'`.
+
+    With `fallen` the healthy reward is withheld on the step that ends the episode (Gymnasium's -v5).
+    """
 
     def reward(before: Frame, action: Any, after: Frame, dt: float) -> Any:
-        speed = (after.qpos[..., 0] - before.qpos[..., 0]) / dt
-        return speed + healthy - control_weight * (action**2).sum(axis=-1)
+        progress = speed * (place(after) - place(before)) / dt
+        bonus = healthy if fallen is None else healthy * (1.0 - fallen(after))
+        return progress + bonus - control * (action**2).sum(axis=-1) - contact(after)
 
     return reward
-
-
-def _hopper_fell(height: Any, angle: Any, rest: Any) -> Any:
-    """Gym's healthy ranges: z > 0.7, |angle| < 0.2, and every entry of the state from the angle on within ±100."""
-    xp = namespace(rest)
-    healthy = (abs(rest) < 100.0).all(axis=-1) & (height > 0.7) & (abs(angle) < 0.2)
-    return xp.logical_not(healthy)
-
-
-def _hopper_terminated(frame: Frame) -> Any:
-    xp = namespace(frame.qpos)
-    rest = xp.concatenate([frame.qpos[..., 2:], frame.qvel], axis=-1)
-    return _hopper_fell(frame.qpos[..., 1], frame.qpos[..., 2], rest)
-
-
-def _tipped(angle: Any) -> Any:
-    return namespace(angle).logical_not(abs(angle) <= 0.2)
-
-
-HALF_CHEETAH = Task(
-    model="half_cheetah.xml",
-    gym=("HalfCheetah-v4",),
-    frame_skip=5,
-    observe=_posture(hidden=1),
-    reward=_run(control_weight=0.1),
-    terminated=lambda frame: _never(frame.qpos),
-    noise=_uniform_normal(0.1),
-    obs_terminal=_never,
-    camera={"distance": 4.0},
-)
-HOPPER = Task(
-    model="hopper.xml",
-    gym=("Hopper-v4",),
-    frame_skip=4,
-    observe=_posture(hidden=1, clip=10.0),
-    reward=_run(control_weight=1e-3, healthy=1.0),
-    terminated=_hopper_terminated,
-    noise=_uniform(5e-3),
-    obs_terminal=lambda obs: _hopper_fell(obs[..., 0], obs[..., 1], obs[..., 1:]),
-    camera={"trackbodyid": 2, "distance": 3.0, "lookat": (0.0, 0.0, 1.15), "elevation": -20.0},
-)
-INVERTED_PENDULUM = Task(
-    model="inverted_pendulum.xml",
-    gym=("InvertedPendulum-v4",),
-    frame_skip=2,
-    observe=_posture(hidden=0),
-    reward=lambda before, action, after, dt: 1.0 + _no_cost(action),
-    terminated=lambda frame: _tipped(frame.qpos[..., 1]),
-    noise=_uniform(0.01),
-    obs_reward=lambda obs, action, next_obs: 1.0 + _no_cost(obs),
-    obs_terminal=lambda obs: _tipped(obs[..., 1]),
-    camera={"trackbodyid": 0, "distance": 2.04},
-)
-
-TASKS: dict[str, Task] = {
-    "half_cheetah-v4": HALF_CHEETAH,
-    "hopper-v4": HOPPER,
-    "inverted_pendulum-v4": INVERTED_PENDULUM,
-}

@@ -19,7 +19,8 @@ from PIL import Image
 
 from mbrl_jax.envs import bits, drawings
 from mbrl_jax.envs.base import EnvState
-from mbrl_jax.envs.mujoco_tasks import TASKS, Task
+from mbrl_jax.envs.mujoco_table import TASKS
+from mbrl_jax.envs.mujoco_tasks import Task
 from mbrl_jax.types import Env
 
 __all__ = ["render", "save"]

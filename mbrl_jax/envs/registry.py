@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mbrl_jax.envs import lqr, pendulum, probes
-from mbrl_jax.envs.mujoco_tasks import TASKS
+from mbrl_jax.envs.mujoco_table import ALIASES, TASKS
 from mbrl_jax.types import Env, nearest
 
 __all__ = ["engines", "make", "names", "resolve"]
@@ -57,7 +57,7 @@ def resolve(name: str) -> str:
       ValueError: if no environment has the name; the message holds the nearest ones.
     """
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.removeprefix("mbrl_jax/")).lower()
-    for candidate in (name, snake, _SHORT.get(snake, "")):
+    for candidate in (name, snake, _SHORT.get(snake, ""), ALIASES.get(snake, "")):
         if candidate in _ENTRIES:
             return candidate
     raise ValueError(nearest(name, [*_ENTRIES, *_SHORT], "environment"))

@@ -11,6 +11,7 @@ import numpy as np
 
 from mbrl_jax.envs import EnvState, bits
 from mbrl_jax.envs.base import float_dtype
+from mbrl_jax.envs.mujoco_tasks import locate
 
 
 class Reference(NamedTuple):
@@ -51,7 +52,7 @@ def record(env: Any, derived: tuple[str, ...], *, states: int = 20, steps: int =
     starts, paths = [], []
     for _ in range(states):
         obs = _wander(env, rng, int(rng.integers(1, 40)))
-        start = (_row(env), {name: np.copy(getattr(env.data, name)) for name in derived}, obs)
+        start = (_row(env), {spec: _field(env, spec) for spec in derived}, obs)
         actions = [_action(env, rng) for _ in range(steps)]
         paths.append([(action, *env.step(action)[:3], *_posture(env)) for action in actions])
         starts.append(start)
@@ -93,6 +94,12 @@ def _wander(env: Any, rng: np.random.Generator, steps: int) -> np.ndarray:
 
 def _action(env: Any, rng: np.random.Generator) -> np.ndarray:
     return rng.uniform(env.action_space.low, env.action_space.high).astype(np.float32).astype(np.float64)
+
+
+def _field(env: Any, spec: str) -> np.ndarray:
+    field, row = locate(env.model, spec)
+    values = getattr(env.data, field)
+    return np.copy(values if row is None else values[row])
 
 
 def _posture(env: Any) -> tuple[np.ndarray, np.ndarray]:

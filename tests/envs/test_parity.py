@@ -14,7 +14,7 @@ from reference import Reference, make_gym, record, state_of
 
 from mbrl_jax import envs
 from mbrl_jax.envs import bits
-from mbrl_jax.envs.mujoco_tasks import TASKS
+from mbrl_jax.envs.mujoco_table import TASKS
 
 GYM_TASKS = [name for name, task in TASKS.items() if task.gym]
 
@@ -22,7 +22,7 @@ GYM_TASKS = [name for name, task in TASKS.items() if task.gym]
 @functools.cache
 def reference(name: str, steps: int) -> Reference:
     task = TASKS[name]
-    return record(make_gym(task.gym[0], **dict(task.gym[1:])), task.derived, steps=steps)
+    return record(make_gym(task.gym[0], **dict(task.gym[1:])), task.carried, steps=steps)
 
 
 def follow(name: str, engine: str, expected: Reference) -> tuple[np.ndarray, ...]:
@@ -48,7 +48,8 @@ def test_c_engine_is_gymnasium_to_the_last_bits(name):
     np.testing.assert_array_less(np.abs(obs - expected.next_obs) / scale, 1e-12)
     np.testing.assert_array_less(np.abs(reward - expected.reward) / np.maximum(1.0, np.abs(expected.reward)), 1e-12)
     np.testing.assert_array_equal(terminated, expected.terminated)
-    assert not truncated.any()
+    late = np.arange(1, 101) >= TASKS[name].time_limit
+    np.testing.assert_array_equal(truncated, late & ~terminated)
 
 
 def test_c_engine_in_32_bits_only_rounds_what_it_shows():
@@ -125,3 +126,57 @@ def test_first_step_after_our_reset_is_gymnasiums():
             np.testing.assert_allclose(transition.next_obs, obs, atol=1e-12, rtol=1e-12, err_msg=name)
             np.testing.assert_allclose(transition.reward, reward, atol=1e-11)
             assert bool(transition.discount == 0) == terminated
+
+
+def _contact_cost(name: str, forces: np.ndarray) -> np.ndarray:
+    """Gym's -v2 costs: Ant 5e-4 of the squared forces clipped to ±1, Humanoid 5e-7 of the squares, at most 10."""
+    if name.startswith("ant"):
+        return 5e-4 * np.square(np.clip(forces, -1, 1)).sum(axis=(-1, -2))
+    return np.minimum(5e-7 * np.square(forces).sum(axis=(-1, -2)), 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "gym_id", "dim"),
+    [
+        ("ant_truncated-v2", "Ant-v4", 27),
+        ("humanoid-v2", "Humanoid-v4", 376),
+        ("humanoid_truncated-v2", "Humanoid-v4", 45),
+    ],
+)
+def test_v2_differs_from_v4_by_its_contact_cost_and_observation(name, gym_id, dim):
+    env, gym_env, rng = envs.make(name, engine="mujoco"), make_gym(gym_id), np.random.default_rng(0)
+    costs = []
+    with jax.enable_x64(True):
+        step, state = jax.jit(env.step), jax.jit(env.reset)(jax.random.key(0))
+        row = bits.from_words(np.asarray(state.physics))
+        gym_env.reset(seed=0)
+        mujoco.mj_resetData(gym_env.model, gym_env.data)
+        nq, nv = gym_env.model.nq, gym_env.model.nv
+        gym_env.set_state(row[1 : 1 + nq], row[1 + nq : 1 + nq + nv])
+        for _ in range(60):
+            action = rng.uniform(gym_env.action_space.low, gym_env.action_space.high)
+            state, transition = step(jax.random.key(0), state, action)
+            obs, reward, terminated, *_ = gym_env.step(action)
+            costs.append(_contact_cost(name, gym_env.data.cfrc_ext))
+            np.testing.assert_allclose(transition.next_obs, obs[:dim], rtol=1e-12, atol=1e-11)
+            np.testing.assert_allclose(transition.reward, reward - costs[-1], rtol=1e-11, atol=1e-11)
+            assert bool(transition.discount == 0) == terminated
+    assert max(costs) > 1e-3, "no contact was ever made, so that nothing was tested"
+
+
+def test_pusher_v4_pays_for_the_state_before_the_step():
+    expected = reference("pusher-v5", 100)
+    with jax.enable_x64(True):
+        env = envs.make("pusher-v4", engine="mujoco")
+        reset = jax.jit(env.reset)(jax.random.key(0))
+        new = envs.make("pusher-v5", engine="mujoco")
+        old_step, new_step, new_state = jax.jit(env.step), jax.jit(new.step), new.reset(jax.random.key(0))
+        np.testing.assert_array_equal(reset.obs, new_state.obs)
+        for action in expected.actions[0]:
+            before = reset.obs
+            reset, old = old_step(jax.random.key(0), reset, action)
+            new_state, transition = new_step(jax.random.key(0), new_state, action)
+            np.testing.assert_array_equal(old.next_obs, transition.next_obs)
+            tip, thing, goal = before[14:17], before[17:20], before[20:23]
+            paid = np.linalg.norm(thing - goal) + 0.1 * np.square(action).sum() + 0.5 * np.linalg.norm(thing - tip)
+            np.testing.assert_allclose(old.reward, -paid, rtol=1e-12)
