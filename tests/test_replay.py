@@ -1,0 +1,160 @@
+"""Replay: what goes in comes out, uniformly, and sequences stay within one episode."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxprs import touching, trace
+from scipy import stats
+
+from mbrl_jax import replay
+from mbrl_jax.types import Shared, Spec, Transition
+
+SPEC = Spec(name="test-v0", engine="jax", obs_dim=2, action_dim=1, action_low=(-1.0,), action_high=(1.0,), time_limit=9)
+CAPACITY = 13
+MEMORY = replay.make(SPEC, CAPACITY)
+ADD = jax.jit(MEMORY.add)
+
+
+def transition(i, discount=1.0, truncated=False):
+    """A transition that carries its number in every entry."""
+    i = jnp.float32(i)
+    return Transition(
+        obs=jnp.stack([i, -i]),
+        action=jnp.stack([i / 2]),
+        reward=10 * i,
+        discount=jnp.float32(discount),
+        next_obs=jnp.stack([i + 1, -i - 1]),
+        truncated=jnp.asarray(truncated),
+    )
+
+
+def filled(ends):
+    """A replay after one transition per letter of `ends`: t terminates, c is cut by a time limit, - goes on."""
+    state = MEMORY.init()
+    for i, end in enumerate(ends):
+        state = ADD(state, transition(i, discount=float(end != "t"), truncated=end == "c"))
+    return state
+
+
+def chi_square(values, categories):
+    """p-value of uniform draws over exactly these categories; 0 if a draw lies outside."""
+    values = np.asarray(values).ravel()
+    counts = np.array([(values == c).sum() for c in categories])
+    if counts.sum() != values.size:
+        return 0.0
+    return stats.chisquare(counts).pvalue if len(counts) > 1 else 1.0
+
+
+def test_unpack_inverts_pack(rng):
+    shape = (3, 4)
+    batch = Transition(
+        obs=rng.normal(size=(*shape, 2)),
+        action=rng.normal(size=(*shape, 1)),
+        reward=rng.normal(size=shape),
+        discount=rng.integers(2, size=shape),
+        next_obs=rng.normal(size=(*shape, 2)),
+        truncated=rng.integers(2, size=shape),
+    )
+    batch = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), batch)._replace(truncated=batch.truncated > 0)
+    rows = replay.pack(batch)
+    assert rows.shape == (*shape, replay.row_width(SPEC))
+    jax.tree.map(np.testing.assert_array_equal, replay.unpack(rows, SPEC), batch)
+
+
+@pytest.mark.parametrize("added", [1, CAPACITY - 1, CAPACITY, CAPACITY + 1, 2 * CAPACITY + 5])
+def test_the_ring_holds_the_youngest(added):
+    state = filled("-" * added)
+    held = replay.unpack(state.rows.value, SPEC)
+    kept = range(max(0, added - CAPACITY), added)
+    assert int(state.size.value) == len(kept)
+    assert int(state.head.value) == added % CAPACITY
+    np.testing.assert_array_equal(sorted(held.reward[: len(kept)]), [10.0 * i for i in kept])
+    np.testing.assert_array_equal(held.next_obs[:, 0][: len(kept)], held.obs[:, 0][: len(kept)] + 1)
+
+
+@pytest.mark.parametrize("added", [5, CAPACITY + 4])
+def test_sampling_is_uniform_over_what_is_held(added):
+    drawn = MEMORY.sample(jax.random.key(0), filled("-" * added), (40, 100))
+    assert drawn.obs.shape == (40, 100, 2)
+    assert chi_square(drawn.obs[..., 0], range(max(0, added - CAPACITY), added)) > 1e-3
+    np.testing.assert_array_equal(drawn.reward, 10 * drawn.obs[..., 0])
+
+
+def valid_windows(ends, length):
+    """First transitions of all windows of `length` within one episode, by enumeration."""
+    kept = range(max(0, len(ends) - CAPACITY), len(ends))
+    return [i for i in kept if i + length <= len(ends) and all(e == "-" for e in ends[i : i + length - 1])]
+
+
+SEQUENCES = {1: None, 3: None}
+for _length in SEQUENCES:
+    SEQUENCES[_length] = jax.jit(lambda k, s, length=_length: MEMORY.sample_sequences(k, s, 6000, length))
+
+
+@pytest.mark.parametrize("length", list(SEQUENCES))
+@pytest.mark.parametrize(
+    "ends", ["---", "----t-c---", "---t-----t---", "--t----c------t--", "-----t-----c-t---------c---"]
+)
+def test_sequences_are_uniform_over_the_windows_within_one_episode(ends, length):
+    drawn = SEQUENCES[length](jax.random.key(1), filled(ends))
+    first = np.asarray(drawn.obs[:, 0, 0])
+    np.testing.assert_array_equal(drawn.obs[..., 0], first[:, None] + np.arange(length))
+    assert chi_square(first, valid_windows(ends, length)) > 1e-3
+
+
+@pytest.mark.parametrize("ends", ["--", "-t-c-t-t-c--", "t" * 2 * CAPACITY])
+def test_without_a_valid_window_the_discount_is_nan(ends):
+    assert valid_windows(ends, 3) == []
+    drawn = SEQUENCES[3](jax.random.key(1), filled(ends))
+    assert np.isnan(drawn.discount).all()
+
+
+def test_a_capacity_below_one_is_refused():
+    with pytest.raises(ValueError, match="at least 1 transition, got 0"):
+        replay.make(SPEC, 0)
+
+
+def test_writing_for_many_seeds_is_a_slice_update_not_a_scatter():
+    state = replay.ReplayState(MEMORY.init().rows, Shared(jnp.int32(0)), Shared(jnp.int32(0)))
+    many = state._replace(rows=jax.tree.map(lambda x: jnp.stack([x] * 3), state.rows))
+    axes = replay.ReplayState(rows=0, head=None, size=None)
+    write = jax.vmap(MEMORY.add, in_axes=(axes, 0), out_axes=axes)
+    eqns = trace(write, many, jax.tree.map(lambda x: jnp.stack([x] * 3), transition(1)))
+    size = many.rows.value.size
+    assert touching(eqns, {"dynamic_update_slice"}, size)
+    assert not touching(eqns, {"scatter", "select_n", "gather", "copy"}, size)
+
+
+SLOTS, HORIZON, BATCH = 2, 3, 4
+SLABS = replay.make_slabs(SPEC, SLOTS, HORIZON, BATCH)
+WRITE = jax.jit(SLABS.write)
+
+
+def written(slabs, slot, step, count):
+    """Writes rows numbered 100 slot + 10 step + row, the first `count` of which count."""
+    numbers = 100 * slot + 10 * step + np.arange(BATCH)
+    rows = replay.pack(jax.vmap(transition)(jnp.asarray(numbers)))
+    return WRITE(slabs, jnp.int32(slot), jnp.int32(step), rows, jnp.int32(count)), list(numbers[:count])
+
+
+def test_slabs_are_sampled_uniformly_over_all_rows_that_count():
+    slabs, held = SLABS.init(), []
+    for slot, step, count in ((0, 0, 4), (0, 1, 3), (0, 2, 0), (1, 0, 4), (1, 1, 1)):
+        slabs, numbers = written(slabs, slot, step, count)
+        held += numbers
+    drawn = SLABS.sample(jax.random.key(2), slabs, (60, 100))
+    assert len(held) == 12
+    assert chi_square(drawn.obs[..., 0], held) > 1e-3
+    np.testing.assert_array_equal(drawn.reward, 10 * drawn.obs[..., 0])
+
+
+def test_a_cleared_slot_is_forgotten_and_the_other_kept():
+    slabs = SLABS.init()
+    for slot, step in ((0, 0), (0, 1), (0, 2), (1, 0)):
+        slabs, _ = written(slabs, slot, step, 4)
+    slabs = SLABS.clear(slabs, jnp.int32(0))
+    np.testing.assert_array_equal(slabs.count, [0, 0, 0, 4, 0, 0])
+    slabs, short = written(slabs, 0, 0, 2)
+    drawn = SLABS.sample(jax.random.key(3), slabs, (3000,))
+    assert chi_square(drawn.obs[..., 0], [*short, 100, 101, 102, 103]) > 1e-3
