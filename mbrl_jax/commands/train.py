@@ -1,0 +1,164 @@
+"""`mbrl train ALGORITHM --env NAME …`: every hyper-parameter is an option, the environment's preset its default."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+__all__ = ["Train", "train"]
+
+USAGE = "usage: mbrl train ALGORITHM --env NAME [OPTIONS]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """What is trained on how many seeds, how it is evaluated and where it goes."""
+
+    env: str
+    """Environment, see `mbrl list`; it chooses the preset that the hyper-parameters below start from."""
+    engine: Literal["jax", "mjx", "mujoco"] | None = None
+    """Physics engine; chosen by the device if not given."""
+    seeds: int = 5
+    """Number of seeds, trained in one program."""
+    first_seed: int = 0
+    """The first seed; the others follow."""
+    eval_every: int | None = None
+    """Environment steps between evaluations; about 1,000 if not given."""
+    eval_episodes: int = 10
+    """Episodes per evaluation: deterministic policy, true environment."""
+    name: str = "train"
+    """Name of the experiment in the results."""
+    results: Path = Path("results")
+    """The results folder."""
+    chunk_seconds: float = 5.0
+    """The host looks in about this often: progress, signals."""
+    checkpoint_seconds: float = 120.0
+    """Least time between checkpoints."""
+    keep: int = 2
+    """Checkpoints kept while the run goes on."""
+    batching: Literal["vmap", "map"] | None = None
+    """Seeds of one device side by side or one after the other; chosen by the platform if not given."""
+    devices: int | None = None
+    """Number of devices to spread the seeds over; all local ones if not given."""
+    tensorboard: Path | None = None
+    """Folder for TensorBoard event files (needs the extra `sweep`)."""
+    wandb: str | None = None
+    """Weights & Biases project (needs the extra `sweep`); WANDB_MODE=offline keeps it on this machine."""
+    quiet: bool = False
+    """No progress shown."""
+
+
+def train(words: list[str]) -> int:
+    """Runs the command."""
+    from mbrl_jax.runner import setup
+
+    setup.configure()
+    from mbrl_jax.algorithms import REGISTRY
+    from mbrl_jax.types import nearest
+
+    if not words or words[0] in ("-h", "--help"):
+        _print_usage(REGISTRY)
+        return 0 if words else 2
+    algorithm, rest = words[0], words[1:]
+    if algorithm not in REGISTRY:
+        raise ValueError(nearest(algorithm, REGISTRY, "algorithm"))
+    options, config = parse(algorithm, rest)
+    _run(algorithm, options, config)
+    return 0
+
+
+def _print_usage(registry: Any) -> None:
+    lines = [f"  {name:<8} {entry.about}" for name, entry in registry.items()]
+    print("\n".join([USAGE, "", "algorithms:", *lines, "", "mbrl train ALGORITHM [--env NAME] --help explains all."]))
+
+
+def parse(algorithm: str, words: list[str]) -> tuple[Train, Any]:
+    """The options and the configuration that the words after the algorithm's name ask for."""
+    from mbrl_jax import envs
+    from mbrl_jax.algorithms import REGISTRY, preset
+
+    entry, named = REGISTRY[algorithm], _named_env(words)
+    default = preset(algorithm, envs.resolve(named)) if named else entry.config()
+    both = dataclasses.make_dataclass(
+        "Both",
+        [
+            ("options", Annotated[Train, tyro.conf.arg(name="")]),
+            ("config", Annotated[entry.config, tyro.conf.arg(name="")], dataclasses.field(default=default)),
+        ],
+        frozen=True,
+        kw_only=True,
+    )
+    about = f"{entry.about}. Defaults: " + (f"the preset for {named}." if named else "name an --env to see its preset.")
+    parsed = tyro.cli(both, prog=f"mbrl train {algorithm}", description=about, args=words)
+    return parsed.options, parsed.config
+
+
+def _named_env(words: list[str]) -> str | None:
+    for i, word in enumerate(words):
+        if word == "--env" and i + 1 < len(words):
+            return words[i + 1]
+        if word.startswith("--env="):
+            return word.removeprefix("--env=")
+    return None
+
+
+def _run(algorithm: str, options: Train, config: Any) -> None:
+    from mbrl_jax import envs
+    from mbrl_jax.algorithms import REGISTRY
+    from mbrl_jax.runner import loop, sinks
+    from mbrl_jax.runner.run import Run
+
+    make, env = REGISTRY[algorithm].make, envs.resolve(options.env)
+    per = make(config, envs.make(env, engine=options.engine)).env_steps
+    run = Run(
+        experiment=options.name,
+        algorithm=algorithm,
+        make=make,
+        config=config,
+        env=env,
+        engine=options.engine,
+        seeds=tuple(range(options.first_seed, options.first_seed + options.seeds)),
+        eval_every=options.eval_every or -(-1000 // per) * per,
+        eval_episodes=options.eval_episodes,
+    )
+    with sinks.opened(run, tensorboard=options.tensorboard, wandb=options.wandb) as opened:
+        identity = loop.train(run, options.results, _execution(options, opened))
+    _print_scores(options.results, identity)
+
+
+def _execution(options: Train, opened: Iterable[Any]) -> Any:
+    import jax
+
+    from mbrl_jax.runner import loop
+
+    local = jax.local_devices()
+    if options.devices is not None and not 1 <= options.devices <= len(local):
+        raise ValueError(f"devices must lie between 1 and the {len(local)} local ones, got {options.devices}")
+    return loop.Options(
+        chunk_seconds=options.chunk_seconds,
+        checkpoint_seconds=options.checkpoint_seconds,
+        keep=options.keep,
+        batching=options.batching,
+        devices=local[: options.devices],
+        sinks=tuple(opened),
+        quiet=options.quiet,
+    )
+
+
+def _print_scores(root: Path, identity: str) -> None:
+    from mbrl_jax import results
+
+    frame, facts = results.load_run(root, identity), results.manifest(root, identity)
+    scores = frame[(frame["metric"] == "eval/return_mean") & (frame["env_step"] == facts["steps"])]
+    for row in scores.to_dict("records"):
+        print(f"{row['algorithm']} {row['env']} seed {row['seed']}: return {row['value']:,.1f}")
+    for name, step in facts["diverged"].items():
+        print(f"{name}: diverged at step {step:,}", file=sys.stderr)
+    seconds = f"compiled in {facts['compile_seconds']:.1f} s, ran {facts['run_seconds']:.1f} s"
+    print(f"run {identity}: {seconds}; stored in {root / 'runs' / identity}")
