@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import distrax
 import flax.linen as nn
@@ -12,7 +13,7 @@ from jaxtyping import Array
 
 from mbrl_jax.types import Key, PyTree
 
-__all__ = ["MLP", "init_stack", "kernel_norms", "narrow_normal", "tanh_gaussian"]
+__all__ = ["MLP", "apply", "draw", "gaussian", "init_stack", "kernel_norms", "narrow_normal", "tanh_gaussian"]
 
 Initialiser = Callable[..., Array]
 
@@ -49,6 +50,11 @@ class MLP(nn.Module):
         return nn.Dense(self.out_dim, kernel_init=self.kernel_init)(x)
 
 
+def apply(module: nn.Module, params: PyTree, x: Array) -> Array:
+    """The module's output for `x[..., in_dim]`; flax leaves its type open."""
+    return cast(Array, module.apply(params, x))
+
+
 def init_stack(key: Key, module: nn.Module, members: int, in_dim: int) -> PyTree:
     """Independent parameters of `members` copies of `module`, each leaf stacked on a leading axis `[members, ...]`."""
     return jax.vmap(lambda k: module.init(k, jnp.zeros((1, in_dim))))(jax.random.split(key, members))
@@ -60,7 +66,7 @@ def kernel_norms(params: PyTree, layers: int) -> Array:
     return jnp.stack([0.5 * jnp.square(dense[f"Dense_{i}"]["kernel"]).sum() for i in range(layers)])
 
 
-def tanh_gaussian(outputs: Array, log_std_min: float = -20.0, log_std_max: float = 2.0) -> distrax.Distribution:
+def tanh_gaussian(outputs: Array, log_std_min: float = -20.0, log_std_max: float = 2.0) -> distrax.Transformed:
     """Diagonal Gaussian squashed by tanh into (-1, 1).
 
     Args:
@@ -74,3 +80,14 @@ def tanh_gaussian(outputs: Array, log_std_min: float = -20.0, log_std_max: float
     mean, log_std = jnp.split(outputs, 2, axis=-1)
     normal = distrax.MultivariateNormalDiag(mean, jnp.exp(jnp.clip(log_std, log_std_min, log_std_max)))
     return distrax.Transformed(normal, distrax.Block(distrax.Tanh(), 1))
+
+
+def draw(key: Key, outputs: Array) -> tuple[Array, Array]:
+    """An action of `tanh_gaussian(outputs)`, `[..., action_dim]`, and its log-probability in nats, `[...]`."""
+    return cast(tuple[Array, Array], tanh_gaussian(outputs).sample_and_log_prob(seed=key))
+
+
+def gaussian(outputs: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation of `tanh_gaussian(outputs)` before its tanh, each `[..., action_dim]`."""
+    normal = cast(distrax.MultivariateNormalDiag, tanh_gaussian(outputs).distribution)
+    return cast(Array, normal.loc), cast(Array, normal.scale_diag)

@@ -160,7 +160,8 @@ def _labels(frame: pd.DataFrame) -> list[str]:
 
 def _pairs(frame: pd.DataFrame, label: str) -> tuple[np.ndarray, np.ndarray]:
     """Divergence and model error of one data size, each `[seeds, snapshots]`."""
-    return tuple(select.curves(frame, label, metric=name, worst=np.inf).value for name in ("kl", "model_error"))
+    kl, error = (select.curves(frame, label, metric=name, worst=np.inf).value for name in ("kl", "model_error"))
+    return kl, error
 
 
 def _slopes(frame: pd.DataFrame, label: str) -> np.ndarray:

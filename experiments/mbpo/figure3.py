@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -40,7 +41,9 @@ def planned(profile: str) -> list[Run]:
     """The variants; MBPO itself and SAC are figure 2's runs."""
     size, env = replace(common.scale(profile), steps=STEPS[profile]), TASKS[profile]
     base = common.mbpo_config(env, size)
-    variants = {f"SAC, {base.updates_per_step} updates per step": (sac.make, _model_free(env, size, base))}
+    variants: dict[str, tuple[Any, Any]] = {
+        f"SAC, {base.updates_per_step} updates per step": (sac.make, _model_free(env, size, base))
+    }
     for length in (200, 500):
         variants[f"roll-outs of {length}"] = (mbpo.make, _fixed(base, length, SAMPLES[profile]))
     if base.longest_rollout > 1:
@@ -66,10 +69,10 @@ def run(profile: str, root: Path) -> None:
 
 def _own(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of this figure's task."""
-    tasks = set(frame.loc[frame["experiment"] == NAME, "env"])
+    tasks = list(frame.loc[frame["experiment"] == NAME, "env"])
     if not tasks:
         raise select.MissingDataError("no variant has been trained")
-    kept = frame[frame["env"].isin(tasks)]
+    kept = pd.DataFrame(frame[frame["env"].isin(tasks)])
     kept.attrs.update(frame.attrs)
     return kept
 

@@ -93,7 +93,7 @@ def run(profile: str, root: Path) -> None:
     agree = table["ours"] == table["paper"]
     explained = agree | (table["why"] != "")
     identity = results.run_id({"experiment": NAME, "ours": [str(v) for v in table["ours"]], "profile": profile})
-    values = {"entries": len(table), "agree": int(agree.sum()), "explained": int(explained.sum())}
+    values = {"entries": len(table), "agree": int(np.sum(agree)), "explained": int(np.sum(explained))}
     columns = {"seed": 0, "env_step": 0, "metric": list(values), "value": [float(v) for v in values.values()]}
     facts = {"experiment": NAME, "algorithm": "MBPO", "env": "all", "seeds": [0], "status": "finished"}
     facts |= {"profile": profile, "compile_seconds": 0.0, "run_seconds": 0.0, **results.provenance()}
@@ -107,7 +107,9 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
     for task in TASKS.values():
         rows = table[table["task"] == task].set_index("quantity")
         wide[task] = [_cell(rows.loc[q, "ours"], rows.loc[q, "paper"]) for q in PRINTED]
-    differences = table[table["ours"] != table["paper"]].map(_text).rename(columns={"paper": "the paper's"})
+    differences = (
+        pd.DataFrame(table[table["ours"] != table["paper"]]).map(_text).rename(columns={"paper": "the paper's"})
+    )
     return [
         Table(wide, "Our presets; where the print differs it stands in parentheses."),
         Table(differences, "The differences and their reasons.", {"the paper's": "Table 1"}),

@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax import normalise
-from mbrl_jax.networks import MLP, init_stack, kernel_norms, narrow_normal
+from mbrl_jax.networks import MLP, apply, init_stack, kernel_norms, narrow_normal
 from mbrl_jax.objectives.likelihood import bounded_log_var, gaussian_nll
 from mbrl_jax.types import Key, Learner, ModelStep, PyTree, Spec, Transition, check_positive
 
@@ -76,7 +76,7 @@ class Config:
 class State(NamedTuple):
     """Parameters of the members `[members, ...]`, their optimiser, the scalers, elite indices and holdout errors."""
 
-    params: dict[str, PyTree]
+    params: PyTree
     opt: optax.OptState
     inputs: normalise.Scaler
     targets: normalise.Scaler
@@ -106,9 +106,9 @@ def _network(config: Config, spec: Spec) -> MLP:
     return MLP(config.hidden, 2 * (1 + spec.obs_dim), nn.silu, narrow_normal)
 
 
-def _outputs(config: Config, spec: Spec, params: dict[str, PyTree], x: Array) -> tuple[Array, Array]:
+def _outputs(config: Config, spec: Spec, params: PyTree, x: Array) -> tuple[Array, Array]:
     """Means and bounded log-variances, each `[members, batch, 1 + obs_dim]`, for x `[members, batch, in]`."""
-    raw: Any = jax.vmap(_network(config, spec).apply)(params["net"], x)
+    raw: Any = jax.vmap(partial(apply, _network(config, spec)))(params["net"], x)
     mean, log_var = jnp.split(raw, 2, axis=-1)
     return mean, bounded_log_var(log_var, params["min_log_var"], params["max_log_var"])
 
@@ -170,7 +170,7 @@ def model_step(config: Config, spec: Spec, state: State, terminal: Callable[[Arr
     return step
 
 
-def _loss(params: dict[str, PyTree], config: Config, spec: Spec, x: Array, y: Array, weight: Array) -> Array:
+def _loss(params: PyTree, config: Config, spec: Spec, x: Array, y: Array, weight: Array) -> Array:
     """Sum over members of the mean likelihood loss, weight decay and the penalty on the bounds."""
     mean, log_var = _outputs(config, spec, params, x)
     likelihood = (gaussian_nll(mean, log_var, y).mean(axis=-1) * weight).sum(axis=-1) / weight.sum(axis=-1)
@@ -231,7 +231,7 @@ def _epoch(
     return lax.fori_loop(0, batches, minibatch, carry)
 
 
-def _holdout_error(config: Config, spec: Spec, split: _Split, params: dict[str, PyTree]) -> Array:
+def _holdout_error(config: Config, spec: Spec, split: _Split, params: PyTree) -> Array:
     """Mean squared error of the predicted means on the held-out rows, `[members]`."""
     x = jnp.broadcast_to(split.x[split.holdout], (config.members, *split.x[split.holdout].shape))
     mean, _ = _outputs(config, spec, params, x)
@@ -242,7 +242,7 @@ def _holdout_error(config: Config, spec: Spec, split: _Split, params: dict[str, 
 class _Fit(NamedTuple):
     """Progress of one fit."""
 
-    params: dict[str, PyTree]
+    params: PyTree
     opt: optax.OptState
     best_net: PyTree
     best: Array

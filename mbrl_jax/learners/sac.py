@@ -13,7 +13,8 @@ import optax
 from jax import lax
 from jaxtyping import Array
 
-from mbrl_jax.networks import MLP, init_stack, tanh_gaussian
+from mbrl_jax import networks
+from mbrl_jax.networks import MLP, apply, draw, init_stack, tanh_gaussian
 from mbrl_jax.objectives import policy as objectives
 from mbrl_jax.objectives.returns import expanded_targets
 from mbrl_jax.types import Act, Key, Learner, ModelStep, PyTree, Spec, Transition
@@ -54,7 +55,7 @@ class Config:
 class State(NamedTuple):
     """Parameters of actor, critics and log α as one dict, target critics, and the optimiser's state."""
 
-    params: dict[str, PyTree]
+    params: PyTree
     target: PyTree
     opt: optax.OptState
 
@@ -79,42 +80,41 @@ def _networks(config: Config, spec: Spec) -> tuple[MLP, MLP]:
 def _critic_values(critic: MLP, params: PyTree, obs: Array, action: Array) -> Array:
     """Values of stacked critics, `[critics, batch]`."""
     inputs = jnp.concatenate([obs, action], axis=-1)
-    return jax.vmap(critic.apply, in_axes=(0, None))(params, inputs)[..., 0]
+    return jax.vmap(partial(apply, critic), in_axes=(0, None))(params, inputs)[..., 0]
 
 
 def _optimiser(config: Config) -> optax.GradientTransformation:
     """One Adam over all parameters: it is elementwise, so this equals one for each, in fewer kernels."""
     rates = {"actor": config.actor_lr, "critic": config.critic_lr, "log_temperature": config.temperature_lr}
 
-    def scale(updates: dict[str, PyTree], state: optax.OptState, params=None):
+    def scale(updates: PyTree, state: optax.OptState, params=None):
         return {name: jax.tree.map(lambda u, r=rates[name]: -r * u, tree) for name, tree in updates.items()}, state
 
-    return optax.chain(optax.scale_by_adam(), optax.GradientTransformation(lambda _: optax.EmptyState(), scale))
+    return optax.chain(optax.scale_by_adam(), optax.GradientTransformation(lambda params: optax.EmptyState(), scale))
 
 
 def act(config: Config, spec: Spec, state: State) -> Act:
     """The stochastic policy: actions in [-1, 1]."""
     actor, _ = _networks(config, spec)
-    return lambda key, obs: tanh_gaussian(actor.apply(state.params["actor"], obs)).sample(seed=key)
+    return lambda key, obs: tanh_gaussian(apply(actor, state.params["actor"], obs)).sample(seed=key)
 
 
 def mode(config: Config, spec: Spec, state: State) -> Act:
     """The deterministic policy, tanh of the mean, used for evaluation: actions in [-1, 1]."""
     actor, _ = _networks(config, spec)
-    return lambda key, obs: jnp.tanh(actor.apply(state.params["actor"], obs)[..., : spec.action_dim])
+    return lambda key, obs: jnp.tanh(apply(actor, state.params["actor"], obs)[..., : spec.action_dim])
 
 
 def gaussian(config: Config, spec: Spec, state: State, obs: Array) -> tuple[Array, Array]:
     """Mean and standard deviation of the policy before its tanh, each `[..., action_dim]`."""
     actor, _ = _networks(config, spec)
-    normal = tanh_gaussian(actor.apply(state.params["actor"], obs)).distribution
-    return normal.loc, normal.scale_diag
+    return networks.gaussian(apply(actor, state.params["actor"], obs))
 
 
 def soft_value(config: Config, spec: Spec, key: Key, state: State, obs: Array) -> tuple[Array, Array]:
     """Target critics at an action of the current policy `[critics, batch]`, and its log-probability `[batch]`."""
     actor, critic = _networks(config, spec)
-    action, log_prob = tanh_gaussian(actor.apply(state.params["actor"], obs)).sample_and_log_prob(seed=key)
+    action, log_prob = draw(key, apply(actor, state.params["actor"], obs))
     return _critic_values(critic, state.target, obs, action), log_prob
 
 
@@ -145,7 +145,7 @@ def expansion(config: Config, spec: Spec, model_step: ModelStep, horizon: int) -
 
         def imagine(obs: Array, k: Key) -> tuple[Array, tuple[Array, ...]]:
             k_act, k_model = jax.random.split(k)
-            action, log_prob = tanh_gaussian(actor.apply(state.params["actor"], obs)).sample_and_log_prob(seed=k_act)
+            action, log_prob = draw(k_act, apply(actor, state.params["actor"], obs))
             next_obs, reward, discount = model_step(k_model, obs, action)
             return next_obs, (obs, action, reward, discount, -temperature * log_prob)
 
@@ -165,14 +165,14 @@ def expansion(config: Config, spec: Spec, model_step: ModelStep, horizon: int) -
 
 
 def _losses(
-    params: dict[str, PyTree], config: Config, spec: Spec, key: Key, obs: Array, fit: Regression
+    params: PyTree, config: Config, spec: Spec, key: Key, obs: Array, fit: Regression
 ) -> tuple[Array, dict[str, Array]]:
     """The sum of the three losses. Each reaches its own parameters only, so one gradient serves all three."""
     actor, critic = _networks(config, spec)
     entropy = -float(spec.action_dim) if config.target_entropy is None else config.target_entropy
     temperature = jnp.exp(params["log_temperature"])
     value = _critic_values(critic, params["critic"], fit.obs, fit.action)
-    action, log_prob = tanh_gaussian(actor.apply(params["actor"], obs)).sample_and_log_prob(seed=key)
+    action, log_prob = draw(key, apply(actor, params["actor"], obs))
     action_value = _critic_values(critic, lax.stop_gradient(params["critic"]), obs, action)
     critic_loss = (fit.weight * objectives.critic_loss(value, fit.target)).mean(axis=-1)
     actor_loss = objectives.actor_loss(log_prob, action_value, temperature).mean()
@@ -214,8 +214,8 @@ def make(config: Config, spec: Spec, targets: Targets | None = None) -> Learner:
         loss = partial(_losses, config=config, spec=spec, key=k_actor, obs=batch.obs, fit=fit)
         grads, info = jax.grad(loss, has_aux=True)(state.params)
         updates, opt = optimiser.update(grads, state.opt)
-        params = optax.apply_updates(state.params, updates)
-        new_target = optax.incremental_update(params["critic"], state.target, config.tau)
-        return State(params, new_target, opt), info
+        params: PyTree = optax.apply_updates(state.params, updates)
+        target = optax.incremental_update(params["critic"], state.target, config.tau)
+        return State(params, target, opt), info
 
     return Learner(init, update)
