@@ -51,5 +51,5 @@ def test_no_valid_row_gives_the_identity():
 
 
 def test_wrong_shapes_raise():
-    with pytest.raises(Exception, match="type|shape"):
+    with pytest.raises(Exception, match=r"type|shape"):
         normalise.fit(jnp.ones((4, 2)), jnp.ones(3, bool))

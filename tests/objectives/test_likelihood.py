@@ -64,5 +64,5 @@ def test_gradients_reach_the_bounds():
     ],
 )
 def test_wrong_shapes_and_types_raise(call):
-    with pytest.raises(Exception, match="type|shape"):
+    with pytest.raises(Exception, match=r"type|shape"):
         call()

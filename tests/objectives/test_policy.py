@@ -110,5 +110,5 @@ def test_the_fixed_point_of_the_soft_target_is_the_exact_soft_q():
     ],
 )
 def test_wrong_shapes_and_types_raise(call):
-    with pytest.raises(Exception, match="type|shape"):
+    with pytest.raises(Exception, match=r"type|shape"):
         call()

@@ -56,5 +56,5 @@ def test_one_step_is_the_bootstrap_and_no_gradient_flows():
 
 @pytest.mark.parametrize("shapes", [((3, 2), (3, 2), (3, 2), (3,)), ((3, 2), (2, 2), (3, 2), (2,)), ((3,),) * 4])
 def test_wrong_shapes_raise(shapes):
-    with pytest.raises(Exception, match="type|shape"):
+    with pytest.raises(Exception, match=r"type|shape"):
         expanded_targets(*(jnp.zeros(shape) for shape in shapes))

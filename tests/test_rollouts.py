@@ -1,0 +1,196 @@
+"""Roll-outs of environments and of models, against exact numbers and a row-by-row simulation."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mbrl_jax import envs, replay, rollouts
+from mbrl_jax.envs.probes import LENGTH
+from mbrl_jax.types import Env
+
+HOLD = lambda key, obs: jnp.full((*obs.shape[:-1], 1), 0.25)  # noqa: E731
+"""A policy whose action is always 0.25."""
+
+
+def test_actions_are_scaled_to_the_bounds_and_clipped():
+    spec = replace(envs.make("probe-action-v0").spec, action_dim=2, action_low=(-2.0, 0.0), action_high=(4.0, 1.0))
+    unit = jnp.array([[-1.0, 0.0], [0.5, 1.0], [-9.0, 9.0]])
+    np.testing.assert_allclose(rollouts.to_env(spec, unit), [[-2.0, 0.5], [2.5, 1.0], [-2.0, 1.0]])
+
+
+def test_normalised_environments_take_and_record_unit_actions():
+    env = envs.make("lqr-v0")
+    unit = rollouts.normalised(env)
+    state = env.reset(jax.random.key(0))
+    action, key = jnp.array([0.5]), jax.random.key(1)
+    _, ours = unit.step(key, state, action)
+    _, exact = env.step(key, state, 10.0 * action)
+    assert (unit.spec.action_low, unit.spec.action_high) == ((-1.0,), (1.0,))
+    np.testing.assert_array_equal(ours.action, action)
+    np.testing.assert_array_equal(ours.next_obs, exact.next_obs)
+    np.testing.assert_allclose(unit.reward(ours.obs, ours.action, ours.next_obs), exact.reward, rtol=1e-6)
+
+
+def run_episode(name, steps):
+    """Transitions, episode totals and observations after each step of `steps` steps with automatic resets."""
+    env = rollouts.normalised(envs.make(name))
+
+    def body(actor, key):
+        actor, transition, episodes = rollouts.step(key, env, actor, jnp.array([0.25]))
+        return actor, (transition, episodes, actor.env.obs)
+
+    actor = rollouts.start(jax.random.key(0), env)
+    return jax.lax.scan(body, actor, jax.random.split(jax.random.key(1), steps))[1]
+
+
+@pytest.mark.parametrize("name", ["probe-truncation-v0", "probe-termination-v0"])
+def test_automatic_resets_keep_the_true_end(name):
+    terminates = name == "probe-termination-v0"
+    transition, episodes, obs = run_episode(name, 2 * LENGTH + 2)
+    end = np.arange(1, 2 * LENGTH + 3) % LENGTH == 0
+    np.testing.assert_array_equal(transition.discount, 1.0 - (end & terminates))
+    np.testing.assert_array_equal(transition.truncated, end & (not terminates))
+    np.testing.assert_array_equal(episodes.count, end)
+    np.testing.assert_array_equal(episodes.total_return, LENGTH * end)
+    np.testing.assert_array_equal(episodes.total_length, LENGTH * end)
+    if terminates:  # the observation counts up to 1: the true last one is stored, the actor stands at the first
+        np.testing.assert_allclose(transition.next_obs[end], 1.0)
+        np.testing.assert_array_equal(obs[end], 0.0)
+        np.testing.assert_allclose(transition.obs[1:], obs[:-1])
+    info = rollouts.episode_info(episodes)
+    assert (int(info["train/episodes"]), float(info["train/return"]), float(info["train/length"])) == (2, 5.0, 5.0)
+
+
+def test_no_finished_episode_gives_nan_statistics():
+    zeros = jnp.zeros(3)
+    info = rollouts.episode_info(rollouts.Episodes(zeros.astype(int), zeros, zeros.astype(int)))
+    assert info["train/episodes"] == 0 and np.isnan(info["train/return"]) and np.isnan(info["train/length"])
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "length"),
+    [
+        ("probe-constant-v0", 1.0, 1),
+        ("probe-delayed-v0", 1.0, 2),
+        ("probe-action-v0", -0.0625, 1),
+        ("probe-truncation-v0", 5.0, 5),
+        ("probe-termination-v0", 5.0, 5),
+    ],
+)
+def test_evaluation_returns_are_exact(name, total, length):
+    totals, lengths = rollouts.evaluate(jax.random.key(0), envs.make(name), HOLD, 3)
+    np.testing.assert_allclose(totals, [total] * 3)
+    np.testing.assert_array_equal(lengths, [length] * 3)
+
+
+def test_evaluated_episodes_stop_counting_at_their_own_end():
+    """Episodes of different lengths in one batch: the first observation decides when it ends, each step pays 1."""
+    base = envs.make("probe-termination-v0")
+
+    def reset(key):
+        state = base.reset(key)
+        return state._replace(obs=jnp.where(jax.random.bernoulli(key), 0.6, 0.0) * jnp.ones(1))
+
+    env = Env(reset, base.step, base.spec)
+    totals, lengths = rollouts.evaluate(jax.random.key(3), env, HOLD, 40)
+    assert set(np.asarray(lengths)) == {2.0, 5.0}
+    np.testing.assert_array_equal(totals, lengths)
+
+
+def test_the_loop_acts_stores_improves_in_this_order():
+    env = rollouts.normalised(envs.make("probe-termination-v0"))
+    memory = replay.make(env.spec, 20)
+
+    def policy(agent):  # acts on what improve has left behind
+        return lambda key, obs: jnp.full((*obs.shape[:-1], 1), 0.01) * agent
+
+    def improve(key, agent, stored):
+        newest = stored.rows.value[(stored.head.value - 1) % 20]
+        return agent + 1.0, {"action": newest[1], "size": stored.size.value.astype(jnp.float32)}
+
+    carry = (rollouts.start(jax.random.key(0), env), memory.init(), jnp.float32(0.0))
+    _, stored, agent, info = rollouts.interact(jax.random.key(1), env, memory, policy, improve, carry, 7)
+    assert agent == 7.0 and stored.size.value == 7
+    np.testing.assert_allclose(stored.rows.value[:7, 1], 0.01 * np.arange(7), rtol=1e-6)
+    np.testing.assert_allclose(info["size"], 4.0)  # mean of 1..7: the new transition is there at once
+    np.testing.assert_allclose(info["action"], 0.03, rtol=1e-6)
+
+
+def test_collected_actions_are_uniform_over_the_unit_box():
+    env = rollouts.normalised(envs.make("probe-termination-v0"))
+    memory = replay.make(env.spec, 400)
+    collect = jax.jit(lambda key: rollouts.collect(key, env, memory, rollouts.uniform(env.spec), 400))
+    actor, stored = collect(jax.random.key(0))
+    actions = np.sort(stored.rows.value[:, 1])
+    assert stored.size.value == 400 and actor.episode_length == 0
+    assert np.abs(actions - np.linspace(-1, 1, 400)).max() < 0.14  # Kolmogorov, 5 deviations
+
+
+ROWS, HORIZON = 6, 4
+
+
+def counting_model(key, obs, action):
+    """Adds the action; ends a row that passes 3; its reward is twice the new observation."""
+    del key
+    next_obs = obs + action
+    return next_obs, 2 * next_obs[:, 0], (next_obs[:, 0] <= 3).astype(jnp.float32)
+
+
+STARTS = jnp.array([[0.0], [3.0], [1.0], [2.0], [-5.0], [3.0]])
+
+
+@pytest.mark.parametrize("horizon", [1, 2, HORIZON])
+def test_branches_store_survivors_only_and_stop_where_they_terminate(horizon):
+    spec = envs.make("probe-action-v0").spec
+    slabs = replay.make_slabs(spec, 1, HORIZON, ROWS)
+    write = lambda into, h, rows, count: slabs.write(into, jnp.int32(0), h, rows, count)  # noqa: E731
+    act = lambda key, obs: jnp.ones((obs.shape[0], 1))  # noqa: E731
+    branch = lambda h: rollouts.branch(jax.random.key(0), counting_model, act, STARTS, h, write, slabs.init())  # noqa: E731
+    state = jax.jit(branch)(jnp.int32(horizon))
+    alive = list(np.asarray(STARTS)[:, 0])
+    for h in range(HORIZON):
+        if h >= horizon:
+            alive = []
+        assert int(state.count[h]) == len(alive)
+        held = replay.unpack(state.rows.value[h, : len(alive)], spec)
+        assert sorted(np.asarray(held.obs)[:, 0]) == sorted(alive)
+        np.testing.assert_array_equal(held.next_obs, held.obs + 1)
+        np.testing.assert_array_equal(held.reward, 2 * held.next_obs[:, 0])
+        np.testing.assert_array_equal(held.discount, held.next_obs[:, 0] <= 3)
+        assert not held.truncated.any()
+        alive = [o + 1 for o in alive if o + 1 <= 3]
+
+
+def test_branches_use_fresh_randomness_at_every_step_and_row():
+    spec = envs.make("probe-action-v0").spec
+    slabs = replay.make_slabs(spec, 1, 3, 50)
+    write = lambda into, h, rows, count: slabs.write(into, jnp.int32(0), h, rows, count)  # noqa: E731
+
+    def noise(key, obs, action):
+        return obs, jax.random.normal(key, (50,)), jnp.ones(50)
+
+    state = jax.jit(
+        lambda: rollouts.branch(
+            jax.random.key(0), noise, rollouts.uniform(spec), jnp.zeros((50, 1)), jnp.int32(3), write, slabs.init()
+        )
+    )()
+    held = replay.unpack(state.rows.value, spec)
+    for values in (held.reward, held.action):
+        assert len(np.unique(values)) == 150
+
+
+@pytest.mark.parametrize(
+    ("steps", "per", "warmup", "rule"),
+    [
+        (0, 1, 1, "positive multiple"),
+        (7, 2, 1, "positive multiple .* got 7 and 2"),
+        (4, 0, 1, "positive multiple"),
+        (4, 2, 0, "warmup_steps must be at least 1"),
+    ],
+)
+def test_impossible_step_counts_are_refused(steps, per, warmup, rule):
+    with pytest.raises(ValueError, match=rule):
+        rollouts.check_steps(steps, per, warmup)
