@@ -15,13 +15,15 @@ import mujoco
 import numpy as np
 
 from mbrl_jax.envs.base import build
+from mbrl_jax.envs.mujoco_mbbl import MBBL_TASKS
 from mbrl_jax.envs.mujoco_table import TASKS
 from mbrl_jax.envs.mujoco_tasks import Task
 from mbrl_jax.types import Env, Spec
 
-__all__ = ["ENGINES", "default_engine", "load_model", "make"]
+__all__ = ["ALL_TASKS", "ENGINES", "default_engine", "load_model", "make"]
 
 ENGINES = ("mujoco", "mjx")
+ALL_TASKS = {**TASKS, **MBBL_TASKS}
 
 
 def default_engine() -> str:
@@ -58,7 +60,7 @@ def _quiet() -> Iterator[None]:
 
 def make(name: str, *, engine: str | None = None, time_limit: int | None = None, **solver: Any) -> Env:
     """The task of that name on `engine`; `solver` holds the engine's own options (see `engine_c`, `engine_mjx`)."""
-    task, engine = TASKS[name], engine or default_engine()
+    task, engine = ALL_TASKS[name], engine or default_engine()
     model = load_model(task.model)
     if engine == "mujoco":
         from mbrl_jax.envs.engine_c import make as functions

@@ -19,6 +19,7 @@ from PIL import Image
 
 from mbrl_jax.envs import bits, drawings
 from mbrl_jax.envs.base import EnvState
+from mbrl_jax.envs.mujoco_mbbl import MBBL_TASKS
 from mbrl_jax.envs.mujoco_table import TASKS
 from mbrl_jax.envs.mujoco_tasks import Task
 from mbrl_jax.types import Env
@@ -40,8 +41,9 @@ def render(env: Env, states: EnvState, *, height: int = 240, width: int = 320) -
     if np.ndim(states.t) != 1:
         raise ValueError(f"states must have one leading axis (time), got t of shape {np.shape(states.t)}")
     states = jax.device_get(states)
-    if env.spec.name in TASKS:
-        return _render_bodies(TASKS[env.spec.name], states, height, width)
+    tasks = {**TASKS, **MBBL_TASKS}
+    if env.spec.name in tasks:
+        return _render_bodies(tasks[env.spec.name], states, height, width)
     if env.spec.name in drawings.DRAWINGS:
         draw = drawings.DRAWINGS[env.spec.name]
         return np.stack([draw(_at(states, i), height, width) for i in range(len(states.t))])

@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mbrl_jax.envs import lqr, pendulum, probes
+from mbrl_jax.envs import classic, gridworld, lqr, probes
+from mbrl_jax.envs.mujoco_mbbl import MBBL_TASKS
 from mbrl_jax.envs.mujoco_table import ALIASES, TASKS
 from mbrl_jax.types import Env, nearest
 
@@ -31,10 +32,11 @@ def _mujoco(name: str, **options: Any) -> Env:
 _JAX = {"jax": ("time_limit",)}
 _PHYSICS = {"mujoco": ("time_limit", "threads"), "mjx": ("time_limit", "iterations", "ls_iterations")}
 _ENTRIES: dict[str, Entry] = {
-    "pendulum-v1": Entry(pendulum.make, _JAX),
+    **{name: Entry(classic.make, _JAX) for name in classic.SYSTEMS},
     "lqr-v0": Entry(lqr.make, _JAX),
+    "gridworld-v0": Entry(gridworld.make, _JAX),
     **{name: Entry(probes.make, _JAX) for name in probes.PROBES},
-    **{name: Entry(_mujoco, _PHYSICS) for name in TASKS},
+    **{name: Entry(_mujoco, _PHYSICS) for name in (*TASKS, *MBBL_TASKS)},
 }
 _SHORT = {re.sub(r"-v\d+$", "", name): name for name in reversed(_ENTRIES)}
 """Names without a version, for the first version that is listed."""

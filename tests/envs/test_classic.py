@@ -10,33 +10,14 @@ import scipy.stats
 from reference import make_gym
 
 from mbrl_jax import envs
-from mbrl_jax.envs import lqr, probes
-from mbrl_jax.envs.pendulum import Angle
-
-
-def test_pendulum_is_gymnasium():
-    gym_env = make_gym("Pendulum-v1")
-    rng = np.random.default_rng(0)
-    with jax.enable_x64(True):
-        env = envs.make("pendulum-v1")
-        step = jax.jit(env.step)
-        for seed in range(5):
-            gym_env.reset(seed=seed)
-            state = env.reset(jax.random.key(0))
-            state = state._replace(physics=Angle(*jnp.asarray(gym_env.state)))
-            for _ in range(50):
-                action = rng.uniform(-3, 3, 1)  # beyond the bounds too: both clip
-                expected_obs, expected_reward, *_ = gym_env.step(action)
-                state, transition = step(jax.random.key(0), state, action)
-                np.testing.assert_allclose(transition.reward, expected_reward, atol=1e-10)
-                np.testing.assert_allclose(transition.next_obs, expected_obs, atol=1e-6)  # Gym rounds these
+from mbrl_jax.envs import classic, gridworld, lqr, probes
 
 
 def test_pendulum_starts_where_gymnasium_does():
     gym_env = make_gym("Pendulum-v1")
     theirs = np.array([(gym_env.reset(seed=seed), gym_env.state)[1] for seed in range(500)])
     state = jax.vmap(envs.make("pendulum").reset)(jax.random.split(jax.random.key(0), 2000))
-    for ours, expected in zip(state.physics, theirs.T, strict=True):
+    for ours, expected in zip(state.physics.T, theirs.T, strict=True):
         assert scipy.stats.ks_2samp(ours, expected).pvalue > 0.01
 
 
@@ -97,3 +78,100 @@ def test_regulator_gain_is_a_maximum_of_the_value():
         assert float(lqr.value_of(lqr.gain(gamma) + np.array(change), start, gamma)) < best
     with pytest.raises(ValueError, match="spectral radius < 1"):
         lqr.value_of(np.array([[-100.0, 0.0]]), start, gamma)
+
+
+def follow_gym(name: str, gym_id: str, gym_action, *, steps: int = 40, beyond: float = 1.0) -> None:
+    """Every step from a state of the random roll-outs, observation, reward and termination, in float64."""
+    gym_env, rng = make_gym(gym_id), np.random.default_rng(0)
+    with jax.enable_x64(True):
+        env = envs.make(name)
+        step = jax.jit(env.step)
+        for seed in range(6):
+            gym_env.reset(seed=seed)
+            state = env.reset(jax.random.key(0))
+            state = state._replace(physics=jnp.asarray(gym_env.state, jnp.float64))
+            state = state._replace(obs=classic.SYSTEMS[name].observe(state.physics))
+            for _ in range(steps):
+                action = rng.uniform(-beyond, beyond, 1)
+                expected_obs, expected_reward, ended, *_ = gym_env.step(gym_action(action))
+                state, transition = step(jax.random.key(0), state, action)
+                np.testing.assert_allclose(transition.next_obs, expected_obs, rtol=1e-6, atol=1e-6)  # Gym's float32
+                np.testing.assert_allclose(transition.reward, expected_reward, atol=1e-9)
+                assert bool(transition.discount == 0) == ended
+                if ended:
+                    break
+
+
+def test_pendulum_is_gymnasium():
+    follow_gym("pendulum-v1", "Pendulum-v1", lambda action: action, beyond=3.0)  # beyond the bounds too: both clip
+
+
+def test_cartpole_is_gymnasium():
+    follow_gym("cartpole-v1", "CartPole-v1", lambda action: int(action[0] > 0))
+
+
+def test_acrobot_is_gymnasium():
+    follow_gym("acrobot-v1", "Acrobot-v1", lambda action: 1 + int(action[0] > 1 / 3) - int(action[0] < -1 / 3))
+
+
+def test_mountain_car_is_gymnasium():
+    follow_gym("mountain_car_continuous-v0", "MountainCarContinuous-v0", lambda action: action, steps=60, beyond=2.0)
+
+
+def test_mountain_car_arrives_and_is_paid():
+    env = envs.make("mountain_car_continuous")
+    state = env.reset(jax.random.key(0))
+    state = state._replace(physics=jnp.array([0.44, 0.05]), obs=jnp.array([0.44, 0.05]))
+    _, step = env.step(jax.random.key(0), state, jnp.array([1.0]))
+    assert step.discount == 0
+    np.testing.assert_allclose(step.reward, 100 - 0.1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in classic.SYSTEMS if name.startswith("mbbl_")])
+def test_benchmark_variants_pay_for_the_state_before_the_step_and_never_end(name):
+    """Rewards of Wang et al. written out again, from observations and actions of a roll-out."""
+    env = envs.make(name)
+    actions = jax.random.uniform(jax.random.key(1), (200, 1), minval=-1.0, maxval=1.0) * env.spec.action_high[0]
+    _, steps = jax.lax.scan(
+        lambda state, action: env.step(jax.random.key(0), state, action), env.reset(jax.random.key(0)), actions
+    )
+    obs = np.asarray(steps.obs, np.float64).T
+    expected = {
+        "mbbl_pendulum-v0": lambda c, s, v: -(c + 0.1 * abs(s) + 0.1 * v**2 + 0.001 * np.asarray(actions)[:, 0] ** 2),
+        "mbbl_cartpole-v0": lambda x, v, angle, w: np.cos(angle) - 0.01 * x**2,
+        "mbbl_acrobot-v0": lambda c1, s1, c2, s2, v, w: -c1 - np.cos(np.arctan2(s1, c1) + np.arctan2(s2, c2)),
+    }[name](*obs)
+    np.testing.assert_allclose(steps.reward, expected, atol=1e-4, rtol=1e-4)
+    np.testing.assert_array_equal(steps.discount, 1.0)
+    np.testing.assert_array_equal(np.flatnonzero(steps.truncated), [199])
+
+
+def test_gridworld_follows_its_arrays():
+    """Empirical transitions from one state and action against the array; goal and costs as the map says."""
+    transition, reward, initial, ends = gridworld.grid_arrays()
+    env = envs.make("gridworld")
+    assert env.spec.obs_dim == len(initial) == 21 and env.spec.action_dim == 4
+    state, count = 6, 20_000
+    action = jnp.array([0.1, -0.3, 0.9, 0.2])  # down
+    start = env.reset(jax.random.key(0))._replace(
+        physics=jnp.int32(state), obs=jax.nn.one_hot(state, 21, dtype=jnp.float32)
+    )
+    keys = jax.random.split(jax.random.key(1), count)
+    _, steps = jax.vmap(env.step, (0, None, None))(keys, start, action)
+    frequency = np.asarray(steps.next_obs).mean(axis=0)
+    np.testing.assert_allclose(frequency, transition[state, 2], atol=4 * 0.5 / np.sqrt(count))
+    np.testing.assert_allclose(steps.reward, reward[state, 2], atol=1e-6)
+    before_goal = int(np.flatnonzero(transition[:, :, ends].max(axis=(1, 2)) > 0.5)[0])
+    near = start._replace(physics=jnp.int32(before_goal), obs=jax.nn.one_hot(before_goal, 21, dtype=jnp.float32))
+    best = int(np.argmax(transition[before_goal, :, ends][0]))
+    _, steps = jax.vmap(env.step, (0, None, None))(keys, near, jax.nn.one_hot(best, 4))
+    assert abs(float((steps.discount == 0).mean()) - 0.925) < 0.01
+    assert reward.max() == pytest.approx(0.925 - 0.01)
+
+
+def test_finite_mdp_refuses_what_is_none():
+    transition, reward, initial, _ = gridworld.grid_arrays()
+    with pytest.raises(ValueError, match="sum to 1"):
+        envs.finite_mdp(transition * 0.9, reward, initial)
+    with pytest.raises(ValueError, match=r"\[S, A, S\]"):
+        envs.finite_mdp(transition, reward[:, :3], initial)

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from mbrl_jax import envs
-from mbrl_jax.envs.pendulum import Angle
 
 
 def test_pendulum_hangs_and_stands_where_its_angle_says():
@@ -19,7 +18,9 @@ def test_pendulum_hangs_and_stands_where_its_angle_says():
     theta = jnp.array([0.0, jnp.pi])
     states = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 2))
     obs = jnp.stack([jnp.cos(theta), jnp.sin(theta), jnp.zeros(2)], axis=-1)
-    frames = envs.render(env, states._replace(obs=obs, physics=Angle(theta, jnp.zeros(2))), height=60, width=80)
+    frames = envs.render(
+        env, states._replace(obs=obs, physics=jnp.stack([theta, jnp.zeros(2)], axis=-1)), height=60, width=80
+    )
     assert frames.shape == (2, 60, 80, 3) and frames.dtype == np.uint8
     rows = [np.flatnonzero((frame[..., 0] > 150) & (frame[..., 1] < 120)) // 80 for frame in frames]
     assert rows[0].mean() < 25 and rows[1].mean() > 35

@@ -1,0 +1,96 @@
+"""The rewards of Wang et al. (2019), written out again on Gymnasium's own simulation of the same bodies."""
+
+from __future__ import annotations
+
+import jax
+import mujoco
+import numpy as np
+import pytest
+from reference import make_gym
+
+from mbrl_jax import envs
+from mbrl_jax.envs import bits
+
+# name: (Gymnasium's body, hidden positions, reward of (qpos, qvel, action) before the step, end of (qpos, qvel) after)
+CASES = {
+    "mbbl_half_cheetah-v0": ("HalfCheetah-v4", 1, lambda q, v, a: v[0] - 0.1 * a @ a, lambda q: False),
+    "mbbl_hopper-v0": ("Hopper-v4", 1, lambda q, v, a: v[0] - 0.1 * a @ a - 3 * (q[1] - 1.3) ** 2 + 1, lambda q: False),
+    "mbbl_hopper_et-v0": (
+        "Hopper-v4",
+        1,
+        lambda q, v, a: v[0] - 0.1 * a @ a - 3 * (q[1] - 1.3) ** 2 + (q[1] > 0.7 and abs(q[2]) < 0.2),
+        lambda q: q[1] <= 0.7 or abs(q[2]) >= 0.2,
+    ),
+    "mbbl_walker2d-v0": (
+        "Walker2d-v4",
+        1,
+        lambda q, v, a: v[0] - 0.1 * a @ a - 3 * (q[1] - 1.3) ** 2 + 1,
+        lambda q: False,
+    ),
+    "mbbl_walker2d_et-v0": (
+        "Walker2d-v4",
+        1,
+        lambda q, v, a: v[0] - 0.1 * a @ a - 3 * (q[1] - 1.3) ** 2 + (0.8 < q[1] < 2 and abs(q[2]) < 1),
+        lambda q: q[1] <= 0.8 or q[1] >= 2 or abs(q[2]) >= 1,
+    ),
+    "mbbl_ant-v0": ("Ant-v4", 2, lambda q, v, a: v[0] - 0.1 * a @ a - 3 * (q[2] - 0.57) ** 2 + 1, lambda q: False),
+    "mbbl_ant_et-v0": (
+        "Ant-v4",
+        2,
+        lambda q, v, a: v[0] - 0.1 * a @ a - 3 * (q[2] - 0.57) ** 2 + (0.2 <= q[2] <= 1),
+        lambda q: q[2] > 1 or q[2] < 0.2,
+    ),
+    "mbbl_swimmer-v0": ("Swimmer-v4", 2, lambda q, v, a: v[0] - 1e-4 * a @ a, lambda q: False),
+    "mbbl_slim_humanoid-v0": (
+        "Humanoid-v4",
+        2,
+        lambda q, v, a: v[0] / 0.06 - 0.1 * a @ a + 5 * (1 <= q[2] <= 2),
+        lambda q: False,
+    ),
+    "mbbl_slim_humanoid_et-v0": (
+        "Humanoid-v4",
+        2,
+        lambda q, v, a: v[0] / 0.06 - 0.1 * a @ a + 5 * (1 <= q[2] <= 2),
+        lambda q: q[2] < 1 or q[2] > 2,
+    ),
+    "mbbl_inverted_pendulum-v0": ("InvertedPendulum-v4", 0, lambda q, v, a: -(q[1] ** 2), lambda q: False),
+}
+
+
+def walk(name: str, gym_id: str, steps: int):
+    """Steps of our environment and of Gymnasium from the same reset; yields transitions and Gymnasium's data."""
+    env, gym_env, rng = envs.make(name, engine="mujoco"), make_gym(gym_id), np.random.default_rng(0)
+    state, step = jax.jit(env.reset)(jax.random.key(3)), jax.jit(env.step)
+    row = bits.from_words(np.asarray(state.physics))
+    gym_env.reset(seed=0)
+    mujoco.mj_resetData(gym_env.model, gym_env.data)
+    nq, nv = gym_env.model.nq, gym_env.model.nv
+    gym_env.set_state(row[1 : 1 + nq], row[1 + nq : 1 + nq + nv])
+    for _ in range(steps):
+        action = rng.uniform(gym_env.action_space.low, gym_env.action_space.high)
+        data = gym_env.data
+        before = (data.qpos.copy(), data.qvel.copy(), data.cfrc_ext.copy())
+        obs = gym_env.step(action)[0]
+        state, transition = step(jax.random.key(0), state, action)
+        yield transition, before, action, data, obs
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_reward_and_end_are_those_of_the_benchmark(name):
+    gym_id, hidden, reward, ended = CASES[name]
+    with jax.enable_x64(True):
+        for transition, (qpos, qvel, _), action, data, _ in walk(name, gym_id, 50):
+            np.testing.assert_allclose(transition.reward, reward(qpos, qvel, action), atol=1e-9, rtol=1e-11)
+            np.testing.assert_allclose(transition.next_obs, np.concatenate([data.qpos[hidden:], data.qvel]), atol=1e-12)
+            assert bool(transition.discount == 0) == ended(data.qpos)
+
+
+def test_humanoid_pays_for_impacts_before_the_step():
+    costs = []
+    with jax.enable_x64(True):
+        for transition, (qpos, qvel, forces), action, _, obs in walk("mbbl_humanoid_et-v0", "Humanoid-v4", 50):
+            costs.append(min(5e-7 * np.square(forces).sum(), 10))
+            expected = qvel[0] / 0.06 - 0.1 * action @ action + 5 * (1 <= qpos[2] <= 2) - costs[-1]
+            np.testing.assert_allclose(transition.reward, expected, atol=1e-9, rtol=1e-11)
+            np.testing.assert_allclose(transition.next_obs, obs, atol=1e-9, rtol=1e-11)
+    assert max(costs) > 1e-3
