@@ -109,7 +109,7 @@ def _rendering() -> str:
     """Draws one frame off screen with MuJoCo's own renderer."""
     import warnings
 
-    import mujoco
+    import mujoco  # pyright: ignore[reportAttributeAccessIssue]
 
     warnings.simplefilter("ignore")  # what a window system warns of comes back as the error below
     backend = os.environ.get("MUJOCO_GL", "default")

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["BusyError", "Lock"]
+__all__ = ["BusyError", "Lock", "held"]
 
 
 class BusyError(OSError):
@@ -46,3 +46,15 @@ class Lock:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def held(folder: Path) -> bool:
+    """Whether a process on this machine (or, on a shared file system with locks, any) works on the run."""
+    try:
+        with open(Path(folder) / "lock") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

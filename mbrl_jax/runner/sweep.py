@@ -1,0 +1,247 @@
+"""Sweeps: a TOML file becomes a deterministic plan of blocks; each block is one `Run` with an id of its own.
+
+Planning and executing are apart. A plan depends on the file and the package alone, so every machine that reads it makes
+the same blocks with the same ids, takes the share `shard i/N`, and results do not depend on who ran what. Seeds and
+continuous hyper-parameters of a block share one compiled program; what sets a shape or a branch makes blocks.
+
+    name = "temperature"                 # the experiment is sweep/temperature
+    algorithms = ["sac", "mbpo"]
+    envs = ["pendulum", "hopper-v4"]
+    seeds = 5                            # or a list of seeds
+    eval_every = 1000
+    [set]                                # fixed values for every algorithm; presets otherwise
+    steps = 5000
+    [sweep]                              # every combination of these lists
+    agent.tau = [0.005, 0.01]
+    [mbpo.sweep]                         # for one algorithm
+    rollout_batch = [1000, 10000]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mbrl_jax import envs
+from mbrl_jax.algorithms import REGISTRY, preset
+from mbrl_jax.runner.run import Run, override, sweepable
+from mbrl_jax.types import nearest
+
+__all__ = ["Block", "Sweep", "blocks", "read", "shard"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What a sweep file says, checked.
+
+    Attributes:
+      name: the experiment is `sweep/<name>`.
+      algorithms: names in the registry.
+      envs: versioned names of environments.
+      seeds: the seeds of every block.
+      fixed: per algorithm, dotted names and values set in every block.
+      swept: per algorithm, dotted names and the values they take.
+      eval_every: environment steps between evaluations.
+      eval_episodes: episodes per evaluation.
+      engine: physics engine; None chooses by device.
+      max_lanes: seeds times values in one program, at most; a larger block is split by its seeds.
+    """
+
+    name: str
+    algorithms: tuple[str, ...]
+    envs: tuple[str, ...]
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    fixed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    swept: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
+    eval_every: int = 1000
+    eval_episodes: int = 10
+    engine: str | None = None
+    max_lanes: int = 1024
+
+
+class Block(NamedTuple):
+    """One compiled program of a sweep: its run and the run's id."""
+
+    run: Run
+    identity: str
+
+
+def read(path: str | Path) -> Sweep:
+    """Reads and checks a sweep file; nothing is built or run.
+
+    Raises:
+      ValueError: a name is not known (says which are near), or a value is not of its field's kind.
+      OSError: the file cannot be read.
+    """
+    try:
+        data = tomllib.loads(Path(path).read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"a sweep must be a TOML file, {path} is not: {error}") from error
+    known = [f.name for f in dataclasses.fields(Sweep) if f.name not in ("fixed", "swept")]
+    for key in data:
+        if key not in (*known, "set", "sweep", *REGISTRY):
+            raise ValueError(nearest(key, [*known, "set", "sweep", *REGISTRY], f"a key of {path}"))
+    algorithms = tuple(_strings(data, "algorithms"))
+    for name in algorithms:
+        if name not in REGISTRY:
+            raise ValueError(nearest(name, REGISTRY, "algorithm"))
+    for name in REGISTRY:
+        if name in data and name not in algorithms:
+            raise ValueError(f"[{name}] needs {name!r} among the algorithms, they are {', '.join(algorithms)}")
+    tables = {name: _tables(data, name) for name in algorithms}
+    facts = {key: data[key] for key in known if key in data and key not in ("algorithms", "envs", "seeds")}
+    sweep = Sweep(
+        **{"name": Path(path).stem, **_checked(facts)},
+        algorithms=algorithms,
+        envs=tuple(envs.resolve(name) for name in _strings(data, "envs")),
+        seeds=_seeds(data.get("seeds", 5)),
+        fixed={name: fixed for name, (fixed, _) in tables.items()},
+        swept={name: swept for name, (_, swept) in tables.items()},
+    )
+    for _ in _configurations(sweep):  # every configuration is made once, so that errors come before any work
+        pass
+    return sweep
+
+
+def _checked(facts: dict[str, Any]) -> dict[str, Any]:
+    kinds = {"name": str, "engine": str, "eval_every": int, "eval_episodes": int, "max_lanes": int}
+    for key, value in facts.items():
+        if type(value) is not kinds[key] or (kinds[key] is int and value < 1):
+            raise ValueError(f"{key} must be a {kinds[key].__name__}{' >= 1' * (kinds[key] is int)}, got {value!r}")
+    return facts
+
+
+def _strings(data: Mapping[str, Any], key: str) -> list[str]:
+    value = data.get(key)
+    if not isinstance(value, list) or not value or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"{key} must be a list of at least one name, got {value!r}")
+    if len(set(value)) != len(value):
+        raise ValueError(f"{key} must name each once, got {value!r}")
+    return value
+
+
+def _seeds(value: Any) -> tuple[int, ...]:
+    if type(value) is int and value >= 1:
+        return tuple(range(value))
+    if isinstance(value, list) and value and all(type(each) is int for each in value):
+        return tuple(value)
+    raise ValueError(f"seeds must be a number >= 1 or a list of seeds, got {value!r}")
+
+
+def _tables(data: Mapping[str, Any], algorithm: str) -> tuple[dict[str, Any], dict[str, tuple[Any, ...]]]:
+    """The values set and swept for one algorithm: those for all, then its own."""
+    own = data.get(algorithm, {})
+    for key in own:
+        if key not in ("set", "sweep"):
+            raise ValueError(nearest(key, ("set", "sweep"), f"a table of [{algorithm}]"))
+    like = REGISTRY[algorithm].config()
+    fixed = {**_flat(data.get("set", {}), like), **_flat(own.get("set", {}), like)}
+    swept = {**_flat(data.get("sweep", {}), like), **_flat(own.get("sweep", {}), like)}
+    for name, values in swept.items():
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"{name} is swept over a list of at least one value, got {values!r}")
+    both = sorted(set(fixed) & set(swept))
+    if both:
+        raise ValueError(f"a field is either set or swept for {algorithm}, both are: {', '.join(both)}")
+    fixed = {name: _like(name, value, like) for name, value in fixed.items()}
+    return fixed, {name: tuple(_like(name, value, like) for value in values) for name, values in swept.items()}
+
+
+def _flat(table: Mapping[str, Any], like: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested tables as dotted names, which must be fields of the configuration `like`."""
+    found: dict[str, Any] = {}
+    known = {f.name: getattr(like, f.name) for f in dataclasses.fields(like)}
+    for key, value in table.items():
+        head, _, rest = key.partition(".")
+        if head not in known:
+            raise ValueError(nearest(prefix + head, [prefix + each for each in known], "a hyper-parameter"))
+        inner = {rest: value} if rest else value
+        if dataclasses.is_dataclass(known[head]):
+            if not isinstance(inner, Mapping):
+                raise ValueError(f"{prefix}{head} is a group of hyper-parameters, set those in it, got {value!r}")
+            found |= _flat(inner, known[head], f"{prefix}{head}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def _like(name: str, value: Any, config: Any) -> Any:
+    """The value in the kind of the field's default: lists become tuples, whole numbers floats where one is expected."""
+    for part in name.split("."):
+        config = getattr(config, part)
+    if isinstance(config, tuple) and isinstance(value, list):
+        return tuple(value)
+    expects_number = (config is None or isinstance(config, float)) and type(value) in (int, float)
+    if expects_number:
+        return float(value)
+    if config is None or type(value) is not type(config):
+        raise ValueError(f"{name} must be like its default {config!r}, got {value!r}")
+    return value
+
+
+def _configurations(sweep: Sweep) -> Iterator[tuple[str, str, str, Any, tuple[tuple[str, tuple[float, ...]], ...]]]:
+    """Algorithm, environment, label, configuration and continuous sweep of every program, in the file's order."""
+    for algorithm, env in itertools.product(sweep.algorithms, sweep.envs):
+        base = override(preset(algorithm, env), sweep.fixed.get(algorithm, {}))
+        swept = sweep.swept.get(algorithm, {})
+        continuous = [n for n, values in swept.items() if n in sweepable(_started(base, swept))]
+        shaping = [name for name in swept if name not in continuous]
+        for values in itertools.product(*(swept[name] for name in shaping)):
+            chosen = dict(zip(shaping, values, strict=True))
+            shown = ", ".join(f"{name}={_shown(value)}" for name, value in chosen.items())
+            config = override(_started(base, {name: swept[name] for name in continuous}), chosen)
+            label = f"{algorithm}[{shown}]" if shown else algorithm
+            yield algorithm, env, label, config, tuple((name, swept[name]) for name in continuous)
+
+
+def _started(base: Any, swept: Mapping[str, tuple[Any, ...]]) -> Any:
+    """The configuration with the first of every swept value, so that a field without a number has one."""
+    return override(base, {name: values[0] for name, values in swept.items()})
+
+
+def _shown(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def blocks(sweep: Sweep) -> list[Block]:
+    """All blocks in a fixed order: by algorithm, environment, shape, so that neighbours share compiled code."""
+    found = []
+    for algorithm, env, label, config, continuous in _configurations(sweep):
+        combinations = 1
+        for _, values in continuous:
+            combinations *= len(values)
+        size = max(1, sweep.max_lanes // combinations)
+        for first in range(0, len(sweep.seeds), size):
+            run = Run(
+                experiment=f"sweep/{sweep.name}",
+                algorithm=label,
+                make=REGISTRY[algorithm].make,
+                config=config,
+                env=env,
+                engine=sweep.engine,
+                seeds=sweep.seeds[first : first + size],
+                eval_every=sweep.eval_every,
+                eval_episodes=sweep.eval_episodes,
+                sweep=continuous,
+            )
+            found.append(Block(run, run.run_id(run.environment())))
+    return found
+
+
+def shard(planned: list[Block], which: str | None) -> list[Block]:
+    """The share `i/N` of a plan, i from 1 to N; everything if None. The shares are disjoint and make up the whole.
+
+    Raises:
+      ValueError: it is not of that form.
+    """
+    if which is None:
+        return planned
+    index, _, count = which.partition("/")
+    if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+        raise ValueError(f"a shard is i/N with 1 <= i <= N, got {which!r}")
+    return planned[int(index) - 1 :: int(count)]

@@ -1,0 +1,18 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import tiny
+
+from mbrl_jax.runner import loop
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The folder of a run that went to its end in one piece: lanes one after the other, long chunks."""
+    root = tmp_path_factory.mktemp("finished")
+    loop.train(tiny.run(), root, loop.Options(batching="map", quiet=True))
+    return root
