@@ -143,40 +143,40 @@ def _matching(frame: pd.DataFrame, start: str) -> str:
     return names[0]
 
 
-STEPS = "log ratio of median steps to solve"
+UNIT = "log ratio of median steps to solve"
 CLAIMS = (
     Claim(
         text="MBPO learns faster than SAC without a model at the same number of updates per step",
         source=SOURCE,
         gap=_sooner("MBPO", "SAC, "),
-        unit=STEPS,
+        unit=UNIT,
     ),
     Claim(
         text="Roll-outs of 200 steps still learn, but worse than short ones",
         source=SOURCE,
         gap=_sooner("MBPO", "roll-outs of 200"),
-        unit=STEPS,
+        unit=UNIT,
         note="Judged as: MBPO's short roll-outs solve the task sooner.",
     ),
     Claim(
         text="Roll-outs of 500 steps are too inaccurate for effective learning",
         source=SOURCE,
         gap=_sooner("MBPO", "roll-outs of 500"),
-        unit=STEPS,
+        unit=UNIT,
         note="Judged as: MBPO's short roll-outs solve the task sooner.",
     ),
     Claim(
         text="SAC benefits from value expansion with single-step roll-outs",
         source=SOURCE,
         gap=_sooner("value expansion, H = 1", "SAC, "),
-        unit=STEPS,
+        unit=UNIT,
         note="Against SAC with the same number of updates per step.",
     ),
     Claim(
         text="MBPO outperforms value expansion",
         source=SOURCE,
         gap=_sooner("MBPO", "value expansion, H = 1"),
-        unit=STEPS,
+        unit=UNIT,
     ),
 )
 
