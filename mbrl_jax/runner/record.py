@@ -92,13 +92,15 @@ def means(history: History, schedule: Schedule, iteration: int) -> dict[str, flo
 def table(history: History, schedule: Schedule, lanes: list[Lane], iteration: int) -> pd.DataFrame:
     """The long table of what is recorded up to `iteration`; what does not exist (NaN) has no row.
 
+    Metrics come in alphabetical order, so that the table is the same whether or not the run was taken up again.
+
     A diverged lane's scores after it froze are those of the frozen policy and are left out.
     """
     done = [i for i, e in enumerate(schedule.eval_at) if e <= iteration]
     eval_steps = np.asarray(schedule.eval_at)[done] * schedule.env_steps
     info_steps = (np.arange(iteration) + 1) * schedule.env_steps
-    parts = [_long(name, rows[done], eval_steps, lanes) for name, rows in history["eval"].items()]
-    parts += [_long(name, rows[:iteration], info_steps, lanes) for name, rows in history["info"].items()]
+    parts = [_long(name, rows[done], eval_steps, lanes) for name, rows in sorted(history["eval"].items())]
+    parts += [_long(name, rows[:iteration], info_steps, lanes) for name, rows in sorted(history["info"].items())]
     whole: pd.DataFrame = pd.concat(parts, ignore_index=True)
     frozen = np.where(history["diverged"] < 0, np.inf, history["diverged"] * schedule.env_steps)
     keep = np.isfinite(whole["value"]) & (whole["env_step"] <= frozen[whole["lane"]])

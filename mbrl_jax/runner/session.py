@@ -31,7 +31,7 @@ class Options(NamedTuple):
 
     Attributes:
       chunk_seconds: the host looks in about this often.
-      checkpoint_seconds: least time between checkpoints.
+      checkpoint_seconds: least time between checkpoints; 0 writes one after every chunk.
       keep: checkpoints kept while the run goes on.
       batching: `vmap`, `map`, or None for the platform's default.
       devices: None for all local devices.
@@ -193,7 +193,8 @@ class Session:
         self.checkpoints.save(self.iteration, {"carry": carry, "history": history}, self.clock.facts())
         self._store(status)
         now = time.monotonic()
-        self.next_save = now + max(self.options.checkpoint_seconds, (now - began) / CHECKPOINT_SHARE)
+        often = self.options.checkpoint_seconds
+        self.next_save = now + (max(often, (now - began) / CHECKPOINT_SHARE) if often else 0.0)
 
     def _store(self, status: str) -> None:
         table = record.table(self.history, self.schedule, self.lanes, self.iteration)

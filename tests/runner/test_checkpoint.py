@@ -104,7 +104,7 @@ def test_a_write_that_fails_in_the_background_is_an_error_and_the_older_one_stay
     noise = np.random.default_rng(0).normal(size=(1000, 30)).astype(np.float32)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # the kernel refuses longer files, as a full disk does
-        with pytest.raises(OSError, match="could not be written|too large"):
+        with pytest.raises(OSError, match=r"could not be written|too large"):
             checkpoints.save(4, {**tree(4.0), "weights": noise}, {})
             checkpoints.wait()
     finally:
