@@ -24,21 +24,23 @@ def objective(mdp: MDP, model: Array, policy: Array, temperature: Array | float 
     return divergence.product_or_zero(visits, reward).sum() / (1 - mdp.discount)
 
 
-def optimal_objective(mdp: MDP, policy: Array, temperature: Array | float = 1.0, sweeps: int = 2000) -> Array:
-    """Maximum of `objective` over Markov models, by its optimality equation.
+def optimal_objective(
+    mdp: MDP, policy: Array, temperature: Array | float = 1.0, tolerance: float = 1e-12, max_sweeps: int = 100_000
+) -> Array:
+    """Maximum of `objective` over Markov models, by iterating its optimality equation.
 
     $$ V(s) = E_a[r + \\tfrac1\\eta \\log E_{s'} e^{\\eta \\gamma V(s')}] $$
 
-    At least the entropic return, which is at least the expected return (Appendix B.1).
+    At least the expected return; for a deterministic policy and a fixed first state also at least the entropic return
+    (Appendix B.1). The model cannot change the initial distribution, which the entropic return averages over as well.
     """
     log_step = jnp.log(mdp.transition)
 
-    def sweep(value: Array, _: None) -> tuple[Array, None]:
+    def backup(value: Array) -> Array:
         tilted = jax.nn.logsumexp(log_step + temperature * mdp.discount * value, axis=-1) / temperature
-        return jnp.sum(policy * (mdp.reward + tilted), axis=-1), None
+        return jnp.sum(policy * (mdp.reward + tilted), axis=-1)
 
-    start = mdp.initial @ lax.scan(sweep, evaluate.state_value(mdp, policy), None, length=sweeps)[0]
-    return start
+    return mdp.initial @ evaluate.iterate(backup, evaluate.state_value(mdp, policy), tolerance, max_sweeps)[0]
 
 
 def entropic_return(mdp: MDP, policy: Array, temperature: Array | float, length: int) -> Array:
