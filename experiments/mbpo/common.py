@@ -63,7 +63,7 @@ class Scale:
 
 SCALES = {
     "smoke": Scale(envs=("inverted_pendulum-v4",), steps=500, seeds=2, eval_every=250, eval_episodes=2),
-    "laptop": Scale(envs=("inverted_pendulum-v4", "pendulum-v1"), steps=5000, seeds=8, eval_every=250, eval_episodes=5),
+    "laptop": Scale(envs=("inverted_pendulum-v4", "pendulum-v1"), steps=5000, seeds=6, eval_every=250, eval_episodes=5),
     "paper": Scale(
         envs=("hopper-v4", "walker2d-v4", "half_cheetah-v4", "inverted_pendulum-v4"),
         steps=None,
