@@ -61,6 +61,9 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
         Figure(panels, caption),
         Table(_scores(frame, tasks), "Return at the end; IQM [95 % interval].", PRINTED),
     ]
+    normalised = _normalised(frame, [task for task in tasks if task in common.SOLVED])
+    if normalised:
+        shown.insert(1, _aggregates(normalised))
     for task in tasks:
         gif = film.of(frame, "MBPO", task)
         if gif is not None:
@@ -70,6 +73,29 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
 
 def _thresholds(tasks: Sequence[str]) -> dict[str, dict[str, float]]:
     return {task: {"solved": common.SOLVED[task]} for task in tasks if task in common.SOLVED}
+
+
+def _normalised(frame: pd.DataFrame, tasks: Sequence[str]) -> dict[str, np.ndarray]:
+    """Final returns `[seeds, tasks]`: 0 is the untrained policies' mean, 1 the return that counts as solved."""
+    columns: dict[str, list[np.ndarray]] = {"MBPO": [], "SAC": []}
+    for task in tasks:
+        untrained = np.mean([select.curves(frame, name, task).value[:, 0].mean() for name in columns])
+        for name, scores in columns.items():
+            scores.append((select.final(frame, name, task) - untrained) / (common.SOLVED[task] - untrained))
+    return {name: np.stack(scores, axis=1) for name, scores in columns.items()} if tasks else {}
+
+
+def _aggregates(scores: dict[str, np.ndarray]) -> Figure:
+    profile = figures.performance_profile(scores, np.linspace(0.0, 1.1, 111), title="Performance profile")
+    middles = {name: statistics.aggregate(one) for name, one in scores.items()}
+    interval = figures.intervals(middles, xlabel="IQM of normalised score", title="All tasks")
+    better = statistics.probability_of_improvement(scores["MBPO"], scores["SAC"])
+    caption = (
+        "All tasks together at the end of the run; a score of 0 is the untrained policies' mean return, 1 counts as "
+        f"solved. Probability that a run of MBPO scores above one of SAC: {better.estimate:.2f} "
+        f"[{better.low:.2f}, {better.high:.2f}]."
+    )
+    return Figure([profile, interval], caption)
 
 
 def _scores(frame: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:
