@@ -17,10 +17,15 @@ def trace(fn, *args):
     return list(equations(jax.make_jaxpr(fn)(*args).jaxpr))
 
 
-def touching(eqns, names, least):
-    """Names of the primitives among `names` with an output of at least that many entries."""
+def touching(eqns, names, shapes):
+    """Names of the primitives among `names` with an output of one of these shapes."""
     return {
         e.primitive.name
         for e in eqns
-        if e.primitive.name in names and any(getattr(v.aval, "size", 0) >= least for v in e.outvars)
+        if e.primitive.name in names and any(getattr(v.aval, "shape", None) in shapes for v in e.outvars)
     }
+
+
+def has_batched_end(eqn):
+    """Whether a `while` ends at different times for different lanes, so that it must select its whole carry."""
+    return eqn.params["cond_jaxpr"].out_avals[0].shape != ()
