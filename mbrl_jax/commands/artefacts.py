@@ -5,12 +5,20 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import traceback
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
-from mbrl_jax.report.artefact import Artefact
+import pandas as pd
+
+from mbrl_jax import results
+from mbrl_jax.report import figures, select, statistics
+from mbrl_jax.report.artefact import Artefact, Block, Figure, Table
 from mbrl_jax.types import nearest
 
-__all__ = ["chosen", "discover"]
+__all__ = ["chosen", "discover", "others"]
+
+SHOWN = 6  # curves in one panel; the table holds them all
 
 
 def discover() -> tuple[dict[str, Artefact], dict[str, str]]:
@@ -49,3 +57,46 @@ def chosen(names: Sequence[str], known: dict[str, Artefact]) -> list[Artefact]:
             raise ValueError(nearest(name, [*known, *papers], "artefact"))
         picked |= {each: known[each] for each in wanted}
     return list(picked.values())
+
+
+def others(root: str | Path, known: dict[str, Artefact]) -> list[Artefact]:
+    """One section per experiment in the results that belongs to no artefact: one's own runs and sweeps."""
+    covered = {name for artefact in known.values() for name in (artefact.name, *artefact.also)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the report names damaged runs itself
+        rows = results.manifests(root).to_dict("records")
+    names = sorted({row["experiment"] for row in rows} - covered)
+    return [Artefact(name=n, title=f"Own runs: {n}", paper="not of a paper", run=_nothing, blocks=_own) for n in names]
+
+
+def _nothing(profile: str, root: Path) -> None:
+    """There is nothing to run: the results exist, or `mbrl train` and `mbrl sweep` make them."""
+
+
+def _own(frame: pd.DataFrame) -> list[Block]:
+    """Final returns of every label, and the curves of the best."""
+    rows = []
+    for env in sorted(frame["env"].unique()):
+        for label in sorted(frame.loc[frame["env"] == env, "algorithm"].unique()):
+            final = select.final(frame, label, env)
+            middle = statistics.aggregate(final)
+            rows.append(
+                {
+                    "task": env,
+                    "algorithm": label,
+                    "seeds": len(final),
+                    "return (IQM)": middle.estimate,
+                    "low": middle.low,
+                    "high": middle.high,
+                }
+            )
+    table = pd.DataFrame(rows).sort_values(["task", "return (IQM)"], ascending=[True, False], ignore_index=True)
+    panels = []
+    for env, best in table.groupby("task"):
+        labels = list(best["algorithm"])[:SHOWN]
+        panels += figures.learning_curves(frame, algorithms=labels, envs=[str(env)])
+    shown = f"the {SHOWN} best labels of each task" if len(table) > SHOWN else "all labels"
+    return [
+        Figure(panels, f"Evaluation return against environment steps, IQM and 95 % intervals over seeds; {shown}."),
+        Table(table, "Return at the end: IQM over seeds with its 95 % bootstrap interval."),
+    ]

@@ -63,7 +63,7 @@ def bench(words: list[str]) -> int:
     results.check_writable(args.results)
     outcomes = [_broken(one.name, broken) if one.name in broken else _run(one, args) for one in picked]
     _summary(outcomes)
-    _write(list(known.values()), args.results, None)
+    _write(known, args.results, None)
     failed = [outcome.name for outcome in outcomes if outcome.problem]
     if failed:
         print(f"mbrl bench: {len(failed)} of {len(outcomes)} artefacts failed: {', '.join(failed)}", file=sys.stderr)
@@ -78,7 +78,7 @@ def report(words: list[str]) -> int:
 
     setup.configure()
     known, broken = artefacts.discover()
-    _write(list(known.values()), args.results, args.out)
+    _write(known, args.results, args.out)
     for name, problem in broken.items():
         print(f"mbrl report: {name} could not be imported and is left out:\n{problem}", file=sys.stderr)
     return 1 if broken else 0
@@ -134,13 +134,14 @@ def _summary(outcomes: Sequence[Outcome]) -> None:
         print(f"{name:<{width}}  {seconds:8.1f} {compiled:9.1f} {ran:8.1f}  {'FAILED ' + problem if problem else 'ok'}")
 
 
-def _write(artefacts: Sequence[Artefact], root: Path, out: Path | None) -> None:
+def _write(known: dict[str, Artefact], root: Path, out: Path | None) -> None:
     """Writes the report, then prints the claims' scoreboard and the report's path."""
     import pandas as pd
 
+    from mbrl_jax.commands import artefacts
     from mbrl_jax.report.build import build
 
-    index = build(artefacts, root, out)
+    index = build([*known.values(), *artefacts.others(root, known)], root, out)
     try:
         claims = pd.read_csv(index.parent / "tables" / "claims.csv")
     except pd.errors.EmptyDataError:

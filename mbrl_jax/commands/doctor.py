@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -109,8 +111,7 @@ def _rendering() -> str:
     """Draws one frame off screen with MuJoCo's own renderer."""
     import warnings
 
-    import mujoco  # pyright: ignore[reportAttributeAccessIssue]
-
+    mujoco: Any = importlib.import_module("mujoco")
     warnings.simplefilter("ignore")  # what a window system warns of comes back as the error below
     backend = os.environ.get("MUJOCO_GL", "default")
     advice = "MUJOCO_GL=egl (GPU) or osmesa draws without a display; pictures drawn by the package itself need none"

@@ -155,9 +155,9 @@ def _print_scores(root: Path, identity: str) -> None:
     from mbrl_jax import results
 
     frame, facts = results.load_run(root, identity), results.manifest(root, identity)
-    scores = frame[(frame["metric"] == "eval/return_mean") & (frame["env_step"] == facts["steps"])]
-    for row in scores.to_dict("records"):
-        print(f"{row['algorithm']} {row['env']} seed {row['seed']}: return {row['value']:,.1f}")
+    scores = frame.loc[(frame["metric"] == "eval/return_mean") & (frame["env_step"] == facts["steps"])]
+    for label, env, seed, value in zip(*(scores[c] for c in ("algorithm", "env", "seed", "value")), strict=True):
+        print(f"{label} {env} seed {seed}: return {value:,.1f}")
     for name, step in facts["diverged"].items():
         print(f"{name}: diverged at step {step:,}", file=sys.stderr)
     seconds = f"compiled in {facts['compile_seconds']:.1f} s, ran {facts['run_seconds']:.1f} s"

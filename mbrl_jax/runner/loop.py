@@ -63,15 +63,21 @@ def compile_run(planned: Planned) -> Compiled:
     made = planned.program
     placed = jax.device_put(planned.lanes, jax.NamedSharding(made.mesh, jax.P("seed")))
     began = time.monotonic()
-    init = jax.jit(made.init).lower(placed).compile()
     shapes = program.shapes_of(made.one, made.lanes)
+    where = lambda lane: jax.NamedSharding(made.mesh, jax.P("seed") if lane else jax.P())  # noqa: E731
+    carry = jax.tree.map(
+        lambda x, lane: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where(lane)), shapes, program.batched(shapes)
+    )
     at = jax.ShapeDtypeStruct((), jnp.int32)
-    carry = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, init.output_shardings)
-    advance = jax.jit(made.advance, donate_argnums=1).lower(placed, carry, at, at)
-    metrics = sorted(advance.out_info[1])
-    compiled = advance.compile()
-    evaluate = jax.jit(made.evaluate).lower(placed, carry, at).compile()
-    return Compiled(made, placed, shapes, metrics, planned.length, init, compiled, evaluate, time.monotonic() - began)
+    lowered = (
+        jax.jit(made.init).lower(placed),
+        jax.jit(made.advance, donate_argnums=1).lower(placed, carry, at, at),
+        jax.jit(made.evaluate).lower(placed, carry, at),
+    )
+    metrics = sorted(lowered[1].out_info[1])
+    with ThreadPoolExecutor(len(lowered)) as pool:  # tracing holds Python's lock, compiling does not
+        init, advance, evaluate = pool.map(lambda one: one.compile(), lowered)
+    return Compiled(made, placed, shapes, metrics, planned.length, init, advance, evaluate, time.monotonic() - began)
 
 
 def train(run: Run, root: str | Path = "results", options: Options | None = None) -> str:

@@ -127,16 +127,22 @@ def sweepable(config: Any, prefix: str = "") -> list[str]:
 
 
 def override(config: Any, values: Mapping[str, Any]) -> Any:
-    """The configuration with some fields (dotted names) replaced.
+    """The configuration with some fields (dotted names) replaced, all at once: only the result must make sense.
 
     Raises:
       ValueError: a name is not a field; says which are near.
     """
+    known = [f.name for f in dataclasses.fields(config)]
+    changes: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         head, _, rest = name.partition(".")
-        known = [f.name for f in dataclasses.fields(config)]
         if head not in known:
             raise ValueError(nearest(head, known, f"a field of {type(config).__qualname__}"))
-        new = override(getattr(config, head), {rest: value}) if rest else value
-        config = dataclasses.replace(config, **{head: new})
-    return config
+        if rest:
+            inner.setdefault(head, {})[rest] = value
+        else:
+            changes[head] = value
+    for head, own in inner.items():
+        changes[head] = override(changes.get(head, getattr(config, head)), own)
+    return dataclasses.replace(config, **changes) if changes else config

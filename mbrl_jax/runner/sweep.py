@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 from mbrl_jax import envs
 from mbrl_jax.algorithms import REGISTRY, preset
+from mbrl_jax.runner import record
 from mbrl_jax.runner.run import Run, override, sweepable
 from mbrl_jax.types import nearest
 
@@ -103,8 +104,8 @@ def read(path: str | Path) -> Sweep:
         fixed={name: fixed for name, (fixed, _) in tables.items()},
         swept={name: swept for name, (_, swept) in tables.items()},
     )
-    for _ in _configurations(sweep):  # every configuration is made once, so that errors come before any work
-        pass
+    for run, _ in blocks(sweep):  # every block is made once, so that errors come before any work
+        record.schedule(run, run.build(run.lanes()[0].values, run.environment()))
     return sweep
 
 
@@ -112,7 +113,9 @@ def _checked(facts: dict[str, Any]) -> dict[str, Any]:
     kinds = {"name": str, "engine": str, "eval_every": int, "eval_episodes": int, "max_lanes": int}
     for key, value in facts.items():
         if type(value) is not kinds[key] or (kinds[key] is int and value < 1):
-            raise ValueError(f"{key} must be a {kinds[key].__name__}{' >= 1' * (kinds[key] is int)}, got {value!r}")
+            raise ValueError(
+                f"{key} must be of type {kinds[key].__name__}{' >= 1' * (kinds[key] is int)}, got {value!r}"
+            )
     return facts
 
 
@@ -187,21 +190,16 @@ def _like(name: str, value: Any, config: Any) -> Any:
 def _configurations(sweep: Sweep) -> Iterator[tuple[str, str, str, Any, tuple[tuple[str, tuple[float, ...]], ...]]]:
     """Algorithm, environment, label, configuration and continuous sweep of every program, in the file's order."""
     for algorithm, env in itertools.product(sweep.algorithms, sweep.envs):
-        base = override(preset(algorithm, env), sweep.fixed.get(algorithm, {}))
-        swept = sweep.swept.get(algorithm, {})
-        continuous = [n for n, values in swept.items() if n in sweepable(_started(base, swept))]
+        swept, fixed = sweep.swept.get(algorithm, {}), sweep.fixed.get(algorithm, {})
+        started = override(preset(algorithm, env), {**fixed, **{name: values[0] for name, values in swept.items()}})
+        continuous = [name for name in swept if name in sweepable(started)]
         shaping = [name for name in swept if name not in continuous]
         for values in itertools.product(*(swept[name] for name in shaping)):
             chosen = dict(zip(shaping, values, strict=True))
             shown = ", ".join(f"{name}={_shown(value)}" for name, value in chosen.items())
-            config = override(_started(base, {name: swept[name] for name in continuous}), chosen)
+            config = override(started, chosen)
             label = f"{algorithm}[{shown}]" if shown else algorithm
             yield algorithm, env, label, config, tuple((name, swept[name]) for name in continuous)
-
-
-def _started(base: Any, swept: Mapping[str, tuple[Any, ...]]) -> Any:
-    """The configuration with the first of every swept value, so that a field without a number has one."""
-    return override(base, {name: values[0] for name, values in swept.items()})
 
 
 def _shown(value: Any) -> str:

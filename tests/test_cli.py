@@ -1,0 +1,125 @@
+"""The command line: what it prints, what it refuses, and that one artefact's failure stops no other."""
+
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from mbrl_jax import cli, results
+from mbrl_jax.commands import artefacts
+from mbrl_jax.report.artefact import Artefact, Text
+from mbrl_jax.runner import setup
+
+
+@pytest.fixture(autouse=True)
+def configured(monkeypatch):
+    """JAX runs already, with the settings of the tests."""
+    monkeypatch.setattr(setup, "configure", lambda cpu_devices=None: None)
+
+
+def call(*words):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(words)
+    return stopped.value.code
+
+
+def test_help_lists_the_commands_and_imports_nothing_heavy():
+    code = "import sys; from mbrl_jax.cli import main\ntry: main(['--help'])\nfinally: print('jax' in sys.modules)"
+    began = time.monotonic()
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert time.monotonic() - began < 10  # a hundredth of it where the machine is idle
+    assert all(command in said for command in cli.COMMANDS)
+    assert said.strip().endswith("False")
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("bnech",), "did you mean 'bench'"),
+        (("train", "mpbo", "--env", "hopper"), "did you mean 'mbpo'"),
+        (("train", "mbpo", "--env", "hoper"), "did you mean 'hopper'"),
+        (("bench", "mbpo/figure22"), "did you mean 'mbpo/figure2'"),
+        (("sweep", "plan", "missing.toml"), "No such file"),
+        (("train", "sac", "--env", "pendulum", "--devices", "99"), "devices must lie between"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(words, message, capsys, monkeypatch):
+    known = {"mbpo/figure2": artefact("mbpo/figure2")}
+    monkeypatch.setattr(artefacts, "discover", lambda: (known, {}))
+    assert call(*words) in (1, 2)
+    said = capsys.readouterr().err
+    assert message in said and "Traceback" not in said
+
+
+def test_every_hyper_parameter_is_an_option_with_its_source_and_preset(capsys):
+    assert call("train", "mbpo", "--env", "hopper", "--help") == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--rollout-schedule" in said and "20 150 1 15" in said
+    assert "--agent.target-entropy" in said and "--model.weight-decay" in said
+    assert "(Janner et al. 2019, Table 1" in said
+
+
+def test_train_sets_nested_fields_and_stores_the_run(tmp_path, capsys):
+    words = "train sac --env probe-action --seeds 2 --first-seed 3 --steps 20 --warmup-steps 8 --steps-per-iteration 10"
+    words += " --batch 4 --agent.hidden 8 --agent.gamma 0.9 --eval-every 10 --eval-episodes 1 --quiet --name mine"
+    assert call(*words.split(), "--results", str(tmp_path)) == 0
+    said = capsys.readouterr().out
+    assert "seed 3: return" in said and "seed 4: return" in said
+    (facts,) = results.manifests(tmp_path).to_dict("records")
+    assert facts["experiment"] == "mine" and facts["status"] == "finished" and facts["seeds"] == [3, 4]
+    assert facts["config"]["agent"]["hidden"] == [8] and facts["config"]["agent"]["gamma"] == 0.9
+    (section,) = artefacts.others(tmp_path, {})
+    figure, table = section.blocks(results.load(tmp_path))
+    assert section.name == "mine" and len(figure.panels) == 1 and list(table.frame["seeds"]) == [2]
+
+
+def artefact(name, run=lambda profile, root: None, **others):
+    return Artefact(name=name, title=name, paper="none", run=run, blocks=lambda frame: [Text("drawn")], **others)
+
+
+def store(profile, root):
+    facts = {"experiment": "a/good", "algorithm": "x", "env": "e", "seeds": [0], "status": "finished"}
+    frame = pd.DataFrame({"seed": [0], "env_step": [0], "metric": ["m"], "value": [1.0]})
+    results.save(root, "r", frame, {**facts, "profile": profile, "compile_seconds": 2.5, "run_seconds": 4.5})
+
+
+def test_one_failing_artefact_does_not_stop_the_others(tmp_path, capsys, monkeypatch):
+    def broken(profile, root):
+        raise RuntimeError("no luck")
+
+    known = {"a/bad": artefact("a/bad", broken), "a/good": artefact("a/good", store)}
+    monkeypatch.setattr(artefacts, "discover", lambda: (known, {"b/unreadable": "Traceback\nSyntaxError: oops"}))
+    assert call("bench", "--profile", "smoke", "--results", str(tmp_path)) == 1
+    shown = capsys.readouterr()
+    assert "FAILED RuntimeError: no luck" in shown.out and "FAILED SyntaxError: oops" in shown.out
+    assert "a/good" in shown.out and "2.5" in shown.out and "4.5" in shown.out
+    assert "2 of 3 artefacts failed: a/bad, b/unreadable" in shown.err
+    assert (tmp_path / "report" / "index.html").is_file() and "report: " in shown.out
+    assert call("bench", "a/good", "--profile", "smoke", "--results", str(tmp_path)) == 0
+    assert call("bench", "a", "--profile", "smoke", "--results", str(tmp_path)) == 1
+
+
+def test_artefacts_are_found_and_named_after_their_modules():
+    known, broken = artefacts.discover()
+    assert not broken
+    assert "mbpo/figure2" in known and list(known) == [each.name for each in known.values()]
+    assert artefacts.chosen(["mbpo"], known) == [known[name] for name in known if name.startswith("mbpo/")]
+
+
+def test_sweep_plan_run_and_status(tmp_path, capsys):
+    text = 'algorithms = ["sac"]\nenvs = ["probe-action"]\nseeds = 2\neval_every = 10\neval_episodes = 1\n'
+    text += "[set]\nsteps = 20\nwarmup_steps = 8\nsteps_per_iteration = 10\nbatch = 4\nagent.hidden = [8]\n"
+    (tmp_path / "s.toml").write_text(text + "[sweep]\nagent.tau = [0.01, 0.1]\n")
+    here = [str(tmp_path / "s.toml"), "--results", str(tmp_path), "--quiet"]
+    assert call("sweep", "plan", *here) == 0
+    assert "1 blocks, 4 lanes" in capsys.readouterr().out
+    assert call("sweep", "status", *here) == 0
+    assert "not begun" in capsys.readouterr().out
+    assert call("sweep", "run", *here) == 0
+    assert "1 of 1 blocks finished" in capsys.readouterr().out
+    labels = results.load(tmp_path, experiment="sweep/s")["algorithm"].unique()
+    assert sorted(labels) == ["sac[agent.tau=0.01]", "sac[agent.tau=0.1]"]
+    assert call("sweep", "run", *here, "--shard", "2/2") == 0
+    assert "0 of 0 blocks" in capsys.readouterr().out
