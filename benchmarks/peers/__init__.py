@@ -1,0 +1,1 @@
+"""Timing of peers, each in a virtual environment of its own; none of them is a dependency of this project."""

@@ -1,0 +1,251 @@
+"""The pieces of training that are timed, each as an `Algorithm`, so that the runner batches them as it does a run."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from mbrl_jax import envs, replay, rollouts
+from mbrl_jax.algorithms import mbpo
+from mbrl_jax.algorithms.presets import MBPO
+from mbrl_jax.learners import ensemble, sac
+from mbrl_jax.runner import program
+from mbrl_jax.types import Algorithm, Key, Shared, Spec, Storage, Transition
+
+HELD = 10_000  # transitions in the replay
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Sizes of everything that is timed; the defaults are MBPO's on Hopper.
+
+    Attributes:
+      obs_dim: observation entries.
+      action_dim: action entries.
+      hidden: widths of actor and critics.
+      model_hidden: widths of a member's hidden layers.
+      members: members of the ensemble.
+      batch: transitions per SAC update, and per member and gradient step.
+      rollout_batch: start states of the model roll-out.
+      interval: environment steps between the fits of the end-to-end run.
+    """
+
+    obs_dim: int = 11
+    action_dim: int = 3
+    hidden: tuple[int, ...] = (256, 256)
+    model_hidden: tuple[int, ...] = (200, 200, 200, 200)
+    members: int = 7
+    batch: int = 256
+    rollout_batch: int = 100_000
+    interval: int = 25
+
+    @property
+    def spec(self) -> Spec:
+        """An environment of these sizes."""
+        return Spec(
+            name="benchmark-v0",
+            engine="jax",
+            obs_dim=self.obs_dim,
+            action_dim=self.action_dim,
+            action_low=(-1.0,) * self.action_dim,
+            action_high=(1.0,) * self.action_dim,
+            time_limit=1000,
+        )
+
+    @property
+    def agent(self) -> sac.Config:
+        """The policy learner's configuration."""
+        return sac.Config(hidden=self.hidden)
+
+    @property
+    def model(self) -> ensemble.Config:
+        """The ensemble's configuration."""
+        decay = (5e-5,) * (len(self.model_hidden) + 1)
+        elites = min(5, self.members)
+        return ensemble.Config(members=self.members, elites=elites, hidden=self.model_hidden, weight_decay=decay)
+
+
+class Workload(NamedTuple):
+    """Something to time: an algorithm, what one of its iterations does, and how many times.
+
+    Attributes:
+      algorithm: one iteration is one timed block per seed.
+      unit: what is counted.
+      units: how many of them one iteration does.
+      flops: floating-point operations per unit by XLA's cost analysis; None where it has none to give.
+    """
+
+    algorithm: Algorithm
+    unit: str
+    units: int
+    flops: float | None
+
+
+def transitions(key: Key, spec: Spec, count: int) -> Transition:
+    """Random transitions of a smooth system, none of them an end."""
+    k_obs, k_action, k_noise = jax.random.split(key, 3)
+    obs = jax.random.normal(k_obs, (count, spec.obs_dim))
+    action = jax.random.uniform(k_action, (count, spec.action_dim), minval=-1.0, maxval=1.0)
+    next_obs = obs + 0.1 * jnp.sin(obs) + 0.05 * jax.random.normal(k_noise, obs.shape)
+    zeros = jnp.zeros(count)
+    return Transition(obs, action, action.sum(axis=-1) - obs[:, 0], zeros + 1.0, next_obs, zeros > 0)
+
+
+def filled(key: Key, spec: Spec, count: int = HELD) -> replay.ReplayState:
+    """A full replay of random transitions."""
+    rows = replay.pack(transitions(key, spec, count))
+    return replay.ReplayState(Storage(rows), Shared(jnp.zeros((), jnp.int32)), Shared(jnp.full((), count, jnp.int32)))
+
+
+def _as_algorithm(init: Callable[[Key], Any], step: Callable[[Key, Any], tuple[Any, dict[str, Array]]]) -> Algorithm:
+    return Algorithm(init, step, lambda _: lambda _key, obs: obs, 1)
+
+
+def _cost(fn: Callable[..., Any], *args: Any) -> float | None:
+    """Operations of a program by XLA's cost analysis, in which the body of a loop counts once."""
+    analysis = jax.jit(fn).lower(*args).compile().cost_analysis()
+    return analysis.get("flops") if analysis else None
+
+
+@functools.cache
+def sac_flops(sizes: Sizes) -> float | None:
+    """Operations of one SAC update."""
+    learner, key = sac.make(sizes.agent, sizes.spec), jax.random.key(0)
+    return _cost(learner.update, key, learner.init(key), transitions(key, sizes.spec, sizes.batch))
+
+
+@functools.cache
+def ensemble_flops(sizes: Sizes) -> float | None:
+    """Operations of one gradient step of the ensemble.
+
+    Those of a fit with a single held-out row, so that little but the gradient step, a loop's body, is in the program.
+    """
+    learner = ensemble.make(replace(sizes.model, batch=sizes.batch, max_holdout=1), sizes.spec)
+    key, count = jax.random.key(0), 2 * sizes.batch
+    data = ensemble.Data(transitions(key, sizes.spec, count), jnp.full((), count, jnp.int32))
+    return _cost(learner.update, key, learner.init(key), data)
+
+
+def sac_update(sizes: Sizes, updates: int) -> Workload:
+    """SAC updates on batches drawn from the replay in one gather, as the algorithms do."""
+    learner, memory = sac.make(sizes.agent, sizes.spec), replay.make(sizes.spec, HELD)
+
+    def init(key: Key) -> tuple[sac.State, replay.ReplayState]:
+        k_agent, k_data = jax.random.split(key)
+        return learner.init(k_agent), filled(k_data, sizes.spec)
+
+    def step(key: Key, state: tuple[sac.State, replay.ReplayState]) -> Any:
+        agent, stored = state
+        k_sample, k_update = jax.random.split(key)
+        xs = jax.random.split(k_update, updates), memory.sample(k_sample, stored, (updates, sizes.batch))
+        agent, info = lax.scan(lambda s, kb: learner.update(kb[0], s, kb[1]), agent, xs)
+        return (agent, stored), jax.tree.map(jnp.mean, info)
+
+    return Workload(_as_algorithm(init, step), "SAC update", updates, sac_flops(sizes))
+
+
+def ensemble_step(sizes: Sizes, steps: int) -> Workload:
+    """A fit of `steps` gradient steps in one epoch; a holdout of one batch, scalers and shuffling included."""
+    held = sizes.batch
+    config = replace(sizes.model, batch=sizes.batch, max_epochs=1, max_holdout=held)
+    learner = ensemble.make(config, sizes.spec)
+
+    def init(key: Key) -> Any:
+        k_model, k_data = jax.random.split(key)
+        count = held * (steps + 1)
+        held_data = Storage(transitions(k_data, sizes.spec, count)), Shared(jnp.full((), count, jnp.int32))
+        return learner.init(k_model), held_data
+
+    def step(key: Key, state: Any) -> Any:
+        fitted, (data, size) = state
+        fitted, info = learner.update(key, fitted, ensemble.Data(data.value, size.value))
+        return (fitted, (data, size)), info
+
+    if int(config.holdout_fraction * held * (steps + 1)) < held:
+        raise ValueError(f"a holdout of one batch needs at least 4 gradient steps, got {steps}")
+    return Workload(_as_algorithm(init, step), "ensemble gradient step", steps, ensemble_flops(sizes))
+
+
+def model_rollout(sizes: Sizes) -> Workload:
+    """One roll-out of one step from `rollout_batch` states of the replay: policy, elites, and the writing down."""
+    spec, batch = sizes.spec, sizes.rollout_batch
+    agent, model = sac.make(sizes.agent, spec), ensemble.make(sizes.model, spec)
+    memory, slabs = replay.make(spec, HELD), replay.make_slabs(spec, 1, 1, batch)
+    zero, once = jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32)
+
+    def init(key: Key) -> Any:
+        k_agent, k_model, k_data = jax.random.split(key, 3)
+        return agent.init(k_agent), model.init(k_model), filled(k_data, spec), slabs.init()
+
+    def step(key: Key, state: Any) -> Any:
+        policy, fitted, stored, into = state
+        k_start, k_branch = jax.random.split(key)
+        starts = memory.sample(k_start, stored, (batch,)).obs
+        model_step = ensemble.model_step(sizes.model, spec, fitted)
+        write = lambda into, h, rows, count: slabs.write(into, zero, h, rows, count)  # noqa: E731
+        act = sac.act(sizes.agent, spec, policy)
+        into = rollouts.branch(k_branch, model_step, act, starts, once, write, into)
+        return (policy, fitted, stored, into), {"count": into.count.sum().astype(jnp.float32)}
+
+    flops = _cost(step, jax.random.key(0), jax.eval_shape(init, jax.random.key(0)))
+    return Workload(_as_algorithm(init, step), "model transition", batch, flops and flops / batch)
+
+
+def whole_mbpo(sizes: Sizes, env: str = "pendulum-v1") -> Workload:
+    """MBPO on the pendulum with its preset, the interval between fits and its roll-outs shortened in proportion."""
+    preset = MBPO["pendulum"]
+    config = replace(
+        preset,
+        epoch_length=sizes.interval,
+        model_train_freq=sizes.interval,
+        steps=1000 * sizes.interval,
+        replay_capacity=preset.warmup_steps + 100 * sizes.interval,
+        rollout_batch=max(1, sizes.rollout_batch * sizes.interval // preset.model_train_freq),
+        batch=sizes.batch,
+        model=replace(sizes.model, batch=sizes.batch),
+        agent=replace(preset.agent, hidden=sizes.hidden),
+    )
+    return Workload(mbpo.make(config, envs.make(env)), "environment step", sizes.interval, None)
+
+
+class Timed(NamedTuple):
+    """A workload over many seeds, compiled: `block()` runs one iteration of every seed to its end."""
+
+    block: Callable[[], None]
+    compile_seconds: float
+
+
+def prepare(work: Workload, seeds: int, batching: str, devices: list[jax.Device]) -> Timed:
+    """Compiles a workload for `seeds` seeds through the runner's own program, the state donated."""
+    wanted = program.lanes_of(range(seeds), {}, seeds)
+    made = program.make(
+        lambda _: work.algorithm,
+        envs.make("pendulum-v1"),
+        wanted,
+        episodes=1,
+        length=1,
+        batching=batching,
+        devices=devices,
+    )
+    lanes = program.lanes_of(range(seeds), {}, made.lanes)
+    lanes = jax.device_put(lanes, jax.NamedSharding(made.mesh, jax.P("seed")))
+    at = [jnp.asarray(i, jnp.int32) for i in range(2)]
+    carry = jax.block_until_ready(jax.jit(made.init)(lanes))
+    began = time.perf_counter()
+    advance = jax.jit(made.advance, donate_argnums=1).lower(lanes, carry, *at).compile()
+    seconds = time.perf_counter() - began
+    held = [carry]
+
+    def block() -> None:
+        held[0], _ = advance(lanes, held[0], *at)
+        jax.block_until_ready(held[0])
+
+    return Timed(block, seconds)

@@ -1,0 +1,90 @@
+"""The benchmarks' own arithmetic, and that what they time is what they say; nothing here measures speed."""
+
+import io
+import json
+import sys
+
+import jax
+import pytest
+
+from benchmarks import common, workloads
+from benchmarks.peers import compare, serve
+from mbrl_jax.learners import sac
+
+TINY = workloads.Sizes(hidden=(8, 8), model_hidden=(8, 8), members=2, batch=8, rollout_batch=16)
+
+
+def test_spread_is_median_and_quartiles():
+    assert common.spread([5.0, 1.0, 4.0, 2.0, 3.0]) == {"median": 3.0, "low": 2.0, "high": 4.0, "count": 5}
+    assert common.spread([7.0]) == {"median": 7.0, "low": 7.0, "high": 7.0, "count": 1}
+
+
+def test_blocks_are_measured_in_turn_after_one_that_does_not_count():
+    calls = []
+    samples = common.in_turn({name: lambda name=name: calls.append(name) for name in "ab"}, rounds=2)
+    assert "".join(calls) == "ab" + "abab"
+    assert {name: len(values) for name, values in samples.items()} == {"a": 2, "b": 2}
+
+
+def test_peak_is_the_best_probe_by_its_median():
+    probes = {"one": (lambda: None, 2e9), "all": (lambda: None, 6e9)}
+    rates = common.matmul_peak({"one": [1.0, 1.0, 50.0], "all": [2.0, 2.0, 0.1]}, probes)
+    assert rates == {"one": 2.0, "all": 3.0, "peak": 3.0}
+
+
+def test_machines_have_file_names_of_their_own():
+    facts = {"cpu": "AMD EPYC (tm)", "cores": 2, "devices": ["cpu: cpu", "cpu: cpu"]}
+    assert common.slug(facts) == "amd-epyc-tm-2-cores"
+    assert common.slug({**facts, "devices": ["gpu: NVIDIA H200"]}) == "amd-epyc-tm-2-cores-1x-nvidia-h200"
+
+
+def test_flops_of_an_update_are_those_of_its_matrix_products():
+    # Per row: actor forward twice and backward once; critics forward three times, backward by weights, and by inputs.
+    sizes = workloads.Sizes(hidden=(64, 64), batch=32)
+    inner, wide = 64 * 64, 2 * 64
+    actor = 11 * 64 + inner + 64 * 6
+    critic = 2 * (14 * 64 + inner + 64)
+    backward = (actor + inner + 64 * 6) + (critic + 2 * (inner + 64)) + critic
+    products = 2 * 32 * (2 * actor + 3 * critic + backward)
+    found = workloads.sac_flops(sizes)
+    assert found == pytest.approx(products, rel=0.12)
+    assert found > products - 2 * 32 * wide * 14
+
+
+def test_a_block_runs_the_updates_it_says_and_keeps_the_state():
+    work = workloads.sac_update(TINY, updates=3)
+    state = work.algorithm.init(jax.random.key(0))
+    (agent, _), info = jax.jit(work.algorithm.step)(jax.random.key(1), state)
+    assert isinstance(agent, sac.State)
+    assert int(agent.opt[0].count) == work.units == 3
+    assert jax.numpy.isfinite(info["sac/critic_loss"])
+
+
+def test_a_fit_takes_the_gradient_steps_it_says():
+    work = workloads.ensemble_step(TINY, steps=5)
+    state = work.algorithm.init(jax.random.key(0))
+    (fitted, _), info = jax.jit(work.algorithm.step)(jax.random.key(1), state)
+    assert int(fitted.opt[0].count) == work.units == 5
+    assert int(info["model/train_size"]) == 5 * TINY.batch
+    with pytest.raises(ValueError, match="at least 4 gradient steps, got 3"):
+        workloads.ensemble_step(TINY, steps=3)
+
+
+def test_workers_answer_with_seconds_per_unit(monkeypatch):
+    answers = io.StringIO()
+    monkeypatch.setattr(serve.os, "dup", lambda _: -1)
+    monkeypatch.setattr(serve.os, "fdopen", lambda *_: answers)
+    monkeypatch.setattr(serve.os, "dup2", lambda *_: None)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a\na\n"))
+    times = iter([0.0, 8.0, 10.0, 14.0])
+    monkeypatch.setattr(serve.time, "perf_counter", lambda: next(times))
+    calls = []
+    serve.serve("peer", ("jax",), {"a": lambda: calls.append(1) or 4})
+    hello, first, second = map(json.loads, answers.getvalue().splitlines())
+    assert hello == {"name": "peer", "versions": {"jax": jax.__version__}, "cases": ["a"]}
+    assert (first["seconds"], second["seconds"], len(calls)) == (2.0, 1.0, 3)
+
+
+def test_ratios_pair_the_rounds():
+    found = {"mbrl_jax": [1.0, 2.0, 4.0], "peer": [2.0, 4.0, 8.0], "matmul": [1.0, 1.0, 1.0]}
+    assert compare.ratios(found) == {"peer / mbrl_jax": {"median": 2.0, "low": 2.0, "high": 2.0, "count": 3}}
