@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,6 +109,7 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
         planned = plan_run(run, env, min(schedule.eval_iterations, MAX_CHUNK), options)
         if not options.quiet:
             say(str(planned.memory))
+        memory.require(planned.memory)
         # one more than are kept exists while the newest is being written
         results.check_writable(root, DISK_SLACK + (options.keep + 1) * planned.memory.checkpoint)
         compiled = compile_run(planned)

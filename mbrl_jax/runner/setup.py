@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import jax
@@ -29,7 +30,10 @@ def configure(cpu_devices: int | None = None) -> None:
       cpu_devices: virtual CPU devices; the number of usable cores if None.
     """
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", cpu_devices or len(os.sched_getaffinity(0)))
+        try:
+            jax.config.update("jax_num_cpu_devices", cpu_devices or len(os.sched_getaffinity(0)))
+        except RuntimeError:
+            warnings.warn("JAX is already running: its CPU devices stay as they are, which may be slower", stacklevel=2)
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
     except OSError:
