@@ -33,7 +33,7 @@ def identity(dim: int) -> Scaler:
 
 
 @checked
-def fit(rows: Float[Array, "rows dim"], valid: Bool[Array, "rows"]) -> Scaler:
+def fit(rows: Float[Array, "rows dim"], valid: Bool[Array, " rows"]) -> Scaler:
     """Mean and (population) standard deviation of the valid rows; entries that never vary get a deviation of 1.
 
     Two passes, because the one-pass formula loses all digits in float32 where the mean is large.

@@ -24,6 +24,7 @@ SAMPLES = {"smoke": 200, "laptop": 4_000, "paper": 400_000}
 lengths train on equally many. The paper does not say how many it used."""
 STEPS = {"smoke": 500, "laptop": 4000, "paper": None}
 """Environment steps of the variants, None for the preset's; comparisons with MBPO and SAC end there too."""
+LENGTHS = {"smoke": (200,), "laptop": (200, 500), "paper": (200, 500)}
 EXPANSIONS = {"smoke": (1,), "laptop": (1, 3), "paper": (1, 5)}
 
 
@@ -44,7 +45,7 @@ def planned(profile: str) -> list[Run]:
     variants: dict[str, tuple[Any, Any]] = {
         f"SAC, {base.updates_per_step} updates per step": (sac.make, _model_free(env, size, base))
     }
-    for length in (200, 500):
+    for length in LENGTHS[profile]:
         variants[f"roll-outs of {length}"] = (mbpo.make, _fixed(base, length, SAMPLES[profile]))
     if base.longest_rollout > 1:
         variants["roll-outs of 1"] = (mbpo.make, replace(base, rollout_schedule=(0, 1, 1, 1)))

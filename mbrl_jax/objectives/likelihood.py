@@ -24,7 +24,7 @@ def gaussian_nll(
 
 @checked
 def bounded_log_var(
-    raw: Float[Array, "*batch dim"], low: Float[Array, "dim"], high: Float[Array, "dim"]
+    raw: Float[Array, "*batch dim"], low: Float[Array, " dim"], high: Float[Array, " dim"]
 ) -> Float[Array, "*batch dim"]:
     r"""Soft clipping of log-variances into (low, high): high − softplus(high − raw), then low + softplus(· − low).
 

@@ -12,12 +12,12 @@ __all__ = ["actor_loss", "critic_loss", "soft_target", "temperature_loss"]
 
 @checked
 def soft_target(
-    reward: Float[Array, "batch"],
-    discount: Float[Array, "batch"],
+    reward: Float[Array, " batch"],
+    discount: Float[Array, " batch"],
     next_value: Float[Array, "members batch"],
-    next_log_prob: Float[Array, "batch"],
+    next_log_prob: Float[Array, " batch"],
     temperature: Float[Array, ""],
-) -> Float[Array, "batch"]:
+) -> Float[Array, " batch"]:
     r"""One-step soft Bellman target with the minimum over critics.
 
     $$ y = r + \gamma_t \bigl( \min_i Q_i'(s', a') - \alpha \log \pi(a' \mid s') \bigr) $$
@@ -39,7 +39,7 @@ def soft_target(
 
 
 @checked
-def critic_loss(value: Float[Array, "members batch"], target: Float[Array, "batch"]) -> Float[Array, "members batch"]:
+def critic_loss(value: Float[Array, "members batch"], target: Float[Array, " batch"]) -> Float[Array, "members batch"]:
     r"""Soft Bellman residual ½ (Q_i(s, a) − y)² per critic and transition; no gradient flows into `target`.
 
     Source: Haarnoja et al., 2018 (Algorithms and Applications), Eq. 5.
@@ -49,8 +49,8 @@ def critic_loss(value: Float[Array, "members batch"], target: Float[Array, "batc
 
 @checked
 def actor_loss(
-    log_prob: Float[Array, "batch"], value: Float[Array, "members batch"], temperature: Float[Array, ""]
-) -> Float[Array, "batch"]:
+    log_prob: Float[Array, " batch"], value: Float[Array, "members batch"], temperature: Float[Array, ""]
+) -> Float[Array, " batch"]:
     r"""Reparameterised policy loss α log π(a | s) − min_i Q_i(s, a) with a drawn from π; α is held constant.
 
     Args:
@@ -65,8 +65,8 @@ def actor_loss(
 
 @checked
 def temperature_loss(
-    log_temperature: Float[Array, ""], log_prob: Float[Array, "batch"], target_entropy: float | int | Float[Array, ""]
-) -> Float[Array, "batch"]:
+    log_temperature: Float[Array, ""], log_prob: Float[Array, " batch"], target_entropy: float | int | Float[Array, ""]
+) -> Float[Array, " batch"]:
     r"""−log α · (log π(a | s) + H̄): raises α while the entropy is below the target H̄ (in nats).
 
     The paper's Eq. 18 has α where the authors' released code, which MBPO builds on, has log α; both have the same

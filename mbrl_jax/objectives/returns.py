@@ -15,7 +15,7 @@ def expanded_targets(
     reward: Float[Array, "time batch"],
     discount: Float[Array, "time batch"],
     bonus: Float[Array, "time batch"],
-    last_value: Float[Array, "batch"],
+    last_value: Float[Array, " batch"],
 ) -> Float[Array, "time batch"]:
     r"""Values of every step of a roll-out, closed with the value of the state it ends in.
 
