@@ -1,4 +1,4 @@
-"""Runs of the tabular artefacts: one compiled float64 program each, timed, and stored once."""
+"""Runs of the tabular artefacts: one compiled program each, timed, and stored once."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ def run_once(
     seeds: int,
     program: Callable[[], tuple[Callable[..., Any], tuple[Any, ...]]],
     tabulate: Callable[[Any], Iterable[pd.DataFrame]],
+    double: bool = True,
 ) -> None:
     """Compiles, runs and stores an artefact's program, unless a finished run of the same identity is on disk.
 
@@ -66,15 +67,16 @@ def run_once(
       profile: name of the profile, recorded in the manifest.
       config: whatever determines the numbers; enters the identity.
       seeds: number of seeds, all inside the program.
-      program: returns a traceable function and its arguments; called, compiled and run in float64.
+      program: returns a traceable function and its arguments; called, compiled and run in the chosen precision.
       tabulate: maps the function's result, as NumPy arrays, to long tables (see `table`).
+      double: float64 instead of float32.
     """
     identity = {"experiment": experiment, "config": config, "seeds": seeds, "version": VERSION}
     run = results.run_id(identity)
     if results.finished(root, run):
         print(f"{experiment}: finished before, run {run}", flush=True)
         return
-    with jax.enable_x64(True):
+    with jax.enable_x64(double):
         start = time.perf_counter()
         function, arguments = program()
         compiled = jax.jit(function).lower(*arguments).compile()
@@ -92,7 +94,7 @@ def run_once(
         "profile": profile,
         "config": identity["config"],
         "device": jax.devices()[0].device_kind,
-        "precision": "float64",
+        "precision": "float64" if double else "float32",
         "compile_seconds": compile_seconds,
         "run_seconds": run_seconds,
         **results.provenance(),

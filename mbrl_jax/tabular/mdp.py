@@ -97,4 +97,4 @@ def _require(array: np.ndarray, good: np.ndarray, rule: str) -> None:
     """Raises ValueError naming the first entry of `array` at which `good` is false."""
     if not np.all(good):
         index = tuple(int(i) for i in np.argwhere(~np.asarray(good))[0]) if np.ndim(good) else ()
-        raise ValueError(f"{rule}, got {array[index]!r} at index {list(index)}".replace("np.float64", ""))
+        raise ValueError(f"{rule}, got {float(array[index])} at index {list(index)}")
