@@ -5,6 +5,7 @@ PYTHON ?= python3
 PROFILE ?= laptop
 ARTEFACTS ?=
 RESULTS ?= results
+JOBS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -14,8 +15,9 @@ READY := .venv/.ready
 bench: $(READY)
 	$(BIN)/mbrl bench $(ARTEFACTS) --profile $(PROFILE) --results $(RESULTS)
 
+# Tests of one file stay in one process, so that they share compiled programs.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations=15
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
