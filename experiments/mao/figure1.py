@@ -20,7 +20,7 @@ from mbrl_jax.report import Artefact, Block, Claim, Figure, Table, figures, sele
 __all__ = ["ARTEFACT"]
 
 NAME = "mao/figure1"
-SETUP = {8: Config(iterations=60, collect=64), 16: Config(iterations=150, collect=128)}
+SETUP = {8: Config(iterations=60, collect=64), 16: Config(iterations=100, collect=128)}
 SMOKE = {8: Config(iterations=4, collect=32), 16: Config(iterations=2, collect=32)}
 SEEDS = 20
 OURS = "MA Upper Bound L1"
