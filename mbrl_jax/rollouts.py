@@ -187,6 +187,17 @@ def evaluate(key: Key, env: Env, act: Act, episodes: int) -> tuple[Array, Array]
     return total, length
 
 
+def _front(chosen: Array) -> Array:
+    """The order `[rows]` that moves the chosen rows to the front and keeps it otherwise.
+
+    A stable sort by two keys, by counting: a sort of 100,000 rows takes twenty times as long on a CPU.
+    """
+    before = jnp.cumsum(chosen, dtype=jnp.int32)
+    row = jnp.arange(chosen.shape[0], dtype=jnp.int32)
+    place = jnp.where(chosen, before - 1, before[-1] + row - before)
+    return jnp.zeros_like(row).at[place].set(row, unique_indices=True)
+
+
 def branch(
     key: Key,
     model_step: ModelStep,
@@ -218,7 +229,7 @@ def branch(
         rows = replay.pack(Transition(obs, action, reward, discount, next_obs, truncated))
         into = write(into, h, rows, alive.sum(dtype=jnp.int32))
         alive = alive & (discount > 0)
-        order = jnp.argsort(~alive, stable=True)
+        order = _front(alive)
         return next_obs[order], alive[order], into
 
     return lax.fori_loop(0, horizon, body, (obs, jnp.ones(obs.shape[0], bool), into))[2]
