@@ -193,3 +193,23 @@ def test_classifier_reward_rejects_nothing_silently_and_keeps_gradients():
 @pytest.mark.parametrize("discount", [0.0, 0.5])
 def test_expected_partial_sum_needs_no_infinite_series(discount):
     np.testing.assert_allclose(mnm.expected_partial_sum(jnp.array([2.0, 4.0]), jnp.asarray(discount)), 2 + 4 * discount)
+
+
+def test_the_best_model_of_eq_2_is_neither_eq_16_nor_the_printed_eq_9():
+    """One coin flip to a state with reward 1 or 3 for ever: the best q(3) is sqrt(3) / (1 + sqrt(3))."""
+    with jax.enable_x64(True):
+        step = np.zeros((3, 1, 3))
+        step[0, 0, 1:] = 0.5
+        step[1, 0, 1] = step[2, 0, 2] = 1
+        mdp = tabular.make(step, [[1.0], [1.0], [3.0]], [1, 0, 0], 0.5)
+        policy = jnp.ones((3, 1))
+        best = mnm.best_model(mdp, policy)
+        np.testing.assert_allclose(best.model[0, 0, 2], 3**0.5 / (1 + 3**0.5), rtol=1e-9)
+
+        def bound(share):
+            return mnm.lower_bound(mdp, mdp.transition.at[0, 0, 1:].set(jnp.array([1 - share, share])), policy)
+
+        eq_16 = 4 / (2 + 4)  # returns 2 and 4
+        printed = mnm.tilted_model(mdp.transition, best.value)[0, 0, 2]
+        np.testing.assert_allclose(printed, 3 / 4, rtol=1e-9)
+        assert bound(printed) < bound(eq_16) < mdp.initial @ best.value < mnm.log_return(mdp, policy)
