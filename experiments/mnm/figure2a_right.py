@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ __all__ = ["ARTEFACT"]
 
 NAME = "mnm/figure2a_right"
 VARIANTS = {
-    "noise 0.5, reward 1e-5 / 1e9, γ 0.9": worlds.navigation(reward=1e-5, goal_reward=1e9),
-    "noise 0.9, shaped reward, γ 0.5": worlds.shaped_navigation(),
+    "noise 0.5, reward 1e-5 / 1e9, γ 0.9": partial(worlds.navigation, reward=1e-5, goal_reward=1e9),
+    "noise 0.9, shaped reward, γ 0.5": worlds.shaped_navigation,
 }
 """The released notebook's world (cell 2) and the one that Appendix D.2 describes."""
 DISTANCES = dict(zip(VARIANTS, (maze.path_distance, maze.manhattan_distance), strict=True))
@@ -32,8 +33,8 @@ def program() -> tuple[Callable[..., Any], tuple[Any, ...]]:
 
     def everything() -> list[tuple[jax.Array, jax.Array]]:
         solved = []
-        for world in VARIANTS.values():
-            records = alternate(world.mdp, Method(1.0, 1.0, 1.0), 100)
+        for make in VARIANTS.values():
+            records = alternate(make().mdp, Method(1.0, 1.0, 1.0), 100)
             last = converged(records.change)
             solved.append((records.model[last], last))
         return solved
@@ -61,8 +62,8 @@ def run(profile: str, root: Path) -> None:
     exact.by_profile(profile, None, None)
 
     def tabulate(out: list[tuple[np.ndarray, np.ndarray]]) -> Iterable[pd.DataFrame]:
-        for (name, world), (model, last) in zip(VARIANTS.items(), out, strict=True):
-            yield from _tables(name, world, model, last)
+        for (name, make), (model, last) in zip(VARIANTS.items(), out, strict=True):
+            yield from _tables(name, make(), model, last)
 
     exact.run_once(root, NAME, profile, {"variants": list(VARIANTS)}, 1, program, tabulate)
 
@@ -74,8 +75,8 @@ def _values(frame: pd.DataFrame, metric: str, variant: str, algorithm: str = "Mn
 def blocks(frame: pd.DataFrame) -> list[Block]:
     """Arrows of the true and the learned dynamics, and how far the noise was turned."""
     found, rows = [], []
-    for name, world in VARIANTS.items():
-        panels = []
+    for name, make in VARIANTS.items():
+        world, panels = make(), []
         for algorithm, title in (("truth", "True dynamics"), ("MnM", "Dynamics learned by MnM")):
             figure, axes = maze.canvas(world, title)
             maze.arrows(axes, world, _values(frame, "dynamics", name, algorithm).reshape(world.reached.shape))

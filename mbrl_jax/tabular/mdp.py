@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import Array
+from numpy.typing import ArrayLike
 
 __all__ = ["MDP", "make", "make_dynamics", "make_policy", "with_model"]
 
