@@ -37,7 +37,6 @@ class Config:
     horizon: int = 16  # imagined steps per A2C update
     refresh: int = 8  # imagined steps per value refresh (Algorithm 2, lines 7 and 8)
     discount: float = 0.99
-    model_rate: float = 0.1
     policy_rate: float = 0.05
     value_rate: float = 0.3
     entropy: float = 0.01
@@ -65,8 +64,12 @@ class Places(NamedTuple):
 
 
 class State(NamedTuple):
-    """Model logits `[S, A, S]`, policy logits `[S, A]`, value `[S]`, optimisers, data, real and imagined episodes."""
+    """Model logits `[S, A, S]`, policy logits `[S, A]`, value `[S]`, optimisers, data, real and imagined episodes.
 
+    `rate` is the model's learning rate: part of the state, so that several rates are lanes of one program.
+    """
+
+    rate: Array
     model: Array
     policy: Array
     value: Array
@@ -190,8 +193,8 @@ def _fit_value(config: Config, value: Array, cell: Array, returns: Array) -> Arr
 def _fit_model(config: Config, grid: Grid, loss: Callable, key: Key, state: State) -> tuple[State, None]:
     """One model step and one refresh of the value in the new model (Algorithm 2, lines 6 to 8)."""
     gradient = jax.grad(loss)(state.model, state.value, state.data, jnp.asarray(grid.reached))
-    change, optimiser = optax.adam(config.model_rate).update(gradient, state.optimisers[0])
-    model = optax.apply_updates(state.model, change)
+    change, optimiser = optax.adam(state.rate).update(gradient, state.optimisers[0])
+    model = jax.tree.map(jnp.add, state.model, change)
     state = state._replace(model=model, optimisers=(optimiser, state.optimisers[1]))
     table = jnp.cumsum(jax.nn.softmax(model, axis=-1), axis=-1)
     places, record, returns = _imagine(config, grid, key, state, table, config.refresh)
@@ -212,7 +215,7 @@ def _improve(config: Config, grid: Grid, table: Array, key: Key, state: State) -
         return -jnp.mean(advantage * chosen + config.entropy * entropy)
 
     change, optimiser = optax.adam(config.policy_rate).update(jax.grad(loss)(state.policy), state.optimisers[1])
-    policy = optax.apply_updates(state.policy, change)
+    policy = jax.tree.map(jnp.add, state.policy, change)
     value = _fit_value(config, state.value, cell, returns.ravel())
     optimisers = (state.optimisers[0], optimiser)
     return state._replace(policy=policy, value=value, optimisers=optimisers, imagined=places), None
@@ -231,16 +234,18 @@ def _places(agents: int) -> Places:
     return Places(jnp.zeros(agents, jnp.int32), jnp.zeros(agents, jnp.int32))
 
 
-def _start(config: Config, grid: Grid) -> State:
+def _start(config: Config, grid: Grid, rate: Array) -> State:
     states, actions = grid.reached.shape
     model, policy, value = jnp.zeros((states, actions, states)), jnp.zeros((states, actions)), jnp.zeros(states)
-    optimisers = optax.adam(config.model_rate).init(model), optax.adam(config.policy_rate).init(policy)
+    optimisers = optax.adam(rate).init(model), optax.adam(config.policy_rate).init(policy)
     data = Data(jnp.zeros((states, actions)), jnp.zeros((states, actions)), jnp.zeros(()))
-    return State(model, policy, value, optimisers, data, _places(1), _places(config.agents))
+    return State(rate, model, policy, value, optimisers, data, _places(1), _places(config.agents))
 
 
-def learn(config: Config, grid: Grid, loss: Callable[[Array, Array, Data, Array], Array], key: Key) -> Array:
-    """Runs Algorithm 2 for one seed; `vmap` it over keys.
+def learn(
+    config: Config, grid: Grid, loss: Callable[[Array, Array, Data, Array], Array], key: Key, rate: Array
+) -> Array:
+    """Runs Algorithm 2 for one seed and one learning rate of the model; `vmap` it over both.
 
     Returns:
       `[iterations / eval_every]` return of the policy after every `eval_every` iterations.
@@ -265,4 +270,4 @@ def learn(config: Config, grid: Grid, loss: Callable[[Array, Array, Data, Array]
         k_eval = jax.random.fold_in(jax.random.fold_in(key, number), config.iterations)
         return state, _evaluate(config, grid, k_eval, state.policy)
 
-    return lax.scan(stage, _start(config, grid), jnp.arange(config.iterations // config.eval_every))[1]
+    return lax.scan(stage, _start(config, grid, rate), jnp.arange(config.iterations // config.eval_every))[1]

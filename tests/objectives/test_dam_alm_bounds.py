@@ -20,7 +20,10 @@ def _estimates(d):
     weights = jnp.where(possible, dam.ratio_weight(logits), 0)
     squashed = jnp.where(possible, dam.sigmoid_weight(logits), 0)
     powers = jnp.cumprod(weights, axis=-1)
-    second = lambda values: chance @ jnp.square(values)
+
+    def second(values):
+        return chance @ jnp.square(values)
+
     perfect = dam.stepwise_estimate(jnp.full_like(weights[:, :2], 0.5), rewards)
     best = jnp.exp(dam.minimum_variance_distribution(log_p, returns))
     flat = jnp.where(best > 0, jnp.exp(log_p) / jnp.where(best > 0, best, 1) * returns, 0)
@@ -145,7 +148,10 @@ def _enumerated(d):
     reward = joint.reward[paths.states[:, 0], paths.actions[:, 0]]
     last = value[paths.states[:, 1], paths.actions[:, 1]]
     chance = jnp.exp(log_q)
-    weigh = lambda values: jnp.where(chance > 0, chance * jnp.where(chance > 0, values, 0), 0).sum()
+
+    def weigh(values):
+        return tabular.product_or_zero(chance, values).sum()
+
     ratio, gamma, shift = weigh(log_p - log_q), mdp.discount, 1e4
     bounds = alm_bounds.lower_bounds(mdp, latent, 1)
     shifted = alm_bounds.lower_bounds(mdp._replace(reward=mdp.reward + shift), latent, 1)[1]
