@@ -227,7 +227,8 @@ def arrays(root: str | Path, run: str) -> dict[str, np.ndarray]:
     if not path.is_file():
         return {}
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        content = io.BytesIO(path.read_bytes())  # a damaged file would leave NumPy's own handle open
+        with np.load(content, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except (*_READ_ERRORS, EOFError) as error:
         raise ResultsError(f"arrays must be an intact .npz without pickled objects, {path} is not: {error}") from error
