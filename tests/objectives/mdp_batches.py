@@ -43,9 +43,9 @@ def draw(key, states=8, actions=4, rough=100.0):
     return Draw(mdp, policy, other, model, keys[5])
 
 
-def batched(statement, **sizes):
-    """A compiled check of `statement(draw) -> dict of scalars` on `BATCH` random tasks of a seed."""
-    compiled = jax.jit(jax.vmap(lambda key: statement(draw(key, **sizes))))
+def batched(statement, chunk=BATCH, **sizes):
+    """A compiled check of `statement(draw) -> dict of scalars` on `BATCH` random tasks of a seed, `chunk` at a time."""
+    compiled = jax.jit(lambda keys: jax.lax.map(lambda key: statement(draw(key, **sizes)), keys, batch_size=chunk))
 
     def check(seed):
         with jax.enable_x64(True):

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from mdp_batches import batched, equal, holds, property_test, verify
 
 from mbrl_jax import tabular
@@ -8,11 +9,12 @@ from mbrl_jax.objectives import alm_bounds, dam
 
 
 def _estimates(d):
-    paths = tabular.enumerate_paths(4, 2, 4)
+    steps = 3 if d.mdp.initial.size == 4 else 2
+    paths = tabular.enumerate_paths(*d.mdp.reward.shape, steps + 1)
     model = tabular.with_model(d.mdp, d.model)
     log_p = tabular.log_probability(d.mdp, d.policy, paths)
     chance = jnp.exp(tabular.log_probability(model, d.policy, paths))
-    rewards = tabular.path_rewards(d.mdp, paths)[:, :3]
+    rewards = tabular.path_rewards(d.mdp, paths)[:, :steps]
     returns = rewards.sum(axis=-1)
     truth = jnp.exp(log_p) @ returns
     logits = dam.step_logits(d.mdp.transition, d.model, paths)
@@ -24,34 +26,38 @@ def _estimates(d):
     def second(values):
         return chance @ jnp.square(values)
 
-    perfect = dam.stepwise_estimate(jnp.full_like(weights[:, :2], 0.5), rewards)
+    perfect = dam.stepwise_estimate(jnp.full_like(weights[:, :-1], 0.5), rewards)
     best = jnp.exp(dam.minimum_variance_distribution(log_p, returns))
     flat = jnp.where(best > 0, jnp.exp(log_p) / jnp.where(best > 0, best, 1) * returns, 0)
     return {
-        "eq. 2": equal(chance @ dam.trajectory_estimate(weights[:, :2], rewards), truth),
-        "algorithm 1": equal(chance @ dam.stepwise_estimate(weights[:, :2], rewards), truth),
+        "eq. 2": equal(chance @ dam.trajectory_estimate(weights[:, :-1], rewards), truth),
+        "algorithm 1": equal(chance @ dam.stepwise_estimate(weights[:, :-1], rewards), truth),
         "eq. 4": equal(chance @ dam.stepwise_estimate_inclusive(weights, rewards), truth),
         "variance of a term": holds(second(powers[:, 0] * rewards[:, 1]), second(powers[:, 1] * rewards[:, 1])),
         "eq. 9, constant": equal(best @ jnp.square(flat), jnp.square(truth)),
         "eq. 9, least": holds(jnp.square(truth), second(dam.trajectory_estimate(weights, rewards))),
-        "sigmoid": equal(chance @ dam.stepwise_estimate(squashed[:, :2], rewards), truth),
-        "sigmoid, perfect model": equal(jnp.exp(log_p) @ perfect, jnp.exp(log_p) @ (rewards @ 0.5 ** jnp.arange(3.0))),
+        "sigmoid": equal(chance @ dam.stepwise_estimate(squashed[:, :-1], rewards), truth),
+        "sigmoid, perfect model": equal(
+            jnp.exp(log_p) @ perfect, jnp.exp(log_p) @ (rewards @ 0.5 ** jnp.arange(float(steps)))
+        ),
     }
 
 
-estimates = batched(_estimates, states=4, actions=2, rough=10.0)
+long = batched(_estimates, states=4, actions=2, rough=10.0, chunk=32)
+wide = batched(_estimates, states=8, actions=4, rough=10.0, chunk=8)
 
 
+@pytest.mark.parametrize("check", [long, wide], ids=["three steps", "8 states, 4 actions"])
 @property_test()
-def test_dam_estimates_are_unbiased_and_the_sigmoid_form_is_not(seed):
-    found = estimates(seed)
+def test_dam_estimates_are_unbiased_and_the_sigmoid_form_is_not(check, seed):
+    found = check(seed)
     biased = -found.pop("sigmoid")
     assert np.mean(biased > 1e-3) > 0.99
     verify(found, ("eq. 2", "algorithm 1", "eq. 4", "eq. 9, constant", "sigmoid, perfect model"))
 
 
 def _fitting(d):
-    paths = tabular.enumerate_paths(4, 2, 3)
+    paths = tabular.enumerate_paths(*d.mdp.reward.shape, 2)
     log_p = tabular.log_probability(d.mdp, d.policy, paths)
     returns = tabular.path_rewards(d.mdp, paths).sum(axis=-1)
     logits = jax.random.normal(d.key, d.mdp.transition.shape, jnp.float64)
@@ -73,7 +79,7 @@ def _fitting(d):
     }
 
 
-fitting = batched(_fitting, states=4, actions=2)
+fitting = batched(_fitting)
 
 
 @property_test()
@@ -170,7 +176,7 @@ def _enumerated(d):
     }
 
 
-enumerated = batched(_enumerated, states=4, actions=2)
+enumerated = batched(_enumerated, chunk=32)
 
 
 @property_test()

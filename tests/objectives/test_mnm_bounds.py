@@ -69,8 +69,9 @@ def test_mnm_bounds_hold_for_any_model_and_policy(seed):
 
 
 def _trajectories(d):
-    mdp, length = d.mdp, 3
-    paths = tabular.enumerate_paths(4, 3, length)
+    mdp = d.mdp
+    length = 3 if mdp.initial.size == 4 else 2
+    paths = tabular.enumerate_paths(*mdp.reward.shape, length)
     rewards = tabular.path_rewards(mdp, paths)
     returns = mnm_tight.finite_return(rewards, mdp.discount)
     log_p = tabular.log_probability(mdp, d.policy, paths)
@@ -99,12 +100,14 @@ def _trajectories(d):
     }
 
 
-trajectories = batched(_trajectories, states=4, actions=3, rough=20.0)
+long = batched(_trajectories, states=4, actions=3, rough=20.0, chunk=32)
+wide = batched(_trajectories, states=8, actions=4, rough=20.0, chunk=32)
 
 
+@pytest.mark.parametrize("check", [long, wide], ids=["three steps", "8 states, 4 actions"])
 @property_test()
-def test_lemma_a1_is_tight_with_a_trajectory_dependent_discount(seed):
-    verify(trajectories(seed), ("probabilities", "enumerated return", "geometric", "tight"))
+def test_lemma_a1_is_tight_with_a_trajectory_dependent_discount(check, seed):
+    verify(check(seed), ("probabilities", "enumerated return", "geometric", "tight"))
 
 
 def _risk(d):
