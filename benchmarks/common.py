@@ -98,13 +98,13 @@ def in_turn(blocks: Mapping[str, Block], rounds: int) -> dict[str, list[float]]:
     return samples
 
 
-def matmul_probes(repeats: int = 3) -> dict[str, tuple[Block, float]]:
+def matmul_probes(side: int = PEAK_SIZE, repeats: int = 3) -> dict[str, tuple[Block, float]]:
     """Ways to multiply float32 matrices with the whole machine, each with its number of operations.
 
     `one device` is one product on the first device, `all devices` one product on each at the same time, `numpy` the
     host's BLAS. The best of them is the machine's measured peak.
     """
-    side, devices = PEAK_SIZE, jax.local_devices()
+    devices = jax.local_devices()
     work = 2.0 * side**3 * repeats
     host = np.random.default_rng(0).standard_normal((side, side)).astype(np.float32)
     multiply = jax.jit(lambda x: jax.lax.fori_loop(0, repeats, lambda _, y: jnp.tanh(x @ y), x))

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from mbrl_jax.runner import loop, program, setup
 from mbrl_jax.runner.run import Run
 
 Make = Callable[[int], Workload]
+COMPILED = (("hopper-v4", "mujoco"), ("hopper-v4", "mjx"), ("pendulum-v1", "jax"))
 QUICK = Sizes(hidden=(32, 32), model_hidden=(24, 24, 24, 24), members=3, batch=32, rollout_batch=1000, interval=5)
 
 
@@ -42,12 +44,12 @@ def ways(seeds: int) -> dict[str, tuple[str, list[jax.Device]]]:
     return found
 
 
-def measure(name: str, seeds: int, make: Make, rounds: int) -> dict[str, Any]:
+def measure(name: str, seeds: int, make: Make, rounds: int, side: int) -> dict[str, Any]:
     """One workload at one number of seeds: every way of batching and the peak, in turn."""
     began = time.perf_counter()
     work = make(seeds)
     timed = {way: workloads.prepare(work, seeds, *chosen) for way, chosen in ways(seeds).items()}
-    probes = common.matmul_probes()
+    probes = common.matmul_probes(side)
     blocks = {way: t.block for way, t in timed.items()} | {f"peak {name}": probe for name, (probe, _) in probes.items()}
     samples = common.in_turn(blocks, rounds)
     peak = common.matmul_peak({name: samples[f"peak {name}"] for name in probes}, probes)
@@ -85,23 +87,31 @@ def _row(samples: Sequence[float], total: int, flops: float | None, peak: float,
 def plan(sizes: Sizes, quick: bool, only: Sequence[str]) -> list[tuple[str, int, Make, int]]:
     """(name, seeds, workload, rounds) of everything to measure; work per block shrinks as seeds grow."""
     on_cpu = jax.default_backend() == "cpu"
-    few = (1, 2) if quick else (1, 4) if on_cpu else (1, 4, 16, 32)
+    few = (1,) if quick else (1, 4) if on_cpu else (1, 4, 16, 32)
     many = (1, 2) if quick else (1, 4, 16, 32)
-    rounds = 3 if quick else 7
+    rounds = 3 if quick else 5
     updates = 4 if quick else 20 if on_cpu else 1000
     everything: list[tuple[str, tuple[int, ...], Make, int]] = [
         ("sac", many, lambda n: workloads.sac_update(sizes, max(updates, 10 * updates // n)), rounds),
-        ("ensemble", many, lambda n: workloads.ensemble_step(sizes, max(8, 64 // n)), rounds),
-        ("rollout", few if quick or on_cpu else many, lambda _: workloads.model_rollout(sizes), rounds),
+        ("ensemble", few if quick else many, lambda n: workloads.ensemble_step(sizes, max(8, 64 // n)), rounds),
+        ("rollout", few, lambda _: workloads.model_rollout(sizes), rounds),
         ("mbpo", few, lambda _: workloads.whole_mbpo(sizes), min(rounds, 3)),
     ]
     return [(name, n, make, r) for name, seeds, make, r in everything for n in seeds if not only or name in only]
 
 
-def compile_paper(env: str) -> dict[str, Any]:
+def compile_paper(env: str, engine: str) -> dict[str, Any]:
     """Seconds and number of compilations of everything a run of MBPO at the paper's sizes needs, in this process."""
     counted = common.Compilations()
-    run = Run(experiment="benchmark", algorithm="mbpo", make=mbpo.make, config=preset("mbpo", env), env=env, seeds=(0,))
+    run = Run(
+        experiment="benchmark",
+        algorithm="mbpo",
+        make=mbpo.make,
+        config=preset("mbpo", env),
+        env=env,
+        engine=engine,
+        seeds=(0,),
+    )
     began = time.perf_counter()
     planned = loop.plan_run(run, run.environment(), loop.MAX_CHUNK, loop.Options(quiet=True))
     traced = time.perf_counter() - began
@@ -115,16 +125,16 @@ def compile_paper(env: str) -> dict[str, Any]:
     }
 
 
-def compile_cold_and_warm(env: str) -> dict[str, Any]:
+def compile_cold_and_warm(env: str, engine: str) -> dict[str, Any]:
     """`compile_paper` in a fresh process with an empty compilation cache, then again with the filled one."""
-    found: dict[str, Any] = {"env": env, "load": os.getloadavg()[0]}
+    found: dict[str, Any] = {"env": env, "engine": engine, "load": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": folder}
         for state in ("cold", "warm"):
-            command = [sys.executable, "-m", "benchmarks.training", "--compile-only", env]
+            command = [sys.executable, "-m", "benchmarks.training", "--compile-only", env, engine]
             out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
             found[state] = json.loads(out.splitlines()[-1])
-            print(f"compiling MBPO for {env}, {state}: {found[state]['seconds']:.1f} s", flush=True)
+            print(f"compiling MBPO for {env} on {engine}, {state}: {found[state]['seconds']:.1f} s", flush=True)
     return found
 
 
@@ -134,25 +144,30 @@ def main(arguments: Sequence[str] | None = None) -> Path | None:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds in all: shows that it runs")
     parser.add_argument("--only", nargs="*", default=[], help="sac, ensemble, rollout, mbpo, compile")
     parser.add_argument("--out", type=Path, help="folder for the JSON file")
-    parser.add_argument("--compile-only", metavar="ENV", help="compile MBPO's preset for ENV, print one line of JSON")
+    parser.add_argument("--compile-only", nargs=2, metavar=("ENV", "ENGINE"), help="compile MBPO's preset, print JSON")
     options = parser.parse_args(arguments)
     setup.configure()
     if options.compile_only:
-        print(json.dumps(compile_paper(options.compile_only)))
+        print(json.dumps(compile_paper(*options.compile_only)))
         return None
     facts = common.machine()
     print(json.dumps(facts))
-    sizes = QUICK if options.quick else Sizes()
+    sizes, side = (QUICK, 256) if options.quick else (Sizes(), common.PEAK_SIZE)
     content: dict[str, Any] = {"machine": facts, "sizes": vars(sizes), "quick": options.quick}
-    content["measured"] = [measure(*case) for case in plan(sizes, options.quick, options.only)]
-    rates = [m["peak_gflops"]["peak"] for m in content["measured"]]
-    content["peak_gflops"] = statistics.median(rates) if rates else None
+    content |= {"measured": [], "compile": []}
+    folder = None if options.quick and options.out is None else options.out or common.FOLDER
+    cases: list[tuple[str, Callable[[], dict]]] = [
+        ("measured", partial(measure, *case, side)) for case in plan(sizes, options.quick, options.only)
+    ]
     if not options.quick and (not options.only or "compile" in options.only):
-        content["compile"] = compile_cold_and_warm("hopper-v4")
-    content["machine"]["load_after"] = os.getloadavg()[0]
-    if options.quick and options.out is None:
-        return None
-    path = common.write(common.slug(facts), content, options.out or common.FOLDER)
+        cases += [("compile", partial(compile_cold_and_warm, *case)) for case in COMPILED]
+    path = None
+    for kind, case in cases:  # written after each, so that an interruption loses one only
+        content[kind].append(case())
+        content["machine"]["load_after"] = os.getloadavg()[0]
+        rates = [m["peak_gflops"]["peak"] for m in content["measured"]]
+        content["peak_gflops"] = statistics.median(rates) if rates else None
+        path = common.write(common.slug(facts), content, folder) if folder else None
     print(f"written: {path}")
     return path
 
