@@ -76,31 +76,27 @@ def run_once(
     if results.finished(root, run):
         print(f"{experiment}: finished before, run {run}", flush=True)
         return
+    outcome, seconds = _timed(program, double)
+    metrics = pd.concat(list(tabulate(outcome)), ignore_index=True)
+    facts = {"experiment": experiment, "profile": profile, "config": identity["config"], **seconds}
+    facts |= _facts(metrics, seeds, double)
+    results.save(root, run, metrics, facts)
+    spent = f"compile {seconds['compile_seconds']:.1f} s, run {seconds['run_seconds']:.1f} s"
+    print(f"{experiment}: {spent}, {seeds} seeds", flush=True)
+
+
+def _timed(
+    program: Callable[[], tuple[Callable[..., Any], tuple[Any, ...]]], double: bool
+) -> tuple[Any, dict[str, float]]:
+    """The program's result as NumPy arrays, and the seconds of compiling and running it, apart."""
     with jax.enable_x64(double):
         start = time.perf_counter()
         function, arguments = program()
         compiled = jax.jit(function).lower(*arguments).compile()
-        compile_seconds = time.perf_counter() - start
-        start = time.perf_counter()
+        ready = time.perf_counter()
         outcome = jax.tree.map(np.asarray, jax.block_until_ready(compiled(*arguments)))
-        run_seconds = time.perf_counter() - start
-    metrics = pd.concat(list(tabulate(outcome)), ignore_index=True)
-    facts = {
-        "experiment": experiment,
-        "algorithm": ", ".join(metrics["algorithm"].unique()),
-        "env": ", ".join(metrics["env"].unique()),
-        "seeds": list(range(seeds)),
-        "status": "finished",
-        "profile": profile,
-        "config": identity["config"],
-        "device": jax.devices()[0].device_kind,
-        "precision": "float64" if double else "float32",
-        "compile_seconds": compile_seconds,
-        "run_seconds": run_seconds,
-        **results.provenance(),
-    }
-    results.save(root, run, metrics, facts)
-    print(f"{experiment}: compile {compile_seconds:.1f} s, run {run_seconds:.1f} s, {seeds} seeds", flush=True)
+        done = time.perf_counter()
+    return outcome, {"compile_seconds": ready - start, "run_seconds": done - ready}
 
 
 def pick(frame: pd.DataFrame, experiment: str, metric: str, algorithm: str, env: str | None = None) -> pd.DataFrame:
@@ -117,3 +113,16 @@ def pick(frame: pd.DataFrame, experiment: str, metric: str, algorithm: str, env:
         raise MissingDataError(f"no results of {experiment} for {algorithm}: {metric}")
     latest = rows.loc[rows["run"] == rows["run"].iloc[-1]]
     return latest.pivot(index="seed", columns="env_step", values="value")
+
+
+def _facts(metrics: pd.DataFrame, seeds: int, double: bool) -> dict[str, Any]:
+    """What the manifest says of a finished run besides its identity and times."""
+    return {
+        "algorithm": ", ".join(metrics["algorithm"].unique()),
+        "env": ", ".join(metrics["env"].unique()),
+        "seeds": list(range(seeds)),
+        "status": "finished",
+        "device": jax.devices()[0].device_kind,
+        "precision": "float64" if double else "float32",
+        **results.provenance(),
+    }
