@@ -17,6 +17,7 @@ import mujoco
 from jaxtyping import Array
 
 from mbrl_jax.envs.base import Advance, Start, float_dtype
+from mbrl_jax.envs.mjx_exact import make_step
 from mbrl_jax.envs.mujoco_tasks import Frame, Task, locate
 from mbrl_jax.types import Key
 
@@ -51,7 +52,7 @@ def make(task: Task, model: mujoco.MjModel, *, iterations: int = 4, ls_iteration
     model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON  # MJX has no PGS, which Gym's humanoid asks for
     device_model = _per_precision(lambda: mjx.put_model(model, impl="jax"))
     blank = _per_precision(lambda: mjx.make_data(model, impl="jax"))
-    dt = model.opt.timestep * task.frame_skip
+    dt, step = model.opt.timestep * task.frame_skip, make_step(model)
     fields = functools.partial(_fields, model)
 
     def start(key: Key) -> tuple[Bodies, Array]:
@@ -70,7 +71,7 @@ def make(task: Task, model: mujoco.MjModel, *, iterations: int = 4, ls_iteration
         qpos, qvel, warmstart, carried = bodies
         data = blank().replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=action.astype(float_dtype()))
         with jax.default_matmul_precision("highest"):
-            data = jax.lax.fori_loop(0, task.frame_skip, lambda _, d: mjx.step(device_model(), d), data)
+            data = jax.lax.fori_loop(0, task.frame_skip, lambda _, d: step(device_model(), d), data)
             if "cfrc_ext" in task.derived:
                 data = smooth.rne_postconstraint(device_model(), data)
         after = Frame(data.qpos, data.qvel, fields(data, task.derived))
