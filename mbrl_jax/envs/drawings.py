@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mbrl_jax.envs.base import EnvState
+from mbrl_jax.envs.gridworld import MAP
 
 __all__ = ["DRAWINGS"]
 
@@ -55,4 +56,58 @@ def _pendulum(state: EnvState, height: int, width: int) -> np.ndarray:
     return canvas.pixels()
 
 
-DRAWINGS: dict[str, Draw] = {"pendulum-v1": _pendulum}
+def _cartpole(state: EnvState, height: int, width: int) -> np.ndarray:
+    canvas = _Canvas(height, width, extent=1.8, centre=(0.5, 0.3))
+    place, _, angle, _ = np.asarray(state.obs, float)
+    canvas.line([(-9, 0), (9, 0)], LIGHT)
+    canvas.box((place - 0.25, -0.15), (place + 0.25, 0.15))
+    canvas.line([(place, 0), (place + np.sin(angle), np.cos(angle))], ROD, width=0.1)
+    return canvas.pixels()
+
+
+def _acrobot(state: EnvState, height: int, width: int) -> np.ndarray:
+    canvas = _Canvas(height, width, extent=2.3)
+    c1, s1, c2, s2, _, _ = np.asarray(state.obs, float)
+    elbow = np.array([s1, -c1])
+    tip = elbow + np.array([s1 * c2 + c1 * s2, -(c1 * c2 - s1 * s2)])
+    canvas.line([(-9, 1), (9, 1)], LIGHT)
+    canvas.line([(0, 0), elbow, tip], ROD, width=0.15)
+    for joint in ((0, 0), elbow):
+        canvas.disc(joint, 0.1)
+    return canvas.pixels()
+
+
+def _car(state: EnvState, height: int, width: int) -> np.ndarray:
+    canvas = _Canvas(height, width, extent=1.0, centre=(0.62, 0.45))
+    xs = np.linspace(-1.2, 0.6, 60)
+    canvas.line(list(zip(xs, 0.45 * np.sin(3 * xs), strict=True)), width=0.02)
+    canvas.line([(0.45, 0.45 * np.sin(1.35)), (0.45, 0.75)], ROD)
+    place = float(state.obs[0])
+    canvas.disc((place, 0.45 * np.sin(3 * place) + 0.07), 0.07, ROD)
+    return canvas.pixels()
+
+
+def _grid(state: EnvState, height: int, width: int) -> np.ndarray:
+    size = len(MAP)
+    canvas = _Canvas(height, width, extent=size / 2 + 0.2)
+    here = int(np.argmax(state.obs))
+    colours = {"#": INK, "G": (120, 180, 120)}
+    cells = [(r, c) for r in range(size) for c in range(size)]
+    free = [cell for cell in cells if MAP[cell[0]][cell[1]] != "#"]
+    for r, c in cells:
+        x, y = c - size / 2, size / 2 - r
+        canvas.box((x + 0.03, y - 0.97), (x + 0.97, y - 0.03), colours.get(MAP[r][c], LIGHT))
+    canvas.disc((free[here][1] - size / 2 + 0.5, size / 2 - free[here][0] - 0.5), 0.3, ROD)
+    return canvas.pixels()
+
+
+DRAWINGS: dict[str, Draw] = {
+    "pendulum-v1": _pendulum,
+    "mbbl_pendulum-v0": _pendulum,
+    "cartpole-v1": _cartpole,
+    "mbbl_cartpole-v0": _cartpole,
+    "acrobot-v1": _acrobot,
+    "mbbl_acrobot-v0": _acrobot,
+    "mountain_car_continuous-v0": _car,
+    "gridworld-v0": _grid,
+}

@@ -37,18 +37,21 @@ class Bodies(NamedTuple):
     derived: dict[str, Array]
 
 
-def make(task: Task, model: mujoco.MjModel, *, iterations: int = 4, ls_iterations: int = 8) -> tuple[Start, Advance]:
+def make(
+    task: Task, model: mujoco.MjModel, *, iterations: int | None = None, ls_iterations: int | None = None
+) -> tuple[Start, Advance]:
     """Start and transition functions of a task on MJX's JAX implementation.
 
     Args:
       task: the task.
       model: its compiled model, which is not modified.
-      iterations: Newton iterations of the constraint solver. In float32 its tolerance is never met, so a larger
-        bound only costs time: 4 with 8 line-search steps is as accurate as 100 with 50 and several times faster.
-      ls_iterations: line-search steps per iteration.
+      iterations: Newton iterations of the constraint solver; default, `task.solver`. In float32 its tolerance is
+        never met, so a larger bound only costs time.
+      ls_iterations: line-search steps per iteration; default, `task.solver`.
     """
     model = copy.deepcopy(model)
-    model.opt.iterations, model.opt.ls_iterations = iterations, ls_iterations
+    model.opt.iterations = task.solver[0] if iterations is None else iterations
+    model.opt.ls_iterations = task.solver[1] if ls_iterations is None else ls_iterations
     model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON  # MJX has no PGS, which Gym's humanoid asks for
     device_model = _per_precision(lambda: mjx.put_model(model, impl="jax"))
     blank = _per_precision(lambda: mjx.make_data(model, impl="jax"))

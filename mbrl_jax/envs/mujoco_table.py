@@ -109,7 +109,7 @@ _HALF_CHEETAH = Task(
     noise=uniform_normal(0.1),
     obs_terminal=never,
     gym=("HalfCheetah-v4",),
-    camera={"distance": 4.0},
+    camera={"trackbodyid": 1, "distance": 4.0},
 )
 _HOPPER = Task(
     model="hopper.xml",
@@ -129,6 +129,7 @@ _WALKER = Task(
     reward=run(control=1e-3, healthy=1.0),
     terminated=_fell(1, _walker_fell),
     noise=uniform(5e-3),
+    solver=(8, 16),
     obs_terminal=_walker_fell,
     gym=("Walker2d-v4",),
     camera={"distance": 4.0, **_SIDE},
@@ -142,6 +143,7 @@ _SWIMMER = Task(
     noise=uniform(0.1),
     obs_terminal=never,
     gym=("Swimmer-v4",),
+    camera={"trackbodyid": 1, "distance": 4.0, "elevation": -60.0},
 )
 _ANT = Task(
     model="ant.xml",
@@ -152,9 +154,10 @@ _ANT = Task(
     noise=uniform_normal(0.1),
     derived=("xpos:torso",),
     carried=("xpos:torso",),
+    solver=(8, 16),
     obs_terminal=_ant_fell,
     gym=("Ant-v4",),
-    camera={"distance": 4.0},
+    camera={"trackbodyid": 1, "distance": 4.0},
 )
 _ANT_CONTACT = replace(
     _ANT,
@@ -174,6 +177,7 @@ _HUMANOID = Task(
     noise=uniform(0.01),
     derived=("subtree_com:world", "cinert", "cvel", "qfrc_actuator", "cfrc_ext"),
     carried=("subtree_com:world",),
+    solver=(8, 16),
     obs_terminal=_humanoid_fell,
     gym=("Humanoid-v4",),
     camera={"trackbodyid": 1, "distance": 4.0, "lookat": (0.0, 0.0, 2.0), "elevation": -20.0},
@@ -213,7 +217,7 @@ _REACHER = Task(
     obs_reward=lambda obs, action, next_obs: -_distance(obs[..., 8:], 0.0) - _square(action),
     obs_terminal=never,
     gym=("Reacher-v4",),
-    camera={"trackbodyid": 0},
+    camera={"distance": 1.2, "lookat": (0.0, 0.0, 0.0), "elevation": -60.0},
 )
 _PUSHER_PLACES = ("xpos:tips_arm", "xpos:object", "xpos:goal")
 
@@ -241,7 +245,7 @@ _PUSHER = Task(
     obs_reward=lambda obs, action, next_obs: _push_reward(next_obs, action),
     obs_terminal=never,
     gym=("Pusher-v5",),
-    camera={"trackbodyid": -1, "distance": 4.0},
+    camera={"distance": 4.0, "lookat": (0.0, 0.0, 0.0)},
 )
 _PENDULUM = Task(
     model="inverted_pendulum.xml",

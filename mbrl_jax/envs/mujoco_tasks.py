@@ -50,11 +50,13 @@ class Task:
         `field:object`, such as `xpos:torso`. As in Gymnasium they are what the last physics step computed.
       carried: those of them that the reward also reads before the step.
       observes_derived: whether the observation reads derived fields, so that a reset has to compute them.
+      solver: Newton iterations and line-search steps of each that MJX needs to be as accurate as with MuJoCo's own
+        limits (100 and 50), which in float32 are always used up.
       time_limit: steps until an episode is truncated.
       obs_reward: the reward as a function of (obs, action, next_obs), where it is one.
       obs_terminal: the termination as a function of next_obs, where it is one.
       gym: Gymnasium's id of the same task followed by (option, value) pairs; empty where it has none.
-      camera: arguments of the camera that Gym renders the task with.
+      camera: settings of the camera for pictures (fields of `MjvCamera`).
       source: where the definition comes from, if not from Gymnasium.
     """
 
@@ -67,6 +69,7 @@ class Task:
     derived: tuple[str, ...] = ()
     carried: tuple[str, ...] = ()
     observes_derived: bool = False
+    solver: tuple[int, int] = (4, 8)
     time_limit: int = 1000
     obs_reward: Callable[[Any, Any, Any], Any] | None = None
     obs_terminal: Callable[[Any], Any] | None = None
