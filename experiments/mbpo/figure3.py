@@ -25,7 +25,7 @@ lengths train on equally many. The paper does not say how many it used."""
 STEPS = {"smoke": 500, "laptop": 4000, "paper": None}
 """Environment steps of the variants, None for the preset's; comparisons with MBPO and SAC end there too."""
 LENGTHS = {"smoke": (200,), "laptop": (200, 500), "paper": (200, 500)}
-EXPANSIONS = {"smoke": (1,), "laptop": (1, 3), "paper": (1, 5)}
+EXPANSIONS = {"smoke": (1,), "laptop": (1,), "paper": (1, 5)}
 
 
 def _expanding(horizon: int):
