@@ -38,9 +38,9 @@ def load_model(file: str) -> mujoco.MjModel:
     Raises:
       FileNotFoundError: if the installed gymnasium has no such model.
     """
-    import gymnasium.envs.mujoco  # heavy, and needed for the place of its assets alone
+    import gymnasium  # its own `envs.mujoco` would ask for packages that the model files do not need
 
-    path = Path(gymnasium.envs.mujoco.__file__).parent / "assets" / file
+    path = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / file
     if not path.exists():
         raise FileNotFoundError(f"the installed gymnasium must have the model {file}, but {path} does not exist")
     with _quiet():
