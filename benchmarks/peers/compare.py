@@ -46,8 +46,9 @@ class Worker(NamedTuple):
 def start(command: Sequence[str], cwd: Path) -> Worker:
     """Starts a worker and waits until it has compiled everything."""
     process = subprocess.Popen(command, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    line = cast(IO[str], process.stdout).readline()
-    if not line:
+    lines = cast(IO[str], process.stdout)
+    line = next((line for line in lines if line.startswith("{")), None)  # imports may print before it
+    if line is None:
         raise RuntimeError(f"{' '.join(command)} ended before it was ready, with code {process.wait()}")
     return Worker(**json.loads(line), process=process)
 
