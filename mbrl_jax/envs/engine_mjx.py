@@ -73,12 +73,8 @@ def make(
         sound = jnp.isfinite(data.qpos).all() & jnp.isfinite(data.qvel).all()
         reward = jnp.where(sound, task.reward(before, action, after, dt), jnp.nan)
         carried = {spec: after.derived[spec] for spec in task.carried}
-        return (
-            Bodies(data.qpos, data.qvel, data.qacc_warmstart, carried),
-            task.observe(after),
-            reward,
-            task.terminated(after),
-        )
+        bodies = Bodies(data.qpos, data.qvel, data.qacc_warmstart, carried)
+        return bodies, task.observe(after), reward, task.terminated(after)
 
     return start, advance
 

@@ -1,9 +1,9 @@
 """The MuJoCo tasks of Wang et al. (2019), on which SLBO, SAC-SVG and MAO report: other rewards on Gym's bodies.
 
 Source: "Benchmarking model-based reinforcement learning" and its code (`mbbl/env/gym_env/{walker,fixed_walker,
-fixed_swimmer,
-humanoid,invertedPendulum}.py`). Rewards are functions of the observation before the step, with the velocity read from
-it; observations are not clipped. `_et` (early termination) tasks end where Gym's do, the others never.
+fixed_swimmer,humanoid,invertedPendulum}.py`). Rewards are functions of the observation before the step, with the
+velocity read from it; observations are not clipped. `_et` (early termination) tasks end where Gym's do, the others
+never.
 """
 
 from __future__ import annotations
