@@ -49,7 +49,8 @@ def from_brax(env: Any, *, name: str, time_limit: int = 1000) -> Env:
 
     def start(key: Key) -> tuple[Any, Array]:
         state = env.reset(jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key)
-        return state, state.obs
+        # Some count their steps from a Python 0, whose weak type would change in a loop.
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf).astype(jnp.asarray(leaf).dtype), state), state.obs
 
     def advance(key: Key, state: Any, obs: Array, action: Array) -> tuple[Any, Array, Array, Array]:
         del key, obs
