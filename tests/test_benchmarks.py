@@ -114,6 +114,8 @@ def test_ratios_of_speed_pair_the_rounds_and_are_above_one_where_the_first_is_fa
 
 def test_what_is_required_of_environments_is_measured_first():
     jobs = env_benchmark.plan(env_benchmark.TASKS, env_benchmark.MJX_TASKS)
-    wanted = [job for job in jobs if "gymnasium sync" in job.labels and job.batch == 64 or "mjx-default" in job.labels]
+    wanted = [
+        job for job in jobs if ("gymnasium sync" in job.labels and job.batch == 64) or "mjx-default" in job.labels
+    ]
     assert jobs[: len(wanted)] == wanted and len(wanted) == 13
     assert {job.batch for job in jobs if job.labels == ("mujoco",) or "mjx" in job.labels} == {1, 64, 1024}
