@@ -52,7 +52,7 @@ def test_rendering_says_what_is_wrong(monkeypatch, tmp_path):
     with pytest.raises(RuntimeError, match="rendering needs a GL library: EGL"):
         envs.render(env, states)
     monkeypatch.setattr("shutil.which", lambda program: None)
-    with pytest.raises(RuntimeError, match="program ffmpeg, which is not on PATH; save film.gif instead"):
+    with pytest.raises(RuntimeError, match=r"program ffmpeg, which is not on PATH; save film[.]gif"):
         envs.save(np.zeros((1, 2, 2, 3), np.uint8), tmp_path / "film.mp4")
     with pytest.raises(ValueError, match="suffix must be"):
         envs.save(np.zeros((1, 2, 2, 3), np.uint8), tmp_path / "picture.bmp")
