@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax import replay
+from mbrl_jax.envs.base import checked_action, to_env
 from mbrl_jax.types import Act, Env, Key, ModelStep, Spec, Transition
 
 __all__ = [
@@ -31,24 +32,21 @@ __all__ = [
 ]
 
 
-def to_env(spec: Spec, action: Array) -> Array:
-    """Maps an action in [-1, 1] to the environment's units; `[..., action_dim]`."""
-    low, high = jnp.asarray(spec.action_low), jnp.asarray(spec.action_high)
-    return low + 0.5 * (jnp.clip(action, -1.0, 1.0) + 1.0) * (high - low)
-
-
 def normalised(env: Env) -> Env:
     """The same environment with actions in [-1, 1], in which policies and models work; transitions record those.
 
-    The environment's own `reward(obs, action, next_obs)` takes normalised actions too.
+    An action that is not finite ends the episode as a termination, and zeros are recorded in its place. The
+    environment's own `reward(obs, action, next_obs)` takes normalised actions too.
     """
     spec = env.spec
     unit = replace(spec, action_low=(-1.0,) * spec.action_dim, action_high=(1.0,) * spec.action_dim)
     task_reward = env.reward
 
     def env_step(key: Key, state: Any, action: Array) -> tuple[Any, Transition]:
+        action = checked_action(spec, action)
         state, transition = env.step(key, state, to_env(spec, action))
-        return state, transition._replace(action=action)
+        recorded = jnp.where(jnp.isfinite(action).all(), action, jnp.zeros_like(action))
+        return state, transition._replace(action=recorded)
 
     reward = None
     if task_reward is not None:

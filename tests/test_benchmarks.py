@@ -5,10 +5,14 @@ import json
 import sys
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from benchmarks import common, workloads
+from benchmarks import envs as env_benchmark
 from benchmarks.peers import compare, serve
+from mbrl_jax import envs
 from mbrl_jax.learners import sac
 
 TINY = workloads.Sizes(hidden=(8, 8), model_hidden=(8, 8), members=2, batch=8, rollout_batch=16)
@@ -88,3 +92,30 @@ def test_workers_answer_with_seconds_per_unit(monkeypatch):
 def test_ratios_pair_the_rounds():
     found = {"mbrl_jax": [1.0, 2.0, 4.0], "peer": [2.0, 4.0, 8.0], "matmul": [1.0, 1.0, 1.0]}
     assert compare.ratios(found) == {"peer / mbrl_jax": {"median": 2.0, "low": 2.0, "high": 2.0, "count": 3}}
+
+
+def test_environment_roll_outs_step_and_reset_as_they_say():
+    """Five copies of a probe whose episodes last five steps: after seven steps, two into the second episode."""
+    env = envs.make("probe-termination-v0")
+    run = env_benchmark.roll_out(env, 5, 7)
+    assert run is env_benchmark.roll_out(env, 5, 7), "what was timed must be what is compared"
+    states, rewards = run(jax.random.key(0), jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 5)))
+    np.testing.assert_array_equal(states.t, jnp.full(5, 2))
+    assert rewards.shape == (7,)
+    side = env_benchmark.ours(env, 5, 0.001, 7)
+    assert side.run() > 0 and side.compilations() == 1
+
+
+def test_ratios_of_speed_pair_the_rounds_and_are_above_one_where_the_first_is_faster():
+    found = env_benchmark.ratios({"mujoco": [1.0, 2.0, 1.0], "gymnasium sync": [3.0, 6.0, 3.0], "other": [0.5, 1, 0.5]})
+    assert found["mujoco / gymnasium sync"]["median"] == 3.0
+    assert found["mujoco / other"]["median"] == 0.5
+
+
+def test_what_is_required_of_environments_is_measured_first():
+    jobs = env_benchmark.plan(env_benchmark.TASKS, env_benchmark.MJX_TASKS)
+    wanted = [
+        job for job in jobs if ("gymnasium sync" in job.labels and job.batch == 64) or "mjx-default" in job.labels
+    ]
+    assert jobs[: len(wanted)] == wanted and len(wanted) == 13
+    assert {job.batch for job in jobs if job.labels == ("mujoco",) or "mjx" in job.labels} == {1, 64, 1024}

@@ -34,6 +34,28 @@ def test_normalised_environments_take_and_record_unit_actions():
     np.testing.assert_allclose(unit.reward(ours.obs, ours.action, ours.next_obs), exact.reward, rtol=1e-6)
 
 
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
+@pytest.mark.parametrize("name", ["lqr-v0", "hopper-v4"])
+def test_normalised_environments_end_where_an_action_is_not_finite(name, bad):
+    """Clipping must not make an infinity a valid action, and what is stored must be finite."""
+    env = rollouts.normalised(envs.make(name, engine="mujoco" if name == "hopper-v4" else None))
+    actor = rollouts.start(jax.random.key(0), env)
+    action = jnp.zeros(env.spec.action_dim).at[-1].set(bad)
+    after, step = env.step(jax.random.key(1), actor.env, action)
+    assert step.discount == 0 and step.reward == 0 and after.failures == 1 and not step.truncated
+    np.testing.assert_array_equal(step.action, 0.0)
+    np.testing.assert_array_equal(step.next_obs, actor.env.obs)
+    fresh, _, episodes = rollouts.step(jax.random.key(1), env, actor, action)
+    assert episodes.count == 1 and fresh.env.failures == 0
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((step, fresh.env.obs)))
+
+
+def test_normalised_environments_refuse_actions_of_another_shape():
+    env = rollouts.normalised(envs.make("lqr-v0"))
+    with pytest.raises(ValueError, match=r"must have shape \(1,\), got \(\)"):  # it would have been broadcast
+        env.step(jax.random.key(0), env.reset(jax.random.key(0)), jnp.zeros(()))
+
+
 def run_episode(name, steps):
     """Transitions, episode totals and observations after each step of `steps` steps with automatic resets."""
     env = rollouts.normalised(envs.make(name))
