@@ -118,13 +118,7 @@ def test_sac_svgs_presets_are_the_released_settings(name):
     assert (config.model_batch, config.batch, agent.horizon) == (512, 1024, 3)
     assert (soft.hidden, soft.actor_lr, soft.critic_lr, soft.temperature_lr) == ((512,) * 4, 1e-4, 1e-4, 1e-4)
     assert (soft.initial_temperature, soft.gamma, soft.tau, soft.critics) == (0.1, 0.99, 0.005, 2)
-    assert (model.encoder, model.width, model.layers, model.learning_rate, model.clip) == (
-        (512, 512),
-        512,
-        2,
-        1e-3,
-        1.0,
-    )
+    assert model == recurrent.Config(encoder=(512, 512), width=512, layers=2, learning_rate=1e-3, clip=1.0)
     assert (agent.head_hidden, agent.head_lr) == ((512, 512), 1e-3)
 
 
