@@ -27,7 +27,7 @@ class Config:
     steps_per_iteration: int = 250
     """Environment steps per call of `step`; what happens between calls (evaluation) is a multiple of it."""
     batch: int = 256
-    """Transitions per update (TD3 code; the paper has 100)."""
+    """Transitions per update (TD3 code; 100 in its first release)."""
     replay_capacity: int = 1_000_000
     """Transitions kept; never more than the run can collect (TD3 code)."""
     agent: td3.Config = field(default_factory=td3.Config)

@@ -22,7 +22,8 @@ POLICY = ("actor", "log_temperature")
 def subset_targets(config: sac.Config, spec: Spec, subset: int) -> sac.Targets:
     """One-step soft targets with the minimum over `subset` of the target critics, drawn anew for every batch.
 
-    Only the critics drawn are computed. Source: Chen et al., 2021, Algorithm 1 (in-target minimisation, M of N).
+    Only the critics drawn are computed. Source: Chen et al., 2021 (in-target minimisation over M of N); released code,
+    `redq/algos/redq_sac.py`.
     """
     one_step = sac.bootstrap(config, spec)
 
@@ -49,8 +50,8 @@ def make(config: sac.Config, spec: Spec, subset: int = 2) -> Learner:
     Args:
       subset: M, the critics whose minimum is the target.
 
-    Source: Chen et al., "Randomized Ensembled Double Q-Learning: Learning Fast Without a Model", 2021, Algorithm 1.
-    The released code takes the policy's gradient at the critics before the last of their updates.
+    Source: Chen et al., "Randomized Ensembled Double Q-Learning: Learning Fast Without a Model", 2021, and the released
+    code, which takes the policy's gradient at the critics before the last of their updates; here it is taken after it.
     """
     if not 1 <= subset <= config.critics:
         raise ValueError(f"need 1 <= subset <= critics, got subset={subset}, critics={config.critics}")

@@ -24,7 +24,7 @@ class Config:
     """Hyper-parameters of TD3; defaults are those of the authors' released code (`sfujim/TD3`: `TD3.py`, `main.py`)."""
 
     hidden: tuple[int, ...] = (256, 256)
-    """Widths of the hidden layers of actor and critics (TD3 code; the paper has 400 and 300)."""
+    """Widths of the hidden layers of actor and critics (TD3 code; 400 and 300 in its first release)."""
     critics: int = 2
     """Number of critics; their minimum is the target, the first one teaches the actor (TD3 code)."""
     actor_lr: float = 3e-4

@@ -25,8 +25,8 @@ def smoothed_action(
       noise: ε, drawn from a Gaussian, in the same units.
       limit: c, the largest change per entry.
 
-    Source: Fujimoto et al., "Addressing Function Approximation Error in Actor-Critic Methods", 2018, Algorithm 1; the
-    clip to the action's range is the released code's (`TD3.py`).
+    Source: Fujimoto et al., "Addressing Function Approximation Error in Actor-Critic Methods", 2018 (target policy
+    smoothing); released code, `TD3.py`.
     """
     return jnp.clip(action + jnp.clip(noise, -limit, limit), -1.0, 1.0)
 
@@ -45,6 +45,6 @@ def minimum_target(
     Returns:
       Targets in return units; no gradient flows through them.
 
-    Source: Fujimoto et al., 2018, Algorithm 1.
+    Source: Fujimoto et al., 2018 (clipped double Q-learning); released code, `TD3.py`.
     """
     return lax.stop_gradient(reward + discount * next_value.min(axis=0))
