@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -110,7 +111,7 @@ def step(key: Key, env: Env, actor: Actor, action: Array) -> tuple[Actor, Transi
 
 
 def episode_info(episodes: Episodes) -> dict[str, Array]:
-    """Mean return and length of the episodes that ended, NaN where none did; `episodes` leaves are `[time]`."""
+    """Mean return and length of the episodes that ended, NaN where none did; `episodes` leaves are `[...]`."""
     count = episodes.count.sum()
     some = jnp.where(count > 0, count, jnp.nan)
     return {
@@ -136,6 +137,7 @@ def interact(
     improve: Callable[[Key, Any, replay.ReplayState], tuple[Any, dict[str, Array]]],
     carry: tuple[Actor, replay.ReplayState, Any],
     steps: int,
+    every: int = 1,
 ) -> tuple[Actor, replay.ReplayState, Any, dict[str, Array]]:
     """The loop of every off-policy method: act, store, improve, `steps` times.
 
@@ -143,23 +145,29 @@ def interact(
 
     Args:
       policy: `policy(agent) -> Act`, the exploring policy.
-      improve: `improve(key, agent, replay) -> (agent, info)`, called after every environment step.
+      improve: `improve(key, agent, replay) -> (agent, info)`, called after every `every`-th environment step.
       carry: the actor, the replay and the agent's state.
+      every: must divide `steps`.
 
     Returns:
       The same three afterwards, and the means of `info` with the statistics of the episodes that ended.
     """
 
-    def body(carry, k):
+    def body(carry, keys):
         actor, stored, agent = carry
-        k_act, k_step, k_improve = jax.random.split(k, 3)
-        action = policy(agent)(k_act, actor.env.obs[None])[0]
-        actor, transition, episodes = step(k_step, env, actor, action)
-        stored = memory.add(stored, transition)
-        agent, info = improve(k_improve, agent, stored)
+        act = policy(agent)
+
+        def play(carry, k):
+            (actor, stored), (k_act, k_step, _) = carry, k
+            actor, transition, episodes = step(k_step, env, actor, act(k_act, actor.env.obs[None])[0])
+            return (actor, memory.add(stored, transition)), episodes
+
+        (actor, stored), episodes = lax.scan(play, (actor, stored), keys, unroll=every == 1)
+        agent, info = improve(keys[-1, 2], agent, stored)
         return (actor, stored, agent), (episodes, info)
 
-    (actor, stored, agent), (episodes, info) = lax.scan(body, carry, jax.random.split(key, steps))
+    keys = jax.vmap(partial(jax.random.split, num=3))(jax.random.split(key, steps))
+    (actor, stored, agent), (episodes, info) = lax.scan(body, carry, keys.reshape(steps // every, every, 3))
     return actor, stored, agent, {**episode_info(episodes), **jax.tree.map(jnp.mean, info)}
 
 

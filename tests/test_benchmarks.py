@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import common, workloads
+from benchmarks import baselines, common, workloads
 from benchmarks import envs as env_benchmark
 from benchmarks.peers import compare, serve
 from mbrl_jax import envs
@@ -62,6 +62,17 @@ def test_a_block_runs_the_updates_it_says_and_keeps_the_state():
     assert isinstance(agent, sac.State)
     assert int(agent.opt[0].count) == work.units == 3
     assert jax.numpy.isfinite(info["sac/critic_loss"])
+
+
+@pytest.mark.parametrize("name", ["sac", "td3", "redq", "sac, 10 critics", "sac_svg"])
+def test_the_learners_that_are_compared_take_the_batches_they_are_given(name):
+    case = baselines.cases(TINY, quick=True)[name]
+    key = jax.random.key(0)
+    before = jax.eval_shape(case.learner.init, key)
+    stored = jax.eval_shape(lambda k: workloads.filled(k, TINY.spec), key)
+    after, info = jax.eval_shape(baselines.calls(case, TINY), key, before, stored)
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    assert all(leaf.shape == (case.calls,) for leaf in info.values())
 
 
 def test_a_fit_takes_the_gradient_steps_it_says():

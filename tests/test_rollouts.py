@@ -141,6 +141,28 @@ def test_the_loop_acts_stores_improves_in_this_order():
     np.testing.assert_allclose(info["action"], 0.03, rtol=1e-6)
 
 
+def test_improving_less_often_acts_on_the_same_agent_in_between():
+    """Every third step: the same steps and keys, the agent called once per three, at the last of them."""
+    env = rollouts.normalised(envs.make("probe-termination-v0"))
+    memory = replay.make(env.spec, 20)
+
+    def policy(agent):
+        return lambda key, obs: jnp.full((*obs.shape[:-1], 1), 0.1) * agent + 0.01 * jax.random.uniform(key)
+
+    def improve(key, agent, stored):
+        return agent + 1.0, {"size": stored.size.value.astype(jnp.float32), "key": jax.random.uniform(key)}
+
+    carry = (rollouts.start(jax.random.key(0), env), memory.init(), jnp.float32(0.0))
+    run = lambda every: rollouts.interact(jax.random.key(1), env, memory, policy, improve, carry, 9, every)  # noqa: E731
+    (actor, stored, agent, info), (one_actor, one, _, _) = run(3), run(1)
+    assert agent == 3.0 and stored.size.value == 9
+    np.testing.assert_allclose(info["size"], np.mean([3, 6, 9]))
+    action, other = (replay.unpack(each.rows.value[:9], env.spec).action[:, 0] for each in (stored, one))
+    np.testing.assert_allclose(action - 0.1 * (np.arange(9) // 3), other - 0.1 * np.arange(9), atol=1e-6)
+    assert info["train/episodes"] == 1 and info["train/length"] == 5  # statistics are those of single steps
+    assert actor.episode_length == one_actor.episode_length == 4
+
+
 def test_collected_actions_are_uniform_over_the_unit_box():
     env = rollouts.normalised(envs.make("probe-termination-v0"))
     memory = replay.make(env.spec, 400)

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from mbrl_jax.algorithms import mbpo, sac
+from mbrl_jax.algorithms import mbpo, redq, sac, sac_svg, td3
 from mbrl_jax.learners import ensemble
 from mbrl_jax.learners import sac as soft
+from mbrl_jax.learners import sac_svg as svg
 from mbrl_jax.types import Algorithm, Env, nearest
 
-__all__ = ["MBPO", "REGISTRY", "Entry", "preset"]
+__all__ = ["MBPO", "REGISTRY", "SVG", "Entry", "preset"]
 
 
 def _mbpo(epochs: int, schedule: tuple[int, int, int, int], entropy: float, **others: Any) -> mbpo.Config:
@@ -57,6 +58,54 @@ def _sac_preset(base: str) -> sac.Config:
     return sac.Config(steps=like.steps, warmup_steps=like.warmup_steps, batch=like.batch, agent=like.agent)
 
 
+def _td3_preset(base: str) -> td3.Config:
+    """TD3 for as many steps as MBPO; on the pendulums, whose runs are short, with MBPO's warm-up (ours)."""
+    like = _mbpo_preset(base)
+    config = td3.Config(steps=like.steps)
+    return replace(config, warmup_steps=like.warmup_steps) if base in _PENDULUMS else config
+
+
+def _redq_preset(base: str) -> redq.Config:
+    """MBPO's steps and target entropies, as REDQ's authors ran it; on the pendulums MBPO's warm-up too (ours)."""
+    like = _mbpo_preset(base)
+    agent = soft.Config(critics=10, target_entropy=like.agent.target_entropy)
+    return redq.Config(steps=like.steps, warmup_steps=like.warmup_steps, agent=agent)
+
+
+def _svg(steps: int, first: float, last: float, power: float) -> sac_svg.Config:
+    agent = svg.Config(initial_entropy=first, entropy_power=power)
+    return sac_svg.Config(steps=steps, agent=replace(agent, agent=replace(agent.agent, target_entropy=last)))
+
+
+def _svg_pendulum(base: str) -> sac_svg.Config:
+    """Ours: MBPO's steps, warm-up and target entropy; the model is used after as many steps again as the warm-up."""
+    like = MBPO[base]
+    agent = svg.Config(model_free_updates=like.warmup_steps)
+    agent = replace(agent, agent=replace(agent.agent, target_entropy=like.agent.target_entropy))
+    return sac_svg.Config(steps=like.steps, warmup_steps=like.warmup_steps, agent=agent)
+
+
+_PENDULUMS = ("inverted_pendulum", "inverted_double_pendulum", "pendulum")
+
+SVG: Mapping[str, sac_svg.Config] = {
+    **{base: _svg_pendulum(base) for base in _PENDULUMS},
+    "hopper": _svg(1_000_000, 0.0, -2.0, 1 / 32),
+    "walker2d": _svg(2_000_000, -2.0, -8.0, 1 / 16),
+    "half_cheetah": _svg(2_000_000, -2.0, -3.0, 1.0),
+    "ant_truncated": _svg(2_000_000, 0.0, -2.0, 4.0),
+    "humanoid_truncated": _svg(5_000_000, -2.0, -2.0, 1.0),
+    "mbbl_hopper": _svg(200_000, 1.0, 0.0, 32.0),
+    "mbbl_walker2d": _svg(200_000, -2.0, -16.0, 1 / 64),
+    "mbbl_half_cheetah": _svg(200_000, -1.0, -4.0, 1.0),
+    "mbbl_ant": _svg(200_000, 1.0, -3.0, 0.5),
+}
+"""SAC-SVG's presets by environment, versions left out: its released `config/env/{mbpo,poplin}_*.yaml`."""
+
+
+def _svg_preset(base: str) -> sac_svg.Config:
+    return SVG.get(base, sac_svg.Config())
+
+
 class Entry(NamedTuple):
     """An algorithm by name.
 
@@ -75,6 +124,11 @@ class Entry(NamedTuple):
 
 REGISTRY: Mapping[str, Entry] = {
     "sac": Entry(sac.Config, sac.make, _sac_preset, "Soft actor-critic (Haarnoja et al. 2018), model-free"),
+    "td3": Entry(td3.Config, td3.make, _td3_preset, "Twin delayed DDPG (Fujimoto et al. 2018), model-free"),
+    "redq": Entry(redq.Config, redq.make, _redq_preset, "Randomised ensembled double Q (Chen et al. 2021), model-free"),
+    "sac_svg": Entry(
+        sac_svg.Config, sac_svg.make, _svg_preset, "Stochastic value gradients with SAC (Amos et al. 2021)"
+    ),
     "mbpo": Entry(mbpo.Config, mbpo.make, _mbpo_preset, "Model-based policy optimisation (Janner et al. 2019)"),
 }
 

@@ -1,7 +1,7 @@
 """The mathematics of the papers as pure functions: arrays in, arrays out; no networks, no keys, no parameters.
 
-`likelihood`, `policy` and `returns` are what the learners minimise; the others are the papers' bounds, lemmas and
-identities on finite MDPs, exact (docs/theory.md).
+`likelihood`, `policy`, `returns`, `svg` and `td3` are what the learners minimise; the others are the papers' bounds,
+lemmas and identities on finite MDPs, exact (docs/theory.md).
 """
 
 from mbrl_jax.objectives import (
@@ -15,6 +15,8 @@ from mbrl_jax.objectives import (
     policy,
     prior_bounds,
     returns,
+    svg,
+    td3,
     vmbpo,
 )
 
@@ -29,5 +31,7 @@ __all__ = [
     "policy",
     "prior_bounds",
     "returns",
+    "svg",
+    "td3",
     "vmbpo",
 ]

@@ -1,4 +1,4 @@
-"""MBPO learns: a one-step probe in the fast suite, InvertedPendulum in the slow one."""
+"""Every algorithm learns: a small problem in the fast suite, InvertedPendulum in the slow one."""
 
 from dataclasses import replace
 
@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from mbrl_jax import envs, rollouts
-from mbrl_jax.algorithms import mbpo
-from mbrl_jax.algorithms.presets import preset
-from mbrl_jax.learners import ensemble, sac
+from mbrl_jax.algorithms import mbpo, redq, sac_svg, td3
+from mbrl_jax.algorithms.presets import REGISTRY, preset
+from mbrl_jax.envs import lqr
+from mbrl_jax.learners import ensemble, recurrent, sac
+from mbrl_jax.learners import sac_svg as svg
+from mbrl_jax.learners import td3 as twin
 
 MATCHING = mbpo.Config(
     steps=250,
@@ -30,9 +33,9 @@ MATCHING = mbpo.Config(
 )
 
 
-def train(config, env, key):
+def train(make, config, env, key):
     """Returns of ten evaluation episodes after every iteration, `[iterations, 10]`."""
-    algorithm = mbpo.make(config, env)
+    algorithm = make(config, env)
     init, step = jax.jit(algorithm.init), jax.jit(algorithm.step, donate_argnums=1)
     evaluate = jax.jit(lambda state, k: rollouts.evaluate(k, env, algorithm.policy(state), 10)[0])
     state, scores = init(key), []
@@ -42,10 +45,55 @@ def train(config, env, key):
     return np.stack(scores)
 
 
-def test_mbpo_learns_which_action_matches_the_observation():
+TD3 = td3.Config(
+    steps=1000,
+    warmup_steps=250,
+    batch=64,
+    agent=twin.Config(hidden=(32, 32), actor_lr=2e-3, critic_lr=2e-3),
+)
+REDQ = redq.Config(
+    steps=250,
+    warmup_steps=250,
+    steps_per_iteration=125,
+    updates_per_step=8,
+    policy_delay=2,
+    batch=64,
+    agent=replace(MATCHING.agent, critics=4),
+)
+SVG = sac_svg.Config(
+    steps=750,
+    warmup_steps=250,
+    model_updates=2,
+    model_batch=64,
+    batch=64,
+    agent=svg.Config(
+        model_free_updates=100,
+        head_hidden=(32,),
+        head_lr=3e-3,
+        model=recurrent.Config(encoder=(32,), width=16, learning_rate=3e-3),
+        agent=sac.Config(
+            hidden=(32, 32), actor_lr=1e-3, critic_lr=1e-3, temperature_lr=1e-3, tau=0.01, target_entropy=-3.0
+        ),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("make", "config"), [(mbpo.make, MATCHING), (td3.make, TD3), (redq.make, REDQ)], ids=["mbpo", "td3", "redq"]
+)
+def test_they_learn_which_action_matches_the_observation(make, config):
     """The reward is -(action - observation / 2)^2: standing still scores -0.25, the best policy 0."""
-    scores = train(MATCHING, envs.make("probe-match-v0"), jax.random.key(0))
+    scores = train(make, config, envs.make("probe-match-v0"), jax.random.key(0))
     assert scores[-1].min() > -0.01
+
+
+def test_sac_svg_learns_to_steer_the_linear_system():
+    """It loses at most a fifth of what lies between doing nothing and the best linear policy."""
+    env = envs.make("lqr-v0")
+    scores = train(sac_svg.make, SVG, env, jax.random.key(0))
+    known = lambda gain: rollouts.evaluate(jax.random.key(99), env, lambda key, obs: -obs @ gain.T, 10)[0]  # noqa: E731
+    best, nothing = (float(jax.jit(known)(gain).mean()) for gain in (lqr.gain(0.99), 0 * lqr.gain(0.99)))
+    assert scores[-1].mean() > best + 0.2 * (nothing - best)
 
 
 @pytest.mark.slow
@@ -59,5 +107,28 @@ def test_mbpo_solves_inverted_pendulum():
         model=replace(released.model, hidden=(64, 64), weight_decay=(2.5e-5, 5e-5, 1e-4), max_epochs=100),
         agent=replace(released.agent, hidden=(64, 64)),
     )
-    scores = train(config, envs.make("inverted_pendulum-v4"), jax.random.key(0))
+    scores = train(mbpo.make, config, envs.make("inverted_pendulum-v4"), jax.random.key(0))
+    assert scores.mean(axis=1).max() >= 950
+
+
+NARROW = {"hidden": (64, 64), "actor_lr": 1e-3, "critic_lr": 1e-3}
+PENDULUM = {
+    "td3": {"steps": 10_000, "agent": twin.Config(**NARROW)},
+    "redq": {"steps": 2_500, "updates_per_step": 10, "policy_delay": 10},
+    "sac_svg": {"steps": 5_000, "model_updates": 2, "model_batch": 64, "batch": 128},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(PENDULUM))
+def test_the_baselines_solve_inverted_pendulum(name):
+    """Presets with narrower networks and fewer updates: at least 95 % of the best return."""
+    config = replace(preset(name, "inverted_pendulum-v4"), **PENDULUM[name])
+    if name == "redq":
+        config = replace(config, agent=replace(config.agent, critics=5, temperature_lr=1e-3, **NARROW))
+    if name == "sac_svg":
+        model = recurrent.Config(encoder=(64,), width=64)
+        agent = replace(config.agent, head_hidden=(64,), model=model, agent=replace(config.agent.agent, **NARROW))
+        config = replace(config, agent=agent)
+    scores = train(REGISTRY[name].make, config, envs.make("inverted_pendulum-v4"), jax.random.key(0))
     assert scores.mean(axis=1).max() >= 950
