@@ -64,7 +64,7 @@ class Split(NamedTuple):
 
 @checked
 def split(key: Key, valid: Bool[Array, " rows"], fraction: float) -> Split:
-    """Splits the valid rows, at least one, into held-out ones (the fraction rounded down, at least one) and the rest."""
+    """Splits the valid rows, of which there must be one, into held-out ones (a fraction, at least one) and the rest."""
     bits = jax.random.bits(key, valid.shape) >> 1
     order = jnp.argsort(jnp.where(valid, bits, jnp.uint32(1 << 31)))
     count = valid.sum(dtype=jnp.int32)
