@@ -10,7 +10,7 @@ discriminator. Everything goes through the runner's own program, at the laptop p
 from __future__ import annotations
 
 import argparse
-import os
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import common, workloads
-from benchmarks.training import ways
+from benchmarks.training import measure
 from benchmarks.workloads import Workload
 from experiments.dam import common as sizes
 from mbrl_jax import envs, rollouts
@@ -34,7 +34,7 @@ def row_flops(config: dam.Config, obs_dim: int, action_dim: int) -> dict[str, fl
     """Operations of the matrix products of one row: of the model, and of the discriminator."""
 
     def dense(widths: list[int]) -> float:
-        return 2.0 * sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+        return 2.0 * sum(a * b for a, b in itertools.pairwise(widths))
 
     out = config.model.components * (1 + 2 * obs_dim)
     return {
@@ -61,9 +61,7 @@ def planning(config: dam.Config, env: str) -> Workload:
 
     flops = row_flops(config, spec.obs_dim, spec.action_dim)
     units = DECISIONS * plan.sequences * plan.particles * (plan.horizon - 1)
-    return Workload(
-        Algorithm(init, step, _idle, 1), "planner evaluation", units, flops["model"] + flops["discriminator"]
-    )
+    return Workload(Algorithm(init, step, _idle, 1), "planner evaluation", units, sum(flops.values()))
 
 
 def fitting(config: dam.Config, env: str) -> Workload:
@@ -108,41 +106,6 @@ def _idle(state: Any) -> Any:
 MAKERS = {"planning": planning, "fitting": fitting, "round": whole_round}
 
 
-def measure(name: str, env: str, config: dam.Config, seeds: int, rounds: int, side: int) -> dict[str, Any]:
-    """One workload at one number of seeds: every way of batching and the peak, in turn."""
-    work = MAKERS[name](config, env)
-    timed = {way: workloads.prepare(work, seeds, *chosen) for way, chosen in ways(seeds).items()}
-    probes = common.matmul_probes(side)
-    blocks = {way: t.block for way, t in timed.items()} | {f"peak {p}": probe for p, (probe, _) in probes.items()}
-    samples = common.in_turn(blocks, rounds)
-    peak = common.matmul_peak({p: samples[f"peak {p}"] for p in probes}, probes)
-    total = work.units * seeds
-    found: dict[str, Any] = {
-        "workload": name,
-        "env": env,
-        "seeds": seeds,
-        "unit": work.unit,
-        "units": total,
-        "peak_gflops": peak,
-        "load": os.getloadavg()[0],
-        "ways": {},
-    }
-    for way, one in timed.items():
-        times = common.spread(samples[way])
-        rate = total / times["median"]
-        share = None if work.flops is None else work.flops * rate / 1e9 / peak["peak"]
-        found["ways"][way] = {
-            "seconds": times,
-            "per_second": rate,
-            "seeds_per_second": seeds / times["median"],
-            "share_of_peak": share,
-            "compile_seconds": one.compile_seconds,
-        }
-        shown = "" if share is None else f", {100 * share:.0f} % of the peak ({peak['peak']:.0f} GFLOP/s)"
-        print(f"{env} {name}, {seeds} seeds, {way}: {rate:,.0f} {work.unit}s per second{shown}", flush=True)
-    return found
-
-
 def main() -> None:
     """Measures every workload on both environments and writes the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -156,7 +119,9 @@ def main() -> None:
         config = sizes.config(size, env, "multimodal")
         for name in MAKERS:
             for seeds in SEEDS:
-                found.append(measure(name, env, config, seeds, rounds, side))
+                print(f"{env}, {name}", flush=True)
+                one = measure(name, seeds, lambda _, n=name, e=env, c=config: MAKERS[n](c, e), rounds, side)
+                found.append({"env": env, **one})
     if not given.quick:
         print(f"wrote {common.write(f'dam-{common.slug(facts)}', {'machine': facts, 'measurements': found})}")
 
