@@ -103,6 +103,11 @@ def estimate(
 def _log_weight(correction: Correction | None, obs: Array, action: Array, next_obs: Array) -> Array:
     if correction is None:
         return jnp.zeros_like(obs[..., 0])
-    clip = correction.logit_clip
-    logit = jnp.clip(correction.logit(obs, action, next_obs), -clip, clip)
-    return correction.strength * dam.log_weight(logit, correction.form)
+    clip, form = correction.logit_clip, correction.form
+
+    def weigh() -> Array:
+        logit = jnp.clip(correction.logit(obs, action, next_obs), -clip, clip)
+        return correction.strength * dam.log_weight(logit, form)
+
+    # Lanes without correction skip the discriminator where lanes run one after the other; under `vmap` it is computed.
+    return lax.cond(correction.strength != 0, weigh, lambda: jnp.zeros_like(obs[..., 0]))
