@@ -23,6 +23,7 @@ __all__ = [
     "check_steps",
     "collect",
     "episode_info",
+    "episodes",
     "evaluate",
     "interact",
     "normalised",
@@ -37,7 +38,7 @@ def normalised(env: Env) -> Env:
     """The same environment with actions in [-1, 1], in which policies and models work; transitions record those.
 
     An action that is not finite ends the episode as a termination, and zeros are recorded in its place. The
-    environment's own `reward(obs, action, next_obs)` takes normalised actions too.
+    environment's own `reward` and `path_reward` take normalised actions too.
     """
     spec = env.spec
     unit = replace(spec, action_low=(-1.0,) * spec.action_dim, action_high=(1.0,) * spec.action_dim)
@@ -52,7 +53,10 @@ def normalised(env: Env) -> Env:
     reward = None
     if task_reward is not None:
         reward = lambda obs, action, next_obs: task_reward(obs, to_env(spec, action), next_obs)  # noqa: E731
-    return Env(env.reset, env_step, unit, reward, env.terminal)
+    path_reward, along = None, env.path_reward
+    if along is not None:
+        path_reward = lambda obs, action: along(obs, to_env(spec, action))  # noqa: E731
+    return Env(env.reset, env_step, unit, reward, env.terminal, path_reward)
 
 
 def check_steps(steps: int, per_iteration: int, warmup: int) -> None:
@@ -169,6 +173,37 @@ def interact(
     keys = jax.vmap(partial(jax.random.split, num=3))(jax.random.split(key, steps))
     (actor, stored, agent), (episodes, info) = lax.scan(body, carry, keys.reshape(steps // every, every, 3))
     return actor, stored, agent, {**episode_info(episodes), **jax.tree.map(jnp.mean, info)}
+
+
+def episodes(
+    key: Key, env: Env, act: Callable[[Key, Array], tuple[Array, Any]], count: int
+) -> tuple[Transition, Array, Any]:
+    """`count` whole episodes side by side, `time_limit` steps each.
+
+    Args:
+      key: random key.
+      env: the environment.
+      act: `act(key, obs[count, obs_dim]) -> (action[count, action_dim], extra)`.
+      count: number of episodes.
+
+    Returns:
+      Transitions `[count, time_limit, ...]`, which of them happened before the task ended (bool
+      `[count, time_limit]`), and what `act` gave besides, `[time_limit, ...]`.
+    """
+    k_reset, k_run = jax.random.split(key)
+
+    def body(states: Any, k: Key) -> tuple[Any, tuple[Transition, Any]]:
+        k_act, k_step = jax.random.split(k)
+        action, extra = act(k_act, states.obs)
+        states, transition = jax.vmap(env.step)(jax.random.split(k_step, count), states, action)
+        return states, (transition, extra)
+
+    states = jax.vmap(env.reset)(jax.random.split(k_reset, count))
+    _, (steps, extras) = lax.scan(body, states, jax.random.split(k_run, env.spec.time_limit))
+    steps = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), steps)
+    going = jnp.cumprod(steps.discount, axis=1) > 0
+    valid = jnp.concatenate([jnp.ones_like(going[:, :1]), going[:, :-1]], axis=1)
+    return steps, valid, extras
 
 
 def evaluate(key: Key, env: Env, act: Act, episodes: int) -> tuple[Array, Array]:

@@ -91,6 +91,7 @@ class Env(NamedTuple):
     A state is a pytree with a field `obs`. `step` never resets: after a terminated or truncated step the caller does
     (see `rollouts`). `reward(obs, action, next_obs) -> [...]` and `terminal(next_obs) -> bool [...]` are the task's
     own definitions as pure, batched functions, or `None` where they are not functions of the observation.
+    `path_reward(obs [time, ...], action [time, ...]) -> [time, ...]` is set where rewards depend on the path so far.
     """
 
     reset: Callable[[Key], Any]
@@ -98,6 +99,7 @@ class Env(NamedTuple):
     spec: Spec
     reward: Callable[[Array, Array, Array], Array] | None = None
     terminal: Callable[[Array], Array] | None = None
+    path_reward: Callable[[Array, Array], Array] | None = None
 
 
 class Learner(NamedTuple):

@@ -14,7 +14,7 @@ from mbrl_jax.envs.gridworld import MAP
 __all__ = ["DRAWINGS"]
 
 Draw = Callable[[EnvState, int, int], np.ndarray]
-INK, ROD, LIGHT = (40, 40, 48), (204, 77, 77), (222, 222, 228)
+INK, ROD, LIGHT, TREE = (40, 40, 48), (204, 77, 77), (222, 222, 228), (92, 156, 100)
 
 
 class _Canvas:
@@ -41,6 +41,13 @@ class _Canvas:
     def box(self, low: Any, high: Any, colour: tuple[int, int, int] = INK) -> None:
         (x0, y0), (x1, y1) = self._place(low), self._place(high)
         self._draw.rectangle([min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)], fill=colour)
+
+    def car(self, centre: Any, heading: float, colour: tuple[int, int, int], length: float, width: float) -> None:
+        """A box that points along `heading`, with a light front."""
+        ahead = np.array([np.cos(heading), np.sin(heading)])
+        middle = np.asarray(centre, float)
+        self.line([middle - 0.5 * length * ahead, middle + 0.5 * length * ahead], colour, width)
+        self.line([middle + 0.2 * length * ahead, middle + 0.3 * length * ahead], LIGHT, 0.8 * width)
 
     def pixels(self) -> np.ndarray:
         return np.asarray(self.image)
@@ -101,6 +108,36 @@ def _grid(state: EnvState, height: int, width: int) -> np.ndarray:
     return canvas.pixels()
 
 
+def _icy_road(state: EnvState, height: int, width: int) -> np.ndarray:
+    """The car in the middle of the picture; the line ahead of it is where it will be after a step like the last."""
+    canvas = _Canvas(height, width, extent=5.0, centre=(0.4, 0.5))
+    x, y, speed, slip = np.asarray(state.obs, float)
+    canvas.box((-50, -1), (50, 1), LIGHT)
+    for mark in range(-20, 21):
+        place = mark - x % 1
+        canvas.line([(place, -0.05), (place + 0.4, -0.05)], (255, 255, 255), width=0.1)
+    for mark in range(-20, 21, 5):
+        canvas.disc((mark + 5 - x % 5, 1.5), 0.15, TREE)
+        canvas.disc((mark + 5 - x % 5, -1.5), 0.15, TREE)
+    colour = ROD if abs(y) > 1 else INK
+    canvas.line([(0, y), (speed, y + slip)], colour, width=0.08)
+    canvas.car((0, y), np.arctan2(slip, max(speed, 1e-6)), colour, 1.2, 0.7)
+    return canvas.pixels()
+
+
+def _intersection(state: EnvState, height: int, width: int) -> np.ndarray:
+    canvas = _Canvas(height, width, extent=10.5)
+    obs = np.asarray(state.obs, float)
+    canvas.box((-4, -50), (4, 50), LIGHT)
+    canvas.box((-50, -4), (50, 4), LIGHT)
+    for near, far in ((4, 50), (-50, -4)):
+        canvas.line([(0, near), (0, far)], (255, 255, 255), width=0.15)
+        canvas.line([(near, 0), (far, 0)], (255, 255, 255), width=0.15)
+    for (x, y, _, _, heading), colour in zip(obs.reshape(2, 5), ((110, 120, 140), TREE), strict=True):
+        canvas.car((x, y), heading, ROD if state.physics.collided else colour, 2.2, 1.2)
+    return canvas.pixels()
+
+
 DRAWINGS: dict[str, Draw] = {
     "pendulum-v1": _pendulum,
     "mbbl_pendulum-v0": _pendulum,
@@ -110,4 +147,6 @@ DRAWINGS: dict[str, Draw] = {
     "mbbl_acrobot-v0": _acrobot,
     "mountain_car_continuous-v0": _car,
     "gridworld-v0": _grid,
+    "icy_road-v0": _icy_road,
+    "intersection-v0": _intersection,
 }

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mbrl_jax.envs import classic, gridworld, lqr, probes
+from mbrl_jax.envs import classic, gridworld, icy_road, intersection, lqr, probes
 from mbrl_jax.envs.mujoco_mbbl import MBBL_TASKS
 from mbrl_jax.envs.mujoco_table import ALIASES, TASKS
 from mbrl_jax.types import Env, nearest
@@ -35,6 +35,8 @@ _ENTRIES: dict[str, Entry] = {
     **{name: Entry(classic.make, _JAX) for name in classic.SYSTEMS},
     "lqr-v0": Entry(lqr.make, _JAX),
     "gridworld-v0": Entry(gridworld.make, _JAX),
+    "icy_road-v0": Entry(icy_road.make, _JAX),
+    "intersection-v0": Entry(intersection.make, _JAX),
     **{name: Entry(probes.make, _JAX) for name in probes.PROBES},
     **{name: Entry(_mujoco, _PHYSICS) for name in (*TASKS, *MBBL_TASKS)},
 }

@@ -16,10 +16,15 @@ from mbrl_jax.tabular import trajectories
 from mbrl_jax.tabular.trajectories import Paths
 
 __all__ = [
+    "clipped_weights",
+    "discriminator_loss",
+    "effective_sample_size",
+    "log_weight",
     "minimum_variance_distribution",
     "minimum_variance_gradient",
     "minimum_variance_loss",
     "ratio_weight",
+    "return_weights",
     "sigmoid_weight",
     "step_logits",
     "stepwise_estimate",
@@ -44,6 +49,56 @@ def sigmoid_weight(logit: Array) -> Array:
 def trajectory_estimate(weights: Array, rewards: Array) -> Array:
     """Eq. 2 and 3, `[...]`: the whole return times the product of all weights."""
     return jnp.prod(weights, axis=-1) * rewards.sum(axis=-1)
+
+
+def log_weight(logit: Array, form: float | Array = 0.0) -> Array:
+    """Logarithm of a transition's weight, any shape: `logit` (Eq. 8) for form 0, `log sigma(logit)` for form 1.
+
+    A number, so that both forms are lanes of one program; in between it gives geometric means of the two.
+    """
+    return (1.0 - form) * logit + form * jax.nn.log_sigmoid(logit)
+
+
+def clipped_weights(log_weights: Array, limit: float | Array) -> Array:
+    """Weights of the rewards in Algorithm 1, `[..., T]`: 1, then products of the weights of the transitions before.
+
+    Args:
+      log_weights: `[..., T - 1]` of the transitions.
+      limit: largest logarithm of a product, at least 0; products are taken in log space.
+
+    Bias: none as long as no product is clipped; clipping lowers the estimates of positive rewards.
+    """
+    product = jnp.concatenate([jnp.zeros_like(log_weights[..., :1]), jnp.cumsum(log_weights, axis=-1)], axis=-1)
+    return jnp.exp(jnp.minimum(product, limit))
+
+
+def effective_sample_size(weights: Array, axis: int = -1) -> Array:
+    """`(sum w)^2 / sum w^2` along an axis: how many equally weighted samples are worth as much; 0 if all are 0."""
+    top = jnp.max(weights, axis=axis, keepdims=True)
+    scaled = weights / jnp.where(top > 0, top, 1.0)
+    squares = jnp.square(scaled).sum(axis=axis)
+    return jnp.square(scaled.sum(axis=axis)) / jnp.where(squares > 0, squares, 1.0)
+
+
+def discriminator_loss(real_logit: Array, fake_logit: Array) -> Array:
+    """Algorithm 2, `[...]`: `-log D(real) - log(1 - D(fake))`; least at the logit `log(p / q)` (Eq. 5 to 7)."""
+    return jax.nn.softplus(-real_logit) + jax.nn.softplus(fake_logit)
+
+
+def return_weights(returns: Array, valid: Array) -> Array:
+    """Returns of trajectories `[N]` as weights for Eq. 10: shifted so that the least is 0, scaled to mean 1.
+
+    Eq. 9 needs returns >= 0, and tasks have negative ones; the paper does not say what is done about it. Where all
+    returns are equal, all weights are 1.
+
+    Args:
+      returns: `[N]`.
+      valid: bool `[N]`, which of them there are; the others get weight 0.
+    """
+    shifted = jnp.where(valid, returns - jnp.min(jnp.where(valid, returns, jnp.inf)), 0.0)
+    mean = shifted.sum() / jnp.maximum(valid.sum(), 1)
+    alike = valid.astype(returns.dtype)
+    return jnp.where(mean > 0, shifted / jnp.where(mean > 0, mean, 1.0), alike)
 
 
 def stepwise_estimate(weights: Array, rewards: Array) -> Array:

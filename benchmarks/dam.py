@@ -1,0 +1,130 @@
+"""DAM: rounds and planner evaluations per second, their share of the machine's peak, 1 against 20 seeds.
+
+    python -m benchmarks.dam [--rounds 5] [--quick]
+
+A planner evaluation is one particle of one sequence moved by one step: a row of the model and one of the
+discriminator. Everything goes through the runner's own program, at the laptop profile's sizes; the peak is that of
+`benchmarks.common`, measured in turn with the rest. One JSON file per machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import common, workloads
+from benchmarks.training import measure
+from benchmarks.workloads import Workload
+from experiments.dam import common as sizes
+from mbrl_jax import envs, rollouts
+from mbrl_jax.algorithms import dam
+from mbrl_jax.learners import discriminator, mixture
+from mbrl_jax.types import Algorithm, Key
+
+DECISIONS = 8  # observations planned for side by side, as the episodes of a round are
+SEEDS = (1, 20)
+
+
+def row_flops(config: dam.Config, obs_dim: int, action_dim: int) -> dict[str, float]:
+    """Operations of the matrix products of one row: of the model, and of the discriminator."""
+
+    def dense(widths: list[int]) -> float:
+        return 2.0 * sum(a * b for a, b in itertools.pairwise(widths))
+
+    out = config.model.components * (1 + 2 * obs_dim)
+    return {
+        "model": dense([obs_dim + action_dim, *config.model.hidden, out]),
+        "discriminator": dense([2 * obs_dim + action_dim, *config.discriminator.hidden, 1]),
+    }
+
+
+def planning(config: dam.Config, env: str) -> Workload:
+    """Decisions of the planner with fresh networks; one unit is a planner evaluation."""
+    world = rollouts.normalised(envs.make(env))
+    spec, plan = world.spec, config.planning
+    model, judge = mixture.make(config.model, spec), discriminator.make(config.discriminator, spec)
+
+    def init(key: Key) -> Any:
+        k_model, k_judge, k_obs = jax.random.split(key, 3)
+        starts = jax.vmap(world.reset)(jax.random.split(k_obs, DECISIONS)).obs
+        return model.init(k_model), judge.init(k_judge), starts
+
+    def step(key: Key, state: Any) -> Any:
+        planner = dam.planner(config, world, state[0], state[1])
+        plans = jax.vmap(planner)(jax.random.split(key, DECISIONS), state[2])
+        return state, {"value": plans.value.mean(), "action": plans.action.sum()}
+
+    flops = row_flops(config, spec.obs_dim, spec.action_dim)
+    units = DECISIONS * plan.sequences * plan.particles * (plan.horizon - 1)
+    return Workload(Algorithm(init, step, _idle, 1), "planner evaluation", units, sum(flops.values()))
+
+
+def fitting(config: dam.Config, env: str) -> Workload:
+    """Gradient steps of model and discriminator on random episodes, without early stopping."""
+    spec = envs.make(env).spec
+    fit = replace(config.model.fit, patience=config.model.fit.max_steps)
+    full = replace(config, model=replace(config.model, fit=fit), discriminator=replace(config.discriminator, fit=fit))
+    model = mixture.make(full.model, spec)
+    judge = discriminator.make(full.discriminator, spec, lambda k, o, a: o)
+    rows = workloads.transitions(jax.random.key(0), spec, 500)
+    data = mixture.Data(rows, jnp.ones(500), jnp.ones(500) > 0)
+
+    def init(key: Key) -> Any:
+        k_model, k_judge = jax.random.split(key)
+        return model.init(k_model), judge.init(k_judge)
+
+    def step(key: Key, state: Any) -> Any:
+        k_model, k_judge = jax.random.split(key)
+        fitted, info = model.update(k_model, state[0], data)
+        sample = lambda k, obs, action: mixture.sample(full.model, spec, fitted, k, obs, action)  # noqa: E731
+        learner = discriminator.make(full.discriminator, spec, sample)
+        judging, more = learner.update(k_judge, state[1], discriminator.Data(data, jnp.asarray(True)))
+        return (fitted, judging), {**info, **more}
+
+    row = row_flops(config, spec.obs_dim, spec.action_dim)
+    # Forward and backward are three times the forward products; the discriminator sees real rows and fakes.
+    flops = fit.batch * (3 * row["model"] + row["model"] + 2 * 3 * row["discriminator"])
+    steps = -(-fit.max_steps // fit.interval) * fit.interval
+    return Workload(Algorithm(init, step, _idle, 1), "gradient step of both", steps, flops)
+
+
+def whole_round(config: dam.Config, env: str) -> Workload:
+    """A round of DAM: both fits, with early stopping, and the planned episodes."""
+    return Workload(dam.make(config, envs.make(env)), "round", 1, None)
+
+
+def _idle(state: Any) -> Any:
+    del state
+    return lambda key, obs: obs
+
+
+MAKERS = {"planning": planning, "fitting": fitting, "round": whole_round}
+
+
+def main() -> None:
+    """Measures every workload on both environments and writes the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="smallest sizes, one round, nothing written")
+    given = parser.parse_args()
+    facts = common.machine()
+    profile, rounds, side = ("smoke", 1, 256) if given.quick else ("laptop", given.rounds, common.PEAK_SIZE)
+    found = []
+    for env, size in sizes.scale(profile).items():
+        config = sizes.config(size, env, "multimodal")
+        for name in MAKERS:
+            for seeds in SEEDS:
+                print(f"{env}, {name}", flush=True)
+                one = measure(name, seeds, lambda _, n=name, e=env, c=config: MAKERS[n](c, e), rounds, side)
+                found.append({"env": env, **one})
+    if not given.quick:
+        print(f"wrote {common.write(f'dam-{common.slug(facts)}', {'machine': facts, 'measurements': found})}")
+
+
+if __name__ == "__main__":
+    main()

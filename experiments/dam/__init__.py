@@ -1,0 +1,1 @@
+"""Haghgoo et al., "Discriminator Augmented Model-Based Reinforcement Learning" (arXiv 2103.12999)."""

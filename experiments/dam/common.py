@@ -1,0 +1,286 @@
+"""What the artefacts of DAM share: the sizes of each profile, the cells of Table 1, and the statements about them.
+
+Work of one laptop run, counted before it was chosen (one multiply-add is 2 operations; networks 2x64):
+a model row is 15 kFLOP in IcyRoad and 23 kFLOP in Intersection, a discriminator row 10 and 11 kFLOP.
+A decision plans K sequences x P particles x (H - 1) steps; a gradient step takes 3 x batch model rows, or
+2 x (3 + model) rows for the discriminator. docs/dam.md has the sums beside the measured times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from mbrl_jax.algorithms import dam
+from mbrl_jax.envs import icy_road
+from mbrl_jax.learners import discriminator, fitting, mixture
+from mbrl_jax.report import Claim, Samples, select, statistics, theme
+from mbrl_jax.runner.run import Run
+from mbrl_jax.types import Env, nearest
+
+__all__ = [
+    "ENVS",
+    "METHODS",
+    "MODELS",
+    "PAPER",
+    "SWEEP",
+    "Cell",
+    "Scale",
+    "Statement",
+    "arrow",
+    "claim",
+    "config",
+    "label",
+    "planned",
+    "scale",
+    "scores",
+    "seeds_of",
+    "statements",
+]
+
+PAPER = "Haghgoo et al. 2021"
+ENVS = {"icy_road-v0": "IcyRoad", "intersection-v0": "Intersection"}
+MODELS = {"unimodal": 1, "multimodal": 5}
+"""Gaussians of the model; the paper does not say how many its mixture has."""
+METHODS = {"baseline": (0.0, 0.0), "minvar only": (0.0, 1.0), "disc only": (1.0, 0.0), "DAM": (1.0, 1.0)}
+"""`(correction, minimum_variance)` of each row of Table 1."""
+SWEEP = (("correction", (1.0, 0.0)), ("minimum_variance", (1.0, 0.0)))
+"""All four methods with all seeds are lanes of one program; DAM is the first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """The sizes of one environment in one profile.
+
+    Attributes:
+      rounds: rounds of fitting and planning.
+      warmup: random episodes before the first.
+      episodes: planned episodes per round.
+      hidden: widths of all networks.
+      fit: schedule of both fits.
+      planning: sizes of the search.
+      evaluation: episodes of the evaluation after the last round.
+    """
+
+    rounds: int = 10
+    warmup: int
+    episodes: int
+    hidden: tuple[int, ...]
+    fit: fitting.Config
+    planning: dam.Planning
+    evaluation: int
+
+
+_SHORT = fitting.Config(learning_rate=3e-3, batch=128, interval=25, patience=4, max_steps=400)
+_TINY = fitting.Config(learning_rate=3e-3, batch=32, interval=5, patience=1, max_steps=10)
+_LONG = fitting.Config(learning_rate=1e-3, batch=256, interval=25, patience=40, max_steps=5000)
+SCALES: dict[str, dict[str, Scale]] = {
+    "smoke": {
+        "icy_road-v0": Scale(
+            rounds=2,
+            warmup=4,
+            episodes=2,
+            hidden=(8, 8),
+            fit=_TINY,
+            planning=dam.Planning(horizon=3, sequences=9, particles=2),
+            evaluation=4,
+        ),
+    },
+    "laptop": {
+        "icy_road-v0": Scale(
+            warmup=20,
+            episodes=5,
+            hidden=(64, 64),
+            fit=_SHORT,
+            planning=dam.Planning(horizon=5, sequences=48, particles=5),
+            evaluation=40,
+        ),
+        "intersection-v0": Scale(
+            warmup=10,
+            episodes=2,
+            hidden=(64, 64),
+            fit=_SHORT,
+            planning=dam.Planning(horizon=12, sequences=48, particles=4),
+            evaluation=10,
+        ),
+    },
+    "paper": {
+        "icy_road-v0": Scale(
+            warmup=20,
+            episodes=10,
+            hidden=(200, 200),
+            fit=_LONG,
+            planning=dam.Planning(horizon=5, sequences=500, particles=20),
+            evaluation=50,
+        ),
+        "intersection-v0": Scale(
+            warmup=20,
+            episodes=10,
+            hidden=(200, 200),
+            fit=_LONG,
+            planning=dam.Planning(horizon=15, sequences=500, particles=20),
+            evaluation=50,
+        ),
+    },
+}
+SEEDS = {"smoke": 2, "laptop": 20, "paper": 20}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell(Run):
+    """Four methods on an environment; on IcyRoad, the swerve probability can be another than the registered one."""
+
+    swerve: float | None = None
+
+    def environment(self) -> Env:
+        """The environment, under a name that says what is different."""
+        if self.swerve is None:
+            return super().environment()
+        name = f"{self.env}, swerve probability {self.swerve:g}"
+        return icy_road.make(name, config=icy_road.Config(swerve_probability=self.swerve))
+
+
+def scale(profile: str) -> dict[str, Scale]:
+    """The sizes of a profile, by environment. Raises ValueError, naming the nearest, if there is none of that name."""
+    if profile not in SCALES:
+        raise ValueError(nearest(profile, SCALES, "profile"))
+    return SCALES[profile]
+
+
+def config(size: Scale, env: str, model: str) -> dam.Config:
+    """DAM's configuration for a cell of the table."""
+    steps = {"icy_road-v0": icy_road.STEPS, "intersection-v0": 25}[env]
+    return dam.Config(
+        steps=size.rounds * size.episodes * steps,
+        warmup_episodes=size.warmup,
+        episodes=size.episodes,
+        model=mixture.Config(components=MODELS[model], hidden=size.hidden, fit=size.fit),
+        discriminator=discriminator.Config(hidden=size.hidden, fit=size.fit),
+        planning=size.planning,
+    )
+
+
+def planned(experiment: str, profile: str, env: str, model: str, **changes: Any) -> Cell:
+    """The run of one environment and model class: four methods and all seeds, in one program."""
+    size = scale(profile)[env]
+    settings = config(size, env, model)
+    run = Cell(
+        experiment=experiment,
+        algorithm=model,
+        make=dam.make,
+        config=settings,
+        env=env,
+        seeds=tuple(range(SEEDS[profile])),
+        eval_every=settings.steps,
+        eval_episodes=size.evaluation,
+        sweep=SWEEP,
+        profile=profile,
+    )
+    return replace(run, **changes)
+
+
+def label(model: str, method: str) -> str:
+    """How the runner labels a cell's results."""
+    correction, variance = METHODS[method]
+    return f"{model}[correction={correction:g}, minimum_variance={variance:g}]"
+
+
+def scores(frame: pd.DataFrame, env: str, model: str, method: str) -> np.ndarray:
+    """Mean return of each seed's evaluation after the last round, `[seeds]`."""
+    return select.final(frame, label(model, method), env)
+
+
+Cells = Callable[[str, str], np.ndarray]
+"""`cells(model, method) -> [seeds]`."""
+
+
+class Statement(NamedTuple):
+    """One of the paper's statements about an environment: `samples(cells)` compares two samples of cells."""
+
+    short: str
+    text: str
+    source: str
+    samples: Callable[[Cells], Samples]
+    note: str = ""
+
+
+def _against(better: tuple[str, str], worse: tuple[str, str]) -> Callable[[Cells], Samples]:
+    return lambda cells: Samples(cells(*better), cells(*worse))
+
+
+def _best(cells: Cells) -> Samples:
+    """DAM with the multimodal model against the strongest of the other cells."""
+    ours = ("multimodal", "DAM")
+    others = [(model, method) for model in MODELS for method in METHODS if (model, method) != ours]
+    rival = max(others, key=lambda cell: float(statistics.iqm(cells(*cell))))
+    return Samples(cells(*ours), cells(*rival))
+
+
+def statements() -> tuple[Statement, ...]:
+    """What Section 4 says of every environment."""
+    source = "Sec. 4 and Table 1"
+    worse = tuple(
+        Statement(
+            f"baseline > minvar, {model}",
+            f"Minimum variance alone is worse than the baseline ({model})",
+            source,
+            _against((model, "baseline"), (model, "minvar only")),
+            "The paper says “often”.",
+        )
+        for model in MODELS
+    )
+    return (
+        Statement(
+            "DAM multimodal best",
+            "DAM with the multimodal model is the best of all eight cells",
+            source,
+            _best,
+            "Compared with the cell that has the highest IQM of the other seven.",
+        ),
+        Statement(
+            "disc > baseline, unimodal",
+            "With the unimodal model, the discriminator alone improves on the baseline",
+            source,
+            _against(("unimodal", "disc only"), ("unimodal", "baseline")),
+        ),
+        *worse,
+        Statement(
+            "DAM > disc, multimodal",
+            "With the multimodal model, minimum variance improves on the discriminator alone",
+            source,
+            _against(("multimodal", "DAM"), ("multimodal", "disc only")),
+        ),
+        Statement(
+            "disc > DAM, unimodal",
+            "With the unimodal model, minimum variance makes the discriminator alone worse",
+            source,
+            _against(("unimodal", "disc only"), ("unimodal", "DAM")),
+            "The paper says that it does not help; an interval around zero would agree with that too.",
+        ),
+    )
+
+
+def claim(statement: Statement, env: str, where: str) -> Claim:
+    """A statement as a claim on results whose column `env` says `where`."""
+
+    def gap(frame: pd.DataFrame) -> Samples:
+        return statement.samples(lambda model, method: scores(frame, where, model, method))
+
+    name = ENVS[env]
+    return Claim(text=f"{name}: {statement.text}", source=statement.source, gap=gap, unit="return", note=statement.note)
+
+
+def arrow(axes: Axes, x: float, foot: float, length: float) -> None:
+    """An upright arrow of a log-weight, from `foot` to `foot + length`."""
+    style = {"arrowstyle": "->", "color": theme.color("muted"), "linewidth": 1.0, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", (x, foot + length), (x, foot), arrowprops=style)
+
+
+def seeds_of(frame: pd.DataFrame, envs: Sequence[str]) -> int:
+    """Seeds in every cell."""
+    return min(int(frame.loc[frame["env"] == env, "seed"].nunique()) for env in envs)

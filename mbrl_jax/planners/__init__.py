@@ -1,0 +1,22 @@
+"""Planning with a model: what a sequence of actions is worth (`value`), and searching for a good one (`search`)."""
+
+from mbrl_jax.planners.proposals import Proposal, all_sequences, box, choices
+from mbrl_jax.planners.search import Plan, Planner, Score, cross_entropy, exhaustive, mppi, random_shooting
+from mbrl_jax.planners.value import Correction, Scored, estimate
+
+__all__ = [
+    "Correction",
+    "Plan",
+    "Planner",
+    "Proposal",
+    "Score",
+    "Scored",
+    "all_sequences",
+    "box",
+    "choices",
+    "cross_entropy",
+    "estimate",
+    "exhaustive",
+    "mppi",
+    "random_shooting",
+]

@@ -1,0 +1,97 @@
+"""Distributions over action sequences that planners draw candidates from and fit to the good ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from mbrl_jax.types import Key, PyTree
+
+__all__ = ["Proposal", "all_sequences", "box", "choices"]
+
+
+class Proposal(NamedTuple):
+    """A distribution over sequences of actions, independent between steps.
+
+    Attributes:
+      start: `start(horizon) -> params`, before anything is known.
+      sample: `sample(key, params, count) -> sequences [count, horizon, action_dim]`.
+      fit: `fit(params, sequences, weights [count]) -> params`; the weights sum to 1.
+      mode: `mode(params) -> sequence [horizon, action_dim]`.
+    """
+
+    start: Callable[[int], PyTree]
+    sample: Callable[[Key, PyTree, int], Array]
+    fit: Callable[[PyTree, Array, Array], PyTree]
+    mode: Callable[[PyTree], Array]
+
+
+def choices(count: int, smoothing: float = 0.05) -> Proposal:
+    """One of `count` choices per step, one-hot, uniform at first; parameters are log-probabilities `[horizon, count]`.
+
+    Args:
+      count: number of choices, which is the action's width.
+      smoothing: share of the uniform distribution that a fit keeps, so that no choice dies out.
+    """
+    if count < 2:
+        raise ValueError(f"a choice needs at least two actions, got {count}")
+
+    def start(horizon: int) -> Array:
+        return jnp.full((horizon, count), -jnp.log(float(count)), jnp.float32)
+
+    def sample(key: Key, params: Array, number: int) -> Array:
+        picked = jax.random.categorical(key, params, shape=(number, params.shape[0]))
+        return jax.nn.one_hot(picked, count, dtype=params.dtype)
+
+    def fit(params: Array, sequences: Array, weights: Array) -> Array:
+        share = jnp.einsum("k,kha->ha", weights, sequences)
+        return jnp.log((1.0 - smoothing) * share + smoothing / count).astype(params.dtype)
+
+    def mode(params: Array) -> Array:
+        return jax.nn.one_hot(jnp.argmax(params, axis=-1), count, dtype=params.dtype)
+
+    return Proposal(start, sample, fit, mode)
+
+
+def box(action_dim: int, std: float = 0.5, least_std: float = 0.05) -> Proposal:
+    """A Gaussian per step and entry, clipped to [-1, 1]; parameters are means and deviations `[horizon, action_dim]`.
+
+    Args:
+      action_dim: width of the action.
+      std: standard deviation at first; the mean is 0.
+      least_std: the smallest that a fit may give.
+    """
+
+    def start(horizon: int) -> tuple[Array, Array]:
+        shape = (horizon, action_dim)
+        return jnp.zeros(shape, jnp.float32), jnp.full(shape, std, jnp.float32)
+
+    def sample(key: Key, params: tuple[Array, Array], number: int) -> Array:
+        mean, deviation = params
+        noise = jax.random.normal(key, (number, *mean.shape), mean.dtype)
+        return jnp.clip(mean + deviation * noise, -1.0, 1.0)
+
+    def fit(params: tuple[Array, Array], sequences: Array, weights: Array) -> tuple[Array, Array]:
+        del params
+        mean = jnp.einsum("k,kha->ha", weights, sequences)
+        spread = jnp.einsum("k,kha->ha", weights, jnp.square(sequences - mean))
+        return mean, jnp.maximum(jnp.sqrt(spread), least_std)
+
+    return Proposal(start, sample, fit, lambda params: params[0])
+
+
+def all_sequences(count: int, horizon: int) -> Array:
+    """All `count ** horizon` sequences of choices, one-hot `[count ** horizon, horizon, count]`.
+
+    Raises:
+      ValueError: there are more than 100,000.
+    """
+    if count**horizon > 100_000:
+        raise ValueError(f"at most 100,000 sequences can be listed, {count} choices over {horizon} steps are more")
+    picked = np.indices((count,) * horizon).reshape(horizon, -1).T
+    return jnp.asarray(np.eye(count, dtype=np.float32)[picked])

@@ -1,0 +1,113 @@
+"""ESTIMATEVALUE (Haghgoo et al., 2021, Algorithm 1): the return of action sequences in a model, corrected for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from mbrl_jax.objectives import dam
+from mbrl_jax.types import Key, ModelStep
+
+__all__ = ["Correction", "Scored", "estimate"]
+
+
+class Correction(NamedTuple):
+    """Importance weights for a model's transitions.
+
+    Attributes:
+      logit: `logit(obs[B, O], action[B, A], next_obs[B, O]) -> [B]`, an estimate of `log(p / q)`.
+      strength: factor of the log-weights: 1 corrects, 0 does not; traced, so that both are lanes of one program.
+      form: 0 for `exp(logit)` (Eq. 8), 1 for `sigma(logit)` (as Algorithm 1 prints).
+      logit_clip: logits are clipped to plus and minus this.
+      weight_clip: a product of weights stays below `exp(weight_clip)`.
+    """
+
+    logit: Callable[[Array, Array, Array], Array]
+    strength: float | Array = 1.0
+    form: float | Array = 0.0
+    logit_clip: float | Array = 5.0
+    weight_clip: float | Array = 10.0
+
+
+class Scored(NamedTuple):
+    """Values `[sequences]`, and each one's effective sample size in the last step, between 0 and the particles."""
+
+    value: Array
+    ess: Array
+
+
+class _Paths(NamedTuple):
+    """What happened to the rows, each `[time, rows, ...]`; `alive` is 1 until the task ends."""
+
+    obs: Array
+    reward: Array
+    alive: Array
+    log_weight: Array
+
+
+def estimate(
+    key: Key,
+    model_step: ModelStep,
+    obs: Array,
+    sequences: Array,
+    *,
+    particles: int = 1,
+    correction: Correction | None = None,
+    path_reward: Callable[[Array, Array], Array] | None = None,
+) -> Scored:
+    """Mean weighted return of each action sequence over `particles` draws of the model; undiscounted, as in the paper.
+
+    The reward at step t is weighted with the transitions before t, as Algorithm 1 has it: the transition after the
+    last action carries no weight, and is not computed where the reward does not depend on it. Steps after a
+    termination (`discount` 0) are worth nothing.
+
+    Args:
+      key: random key.
+      model_step: the model, with its reward and termination.
+      obs: where to plan from, `[obs_dim]`.
+      sequences: candidate actions `[sequences, horizon, action_dim]`.
+      particles: draws per sequence; 1 is the paper's, with which the largest of many values is mostly luck.
+      correction: importance weights; None plans with the model as it is.
+      path_reward: rewards `[time, rows]` of whole paths `(obs, action)`, where they are not functions of a step.
+
+    Bias: with exact logits and no clipping, none, if the model has mass wherever the true dynamics have.
+    """
+    count, horizon = sequences.shape[:2]
+    rows = count * particles
+    actions = jnp.moveaxis(jnp.repeat(sequences, particles, axis=0), 1, 0)
+    keys = jax.random.split(key, horizon)
+
+    def advance(carry: tuple[Array, Array], inputs: tuple[Key, Array]) -> tuple[tuple[Array, Array], _Paths]:
+        (here, alive), (k, action) = carry, inputs
+        next_obs, reward, discount = model_step(k, here, action)
+        log_weight = _log_weight(correction, here, action, next_obs)
+        return (next_obs, alive * discount), _Paths(here, reward, alive, log_weight)
+
+    start = jnp.broadcast_to(obs, (rows, *obs.shape)), jnp.ones(rows, obs.dtype)
+    last, before = lax.scan(advance, start, (keys[:-1], actions[:-1]))
+    # Only the reward of the last step is used: what it does not depend on is compiled away.
+    _, final = advance(last, (keys[-1], actions[-1]))
+    seen, reward, alive = (jnp.concatenate([x, y[None]]) for x, y in zip(before[:3], final[:3], strict=True))
+    reward = reward if path_reward is None else path_reward(seen, actions)
+    limit = jnp.inf if correction is None else correction.weight_clip
+    weights = dam.clipped_weights(before.log_weight.T, limit) * alive.T
+    value = (weights * reward.T).sum(axis=-1).reshape(count, particles).mean(axis=-1)
+    return Scored(value, dam.effective_sample_size(weights[:, -1].reshape(count, particles)))
+
+
+def _log_weight(correction: Correction | None, obs: Array, action: Array, next_obs: Array) -> Array:
+    if correction is None:
+        return jnp.zeros_like(obs[..., 0])
+    clip, form = correction.logit_clip, correction.form
+
+    def weigh() -> Array:
+        logit = jnp.clip(correction.logit(obs, action, next_obs), -clip, clip)
+        return correction.strength * dam.log_weight(logit, form)
+
+    # Lanes without correction skip the discriminator where lanes run one after the other; under `vmap` it is computed.
+    return lax.cond(correction.strength != 0, weigh, lambda: jnp.zeros_like(obs[..., 0]))

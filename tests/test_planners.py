@@ -1,0 +1,268 @@
+"""Planning: estimates that the discriminator makes unbiased, their limits, and searches that find what is there."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mbrl_jax import planners, rollouts
+from mbrl_jax.envs import icy_road, intersection, intersection_exact
+
+KEY, THREE = jax.random.key(0), planners.choices(3)
+ICY, CROSS = icy_road.make(), intersection.make()
+START = {"icy": jnp.asarray(icy_road.START), "cross": CROSS.reset(KEY).obs}
+
+
+def icy_model(config):
+    """The dynamics of IcyRoad as a model."""
+
+    def step(key, obs, action):
+        next_obs = icy_road.move(config, key, obs, action)
+        return next_obs, icy_road.reward(obs), jnp.ones_like(obs[:, 0])
+
+    return step
+
+
+def cross_model(config):
+    def step(key, obs, action):
+        return intersection.move(config, key, obs, action), jnp.zeros_like(obs[:, 0]), jnp.ones_like(obs[:, 0])
+
+    return step
+
+
+def sequence(*actions):
+    return jax.nn.one_hot(jnp.asarray(actions), 3)[None]
+
+
+WRONG_ICE, WRONG_TURN = icy_road.Config(swerve_probability=0.4), intersection.Config(left_probability=0.8)
+CASES = {
+    "icy": (
+        icy_model(WRONG_ICE),
+        icy_road.log_ratio(icy_road.Config(), WRONG_ICE),
+        ICY.path_reward,
+        sequence(0, 0, 0, 0, 0),
+        icy_road.exact_return(choose=lambda t, values: values[0]),
+        icy_road.exact_return(WRONG_ICE, choose=lambda t, values: values[0]),
+    ),
+    "cross": (
+        cross_model(WRONG_TURN),
+        intersection.log_ratio(intersection.Config(), WRONG_TURN),
+        CROSS.path_reward,
+        sequence(*(2,) * 25),
+        65.0,
+        0.8 * 5.0 + 0.2 * 125.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_corrected_value_of_a_wrong_model_is_unbiased_and_the_uncorrected_is_not(case):
+    model, logit, path_reward, actions, truth, believed = CASES[case]
+    particles, repeats = 500, 40
+
+    @jax.jit
+    @partial(jax.vmap, in_axes=(0, None))
+    @partial(jax.vmap, in_axes=(None, 0))
+    def value(key, strength):
+        correction = planners.Correction(logit, strength)
+        return planners.estimate(
+            key, model, START[case], actions, particles=particles, correction=correction, path_reward=path_reward
+        ).value[0]
+
+    plain, corrected = np.asarray(value(jax.random.split(KEY, repeats), jnp.array([0.0, 1.0])), np.float64).T
+    for found, expected in ((plain, believed), (corrected, truth)):
+        error = found.std(ddof=1) / np.sqrt(repeats)
+        assert abs(found.mean() - expected) < 3 * error
+        assert 3 * error < 0.3 * abs(truth - believed)  # the two cannot both be near
+    assert abs(plain.mean() - truth) > 10 * plain.std() / np.sqrt(repeats)
+
+
+def test_a_true_model_needs_no_correction_and_sigma_hides_a_discount():
+    cruise = sequence(2, 2, 2, 2)
+    value = lambda form: planners.estimate(  # noqa: E731
+        KEY,
+        icy_model(icy_road.Config()),
+        START["icy"],
+        cruise,
+        particles=4,
+        correction=planners.Correction(lambda obs, action, next_obs: jnp.zeros_like(obs[:, 0]), form=form),
+    ).value[0]
+    np.testing.assert_allclose(value(0.0), 4.0, rtol=1e-6)
+    np.testing.assert_allclose(value(1.0), 1 + 0.5 + 0.25 + 0.125, rtol=1e-6)
+
+
+def paid_model(key, obs, action):
+    """Pays the action's first entry; the state counts steps."""
+    del key
+    return obs + 1.0, action[:, 0], jnp.ones_like(obs[:, 0])
+
+
+def constant(value):
+    return lambda obs, action, next_obs: jnp.full_like(obs[:, 0], value)
+
+
+def test_weights_are_products_in_log_space_clipped_twice():
+    ones = jnp.ones((1, 6, 1))
+    value = lambda logit, **clips: float(  # noqa: E731
+        planners.estimate(
+            KEY, paid_model, jnp.zeros(1), ones, correction=planners.Correction(constant(logit), **clips)
+        ).value[0]
+    )
+    np.testing.assert_allclose(value(1.0), np.exp(np.arange(6)).sum(), rtol=1e-5)
+    np.testing.assert_allclose(value(1.0, weight_clip=2.5), np.exp(np.minimum(np.arange(6), 2.5)).sum(), rtol=1e-5)
+    np.testing.assert_allclose(value(4.0, logit_clip=0.5), np.exp(0.5 * np.arange(6)).sum(), rtol=1e-5)
+    # A discriminator that saturates, either way, leaves numbers.
+    assert value(np.inf) == pytest.approx(np.exp(np.minimum(5.0 * np.arange(6), 10)).sum(), rel=1e-5)
+    assert value(-np.inf) == pytest.approx(np.exp(-5.0 * np.arange(6)).sum(), rel=1e-5)
+
+
+def test_nothing_is_earned_after_the_end():
+    def ends_after_two(key, obs, action):
+        next_obs, reward, _ = paid_model(key, obs, action)
+        return next_obs, reward, (next_obs[:, 0] < 2).astype(jnp.float32)
+
+    found = planners.estimate(KEY, ends_after_two, jnp.zeros(1), jnp.ones((3, 5, 1)), particles=2)
+    np.testing.assert_allclose(found.value, 2.0)
+    np.testing.assert_allclose(found.ess, 0.0)
+
+
+def test_effective_sample_size_is_the_particles_or_what_is_left_of_them():
+    ones, start = jnp.ones((2, 3, 1)), jnp.zeros(1)
+    even = planners.estimate(KEY, paid_model, start, ones, particles=8)
+    np.testing.assert_allclose(even.ess, 8.0, rtol=1e-6)
+
+    def noisy(key, obs, action):
+        return jax.random.bernoulli(key, 0.5, obs.shape).astype(jnp.float32), action[:, 0], jnp.ones_like(obs[:, 0])
+
+    heavy = planners.Correction(lambda obs, action, next_obs: 5.0 * (2 * next_obs[:, 0] - 1), weight_clip=50.0)
+    found = planners.estimate(KEY, noisy, start, jnp.ones((64, 9, 1)), particles=8, correction=heavy)
+    assert ((found.ess >= 1 - 1e-5) & (found.ess <= 8)).all() and found.ess.mean() < 3
+
+
+def test_one_sequence_and_one_step_are_enough():
+    score = partial(planners.estimate, model_step=paid_model)
+    scored = lambda key, obs, sequences: score(key, obs=obs, sequences=sequences)  # noqa: E731
+    proposal = planners.choices(3)
+    for sequences, horizon in ((1, 1), (1, 4), (5, 1)):
+        plan = jax.jit(planners.random_shooting(scored, proposal, sequences, horizon))(KEY, jnp.zeros(1))
+        assert plan.action.sum() == 1 and np.isfinite(plan.value) and plan.ess == 1
+    best = planners.exhaustive(scored, planners.all_sequences(3, 1))(KEY, jnp.zeros(1))
+    np.testing.assert_array_equal(best.action, [1, 0, 0])
+
+
+def target_score(key, obs, sequences):
+    """Deterministic: the sequence should be (0.5, -0.25, 0.1, ...) in each entry."""
+    del key
+    goal = jnp.array([0.5, -0.25, 0.1])[:, None] + obs
+    value = -jnp.square(sequences - goal).sum(axis=(1, 2))
+    return planners.Scored(value, jnp.ones_like(value))
+
+
+@pytest.mark.parametrize("search", ["cross_entropy", "mppi"])
+def test_fitted_proposals_find_the_best_actions(search):
+    make = {
+        "cross_entropy": partial(planners.cross_entropy, iterations=8, elites=20),
+        "mppi": partial(planners.mppi, iterations=8, temperature=0.02),
+    }[search]
+    plan = jax.jit(make(target_score, planners.box(2), 300, 3))(KEY, jnp.zeros(2))
+    np.testing.assert_allclose(plan.action, [0.5, 0.5], atol=0.05)
+    assert -0.02 < plan.value <= 0
+
+
+@pytest.mark.parametrize("search", ["cross_entropy", "mppi"])
+def test_fitted_choices_find_the_best_sequence(search):
+    wanted = jnp.asarray([2, 0, 1, 1, 2, 0, 0, 1])
+
+    def score(key, obs, sequences):
+        del key, obs
+        value = (sequences.argmax(axis=-1) == wanted).sum(axis=1).astype(jnp.float32)
+        return planners.Scored(value, jnp.ones_like(value))
+
+    make = {
+        "cross_entropy": partial(planners.cross_entropy, iterations=12, elites=12),
+        "mppi": partial(planners.mppi, iterations=12, temperature=0.5),
+    }[search]
+    plan = jax.jit(make(score, planners.choices(3), 120, 8))(KEY, jnp.zeros(1))
+    np.testing.assert_array_equal(plan.action, [0, 0, 1])
+    assert plan.value == 8
+
+
+def test_scores_that_are_not_numbers_lose():
+    candidates = planners.all_sequences(3, 1)
+    score = lambda key, obs, s: planners.Scored(jnp.array([jnp.nan, -jnp.inf, -3.0]), jnp.ones(3))  # noqa: E731
+    np.testing.assert_array_equal(planners.exhaustive(score, candidates)(KEY, jnp.zeros(1)).action, [0, 0, 1])
+
+
+def test_all_sequences_are_all_there_are():
+    found = planners.all_sequences(3, 5)
+    assert found.shape == (243, 5, 3) and len(np.unique(found.reshape(243, -1), axis=0)) == 243
+    with pytest.raises(ValueError, match="at most 100,000"):
+        planners.all_sequences(3, 15)
+
+
+@pytest.mark.parametrize(
+    ("make", "rule"),
+    [
+        (lambda: planners.random_shooting(target_score, THREE, 0, 5), "sequences must be at least 1"),
+        (
+            lambda: planners.random_shooting(target_score, THREE, 5, 0),
+            "horizon must be at least 1, got 0",
+        ),
+        (lambda: planners.cross_entropy(target_score, THREE, 5, 5, elites=6), "1 <= elites <= sequences"),
+        (
+            lambda: planners.mppi(target_score, THREE, 5, 5, temperature=0.0),
+            "temperature must be positive",
+        ),
+        (lambda: planners.mppi(target_score, THREE, 5, 5, iterations=0), "iterations must be at least 1"),
+        (lambda: planners.choices(1), "at least two actions, got 1"),
+    ],
+)
+def test_impossible_searches_are_refused(make, rule):
+    with pytest.raises(ValueError, match=rule):
+        make()
+
+
+def earned(env, planner, episodes):
+    """Returns `[episodes]` of a planner acting in the true environment."""
+
+    @jax.jit
+    def run(key):
+        act = lambda k, obs: (jax.vmap(planner)(jax.random.split(k, episodes), obs).action, ())  # noqa: E731
+        steps, _, _ = rollouts.episodes(key, env, act, episodes)
+        return steps.reward.sum(axis=1)
+
+    return np.asarray(run(KEY), np.float64)
+
+
+def test_with_the_true_model_the_planner_reaches_the_icy_optimum():
+    def score(key, obs, sequences):
+        correction = planners.Correction(icy_road.log_ratio(icy_road.Config(), WRONG_ICE))
+        return planners.estimate(key, icy_model(WRONG_ICE), obs, sequences, particles=64, correction=correction)
+
+    def uncorrected(key, obs, sequences):
+        return planners.estimate(key, icy_model(WRONG_ICE), obs, sequences, particles=64)
+
+    every = planners.all_sequences(3, 5)
+    np.testing.assert_allclose(earned(ICY, planners.exhaustive(score, every), 16), icy_road.exact_return())
+    assert earned(ICY, planners.exhaustive(uncorrected, every), 64).mean() < 8
+
+
+def test_with_the_true_model_the_planner_earns_what_ideal_planning_does_at_the_intersection():
+    def score(key, obs, sequences):
+        correction = planners.Correction(intersection.log_ratio(intersection.Config(), WRONG_TURN))
+        return planners.estimate(
+            key,
+            cross_model(WRONG_TURN),
+            obs,
+            sequences,
+            particles=16,
+            correction=correction,
+            path_reward=CROSS.path_reward,
+        )
+
+    planner = planners.cross_entropy(score, planners.choices(3), 64, 15, iterations=5, elites=8)
+    found = earned(CROSS, planner, 48)
+    error = found.std(ddof=1) / np.sqrt(len(found))
+    assert abs(found.mean() - intersection_exact.planned_return(15)) < 3 * error
