@@ -1,7 +1,8 @@
 """Hyper-parameters per environment, as the papers' authors ran them, as frozen configurations.
 
 MBPO's are those of the released code (`examples/config/<env>/0.py`) with the number of epochs of the paper's Table 1,
-which the code leaves to the command line. `experiments/mbpo/table1.py` prints them beside the paper's table.
+which the code leaves to the command line. `experiments/mbpo/table1.py` prints them beside the paper's table. ALM has
+one setting for all tasks; its presets are the length of its paper's Table 1 and, for the pendulums, ours.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from mbrl_jax.algorithms import mbpo, sac
-from mbrl_jax.learners import ensemble
+from mbrl_jax.algorithms import alm, mbpo, sac
+from mbrl_jax.learners import ensemble, latent
 from mbrl_jax.learners import sac as soft
 from mbrl_jax.types import Algorithm, Env, nearest
 
-__all__ = ["MBPO", "REGISTRY", "Entry", "preset"]
+__all__ = ["ALM", "MBPO", "REGISTRY", "Entry", "preset"]
 
 
 def _mbpo(epochs: int, schedule: tuple[int, int, int, int], entropy: float, **others: Any) -> mbpo.Config:
@@ -51,10 +52,43 @@ def _mbpo_preset(base: str) -> mbpo.Config:
     return MBPO.get(base, mbpo.Config(agent=soft.Config()))
 
 
+def _alm_preset(base: str) -> alm.Config:
+    return ALM.get(base, alm.Config())
+
+
 def _sac_preset(base: str) -> sac.Config:
     """SAC as MBPO's authors ran it: the same task settings, one update per environment step."""
     like = _mbpo_preset(base)
     return sac.Config(steps=like.steps, warmup_steps=like.warmup_steps, batch=like.batch, agent=like.agent)
+
+
+_SMALL = alm.Config(
+    steps=10_000,
+    warmup_steps=500,
+    updates_per_step=2,
+    batch=128,
+    noise_steps=4_000,
+    agent=latent.Config(
+        latent_dim=16,
+        hidden=(128, 128),
+        model_hidden=(128, 128),
+        classifier_hidden=(128, 128),
+        world_lr=1e-3,
+        heads_lr=1e-3,
+        critics_lr=1e-3,
+        actor_lr=1e-3,
+        tau=0.01,
+    ),
+)
+
+ALM: Mapping[str, alm.Config] = {
+    **dict.fromkeys(
+        ("half_cheetah", "walker2d", "hopper", "ant_truncated", "humanoid_truncated"), alm.Config(steps=200_000)
+    ),
+    "inverted_pendulum": _SMALL,
+    "pendulum": _SMALL,
+}
+"""Presets by environment, versions left out: the lengths of ALM's Table 1. The pendulums' are ours: ALM has none."""
 
 
 class Entry(NamedTuple):
@@ -76,6 +110,7 @@ class Entry(NamedTuple):
 REGISTRY: Mapping[str, Entry] = {
     "sac": Entry(sac.Config, sac.make, _sac_preset, "Soft actor-critic (Haarnoja et al. 2018), model-free"),
     "mbpo": Entry(mbpo.Config, mbpo.make, _mbpo_preset, "Model-based policy optimisation (Janner et al. 2019)"),
+    "alm": Entry(alm.Config, alm.make, _alm_preset, "Aligned latent models (Ghugare et al. 2023)"),
 }
 
 

@@ -1,10 +1,11 @@
 """The mathematics of the papers as pure functions: arrays in, arrays out; no networks, no keys, no parameters.
 
-`likelihood`, `policy` and `returns` are what the learners minimise; the others are the papers' bounds, lemmas and
-identities on finite MDPs, exact (docs/theory.md).
+`alm`, `likelihood`, `policy` and `returns` are what the learners minimise; the others are the papers' bounds, lemmas
+and identities on finite MDPs, exact (docs/theory.md).
 """
 
 from mbrl_jax.objectives import (
+    alm,
     alm_bounds,
     dam,
     likelihood,
@@ -19,6 +20,7 @@ from mbrl_jax.objectives import (
 )
 
 __all__ = [
+    "alm",
     "alm_bounds",
     "dam",
     "likelihood",
