@@ -6,12 +6,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jaxprs import has_batched_end, touching, trace
 
 from mbrl_jax import envs, replay
-from mbrl_jax.algorithms import mbpo, sac
-from mbrl_jax.learners import ensemble
+from mbrl_jax.algorithms import alm, mbpo, sac
+from mbrl_jax.learners import ensemble, latent
 from mbrl_jax.learners import sac as soft
 from mbrl_jax.runner import program
 from mbrl_jax.types import Storage
@@ -33,13 +34,23 @@ MBPO = mbpo.Config(
     model=MODEL,
     agent=AGENT,
 )
+ALM = alm.Config(
+    steps=500,
+    warmup_steps=60,
+    steps_per_iteration=10,
+    updates_per_step=2,
+    batch=32,
+    noise_steps=50,
+    agent=latent.Config(latent_dim=4, hidden=(16,), model_hidden=(16,), classifier_hidden=(16,)),
+)
 ALGORITHMS = {
     "sac": sac.make(SAC, ENV),
     "mbpo": mbpo.make(MBPO, ENV),
     "mbpo without roll-outs": mbpo.make(replace(MBPO, real_fraction=1.0), ENV),
+    "alm": alm.make(ALM, ENV),
     "mbpo value expansion": mbpo.make(replace(MBPO, real_fraction=1.0), ENV, mbpo.value_expansion(2)),
 }
-COMPILED = {"sac": 10, "mbpo": 5}
+COMPILED = {"sac": 10, "mbpo": 5, "alm": 10}
 """Algorithms that these tests also compile and run, with the iterations that make 200 updates."""
 KEY = jax.random.key(0)
 
@@ -132,10 +143,12 @@ def test_step_is_traced_once(runs):
 def test_info_is_finite_and_the_counters_count(runs):
     state = runs.states[0]
     assert int(state.memory.size.value) == 60 + 10 * COMPILED[runs.name]
-    assert int(state.agent.opt[0].count) == 200
+    counts = optax.tree.get_all_with_path(state.agent.opt, "count")
+    assert {int(count) for _, count in counts} == {200}
     always = {name for name in runs.infos[0] if not name.startswith("train/")}
     assert all(np.isfinite(info[name]) for info in runs.infos for name in always)
-    assert {"sac/critic_loss", "sac/entropy", "train/return"} <= set(runs.infos[0])
+    own = {"alm/critic_loss", "alm/divergence"} if runs.name == "alm" else {"sac/critic_loss", "sac/entropy"}
+    assert own | {"train/return"} <= set(runs.infos[0])
 
 
 def test_seeds_differ(runs):
@@ -185,7 +198,7 @@ def test_replay_rows_are_what_happened(runs):
         ({"batch": 0}, "batch must be at least 1"),
     ],
 )
-@pytest.mark.parametrize("config", [SAC, MBPO], ids=["sac", "mbpo"])
+@pytest.mark.parametrize("config", [SAC, MBPO, ALM], ids=["sac", "mbpo", "alm"])
 def test_impossible_configurations_are_refused(config, changes, rule):
     with pytest.raises(ValueError, match=rule):
         replace(config, **changes)
