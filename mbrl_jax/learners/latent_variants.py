@@ -23,7 +23,16 @@ from mbrl_jax.objectives import policy
 from mbrl_jax.objectives.alm_bounds import log_reward
 from mbrl_jax.types import Key, PyTree, Spec
 
-__all__ = ["VARIANTS", "identity_encoder", "likelihood", "model_free", "value_predicting", "with_decoder"]
+__all__ = [
+    "VARIANTS",
+    "identity_encoder",
+    "likelihood",
+    "model_free",
+    "plain_encoder",
+    "untrained",
+    "value_predicting",
+    "with_decoder",
+]
 
 LARGE = 10_000.0
 """a of Appendix A.8."""
@@ -79,6 +88,23 @@ def identity_encoder(config: Config, spec: Spec) -> Encoder:
         return Diagonal(obs, jnp.full_like(obs, config.std_bounds[0]))
 
     return Encoder(lambda key: {}, encode, spec.obs_dim)
+
+
+def plain_encoder(config: Config, spec: Spec) -> Encoder:
+    """The observation itself without any spread: no representation at all."""
+    del config
+    return Encoder(lambda key: {}, lambda params, obs: Diagonal(obs, jnp.zeros_like(obs)), spec.obs_dim)
+
+
+def untrained(config: Config) -> Loss:
+    """A loss of encoder and model that is nothing: they stay as they are, and nothing should depend on them."""
+    del config
+
+    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, dict[str, Array]]:
+        zero = jnp.zeros_like(ctx.data.noise)
+        return zero, {"alm/world_loss": zero}
+
+    return loss
 
 
 def with_decoder(config: Config, spec: Spec) -> Encoder:
@@ -156,6 +182,7 @@ VARIANTS: Mapping[str, Parts] = {
     "no KL": _world(_without_divergence),
     "no value": _world(_without_value),
     "TD3 loss": Parts(actor=model_free),
+    "TD3, same architecture": Parts(encoder=plain_encoder, world=untrained, actor=model_free),
     "log, model only": _world(_model_loss_of(_log)),
     "log": Parts(
         world=partial(latent.aligned, objective=_model_loss_of(_log)),
