@@ -31,6 +31,7 @@ class Ablation(NamedTuple):
       tasks: environments of the paper profile, some of Table 1's; the other profiles have the inverted pendulum.
       claims: what the paper says of it.
       note: what deviates from the paper.
+      printed: what the paper prints of it, shown below our numbers.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Ablation(NamedTuple):
     tasks: Sequence[str]
     claims: tuple[Claim, ...] = ()
     note: str = ""
+    printed: tuple[Block, ...] = ()
 
 
 def _tasks(one: Ablation, profile: str) -> Sequence[str]:
@@ -102,7 +104,8 @@ def blocks(one: Ablation, frame: pd.DataFrame) -> Sequence[Block]:
         f"{', '.join(tasks)}: evaluation return against environment steps, IQM over {seeds} seeds with pointwise 95 % "
         f"bootstrap intervals. {common.ALM} and the baselines are Table 1's runs."
     )
-    return [Figure(drawn, caption), Table(_scores(one, own, tasks), "Return at the end; IQM [95 % interval].")]
+    table = Table(_scores(one, own, tasks), "Return at the end; IQM [95 % interval].")
+    return [Figure(drawn, caption), table, *one.printed]
 
 
 def _scores(one: Ablation, own: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:

@@ -19,7 +19,6 @@ from experiments.alm.ablation import planned as ablation_runs
 from mbrl_jax import results, rollouts
 from mbrl_jax.algorithms import alm
 from mbrl_jax.learners import latent
-from mbrl_jax.learners.latent_networks import networks
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure
 from mbrl_jax.report.claims import Claim
@@ -69,8 +68,7 @@ def _measure(
     """Along one trajectory of the guide's policy: errors by horizon, spread of representations, first coordinates."""
     unit = rollouts.normalised(env)
     obs, action = _trajectory(key, unit, latent.mode(config.agent, unit.spec, guide))
-    parts = latent.STANDARD.encoder(config.agent, unit.spec)
-    nets = networks(config.agent, unit.spec, parts)
+    nets = latent.nets_of(config.agent, unit.spec)
     return {label: _errors(nets, agent.params["world"], obs, action) for label, agent in agents.items()}
 
 

@@ -5,7 +5,7 @@ order: encoder and model (`world`), reward and classifier (`heads`), critics, ac
 critics. A loss changes its own group only: everything else it sees is constant. Within that, what is detached:
 
 * `aligned` (world, Eq. 7): the target encoder, and the action at the end of the sequence;
-* `svg` (actor, Eq. 8): the policy's input at every step, the critics' action, and the classifier's next representation.
+* `svg` (actor, Eq. 8): the policy's input at every step, the critics' action, the classifier's next representation.
   So the policy feels the critics through the model only, never directly through the action.
 """
 
@@ -21,10 +21,10 @@ import optax
 from jax import lax
 from jaxtyping import Array
 
-from mbrl_jax.learners.latent_networks import Config, Encoder, Nets, gaussian_encoder, networks
-from mbrl_jax.networks import Diagonal, perturbed, sample
+from mbrl_jax.learners.latent_networks import Config, Encoder, Nets, Policy, gaussian_encoder, networks, noisy_policy
+from mbrl_jax.networks import Diagonal, sample
 from mbrl_jax.objectives import alm as objectives
-from mbrl_jax.objectives import policy
+from mbrl_jax.objectives import policy as soft
 from mbrl_jax.types import Act, Key, Learner, PyTree, Spec, Transition
 
 __all__ = [
@@ -40,9 +40,12 @@ __all__ = [
     "aligned",
     "context",
     "critics_loss",
+    "explored",
     "heads_loss",
+    "lower_bound",
     "make",
     "mode",
+    "nets_of",
     "rollout",
     "svg",
     "unbroken",
@@ -96,9 +99,9 @@ Loss = Callable[[PyTree, Key, Context], tuple[Array, dict[str, Array]]]
 """`loss(params, key, context) -> (scalar, info)` with the parameters of its own group."""
 
 
-def _explore(config: Config, ctx: Context, params: PyTree, key: Key, z: Array) -> Array:
-    """The policy's action in a loss: scheduled noise, clipped."""
-    return perturbed(key, ctx.nets.mean(params, z), ctx.data.noise, config.noise_limit)
+def explored(config: Config, ctx: Context, params: PyTree, key: Key, z: Array) -> tuple[Array, Array]:
+    """The policy's action in a loss, its scheduled noise clipped, and its log-probability (zero without a density)."""
+    return ctx.nets.policy.draw(params, key, z, ctx.data.noise, config.noise_limit)
 
 
 class Terms(NamedTuple):
@@ -152,7 +155,7 @@ def aligned(config: Config, objective: Callable[..., Array] = objectives.model_l
         frozen, sequences = ctx.state.params, ctx.data.sequences
         k_model, k_act = jax.random.split(key)
         terms, _, last = rollout(params, k_model, ctx)
-        action = lax.stop_gradient(_explore(config, ctx, frozen["actor"], k_act, last))
+        action = lax.stop_gradient(explored(config, ctx, frozen["actor"], k_act, last)[0])
         value = ctx.nets.values(frozen["critics"], last, action).min(axis=0)
         each = objective(terms.reward, terms.divergence, value) * unbroken(sequences)
         info = {"alm/divergence": terms.divergence.mean(), "alm/std": terms.std.mean()}
@@ -196,12 +199,12 @@ def critics_loss(config: Config) -> Loss:
         nets, batch, state = ctx.nets, ctx.data.batch, ctx.state
         k_z, k_next, k_act = jax.random.split(key, 3)
         z, next_z = sample(k_z, ctx.now), sample(k_next, ctx.following)
-        next_action = _explore(config, ctx, state.params["actor"], k_act, next_z)
+        next_action, log_prob = explored(config, ctx, state.params["actor"], k_act, next_z)
         next_value = nets.values(state.target["critics"], next_z, next_action)
-        discount, none = config.gamma * batch.discount, jnp.zeros_like(batch.reward)
-        target = policy.soft_target(batch.reward, discount, next_value, none, jnp.zeros(()))
+        temperature = nets.policy.temperature(state.params["actor"])
+        target = soft.soft_target(batch.reward, config.gamma * batch.discount, next_value, log_prob, temperature)
         value = nets.values(params, z, batch.action)
-        each = policy.critic_loss(value, target).mean(axis=-1)
+        each = soft.critic_loss(value, target).mean(axis=-1)
         return each.sum(), {"alm/critic_loss": each.mean(), "alm/value": value.mean()}
 
     return loss
@@ -210,32 +213,46 @@ def critics_loss(config: Config) -> Loss:
 def svg(config: Config, objective: Callable[..., Array] = objectives.policy_loss) -> Loss:
     """The policy's loss by stochastic value gradients through K imagined steps, Eq. 8.
 
+    A policy with an entropy bonus has −α log π(a_t | z_t) in the reward and in the value of each state (Table 5).
+
     Args:
       objective: `objective(reward[K, B], ratio[K, B], value[K, B], γ, λ, c) -> [K, B]`.
     """
 
     def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, dict[str, Array]]:
         nets, frozen = ctx.nets, ctx.state.params
-        k_first, k_steps, k_last = jax.random.split(key, 3)
-
-        def imagine(z: Array, k: Key) -> tuple[Array, tuple[Array, Array]]:
-            k_act, k_model = jax.random.split(k)
-            action = _explore(config, ctx, params, k_act, lax.stop_gradient(z))
-            return sample(k_model, nets.predict(frozen["world"]["model"], z, action)), (z, action)
-
-        keys = jax.random.split(k_steps, config.horizon)
-        last, (z, action) = lax.scan(imagine, sample(k_first, ctx.now), keys, unroll=True)
-        following = jnp.concatenate([z[1:], last[None]])
-        next_action = jnp.concatenate([action[1:], _explore(config, ctx, params, k_last, last)[None]])
+        (z, following), (action, next_action), log_prob = _imagined(config, params, key, ctx)
+        bonus = -lax.stop_gradient(nets.policy.temperature(params)) * log_prob
         reward = nets.reward(frozen["heads"]["reward"], z, action)
         logits = nets.classify(frozen["heads"]["classifier"], z, action, lax.stop_gradient(following))
         ratio = objectives.log_ratio(logits)
         value = nets.values(frozen["critics"], following, lax.stop_gradient(next_action)).min(axis=0)
-        each = objective(reward, ratio, value, config.gamma, config.trace, config.coefficient)
+        numbers = config.gamma, config.trace, config.coefficient
+        each = objective(reward + bonus[:-1], ratio, value + bonus[1:], *numbers)
         info = {"alm/actor_loss": each.mean(), "alm/log_ratio": ratio.mean(), "alm/imagined_reward": reward.mean()}
-        return each.mean(), info
+        return each.mean() + nets.policy.loss(params, log_prob), info
 
     return loss
+
+
+def _imagined(
+    config: Config, params: PyTree, key: Key, ctx: Context
+) -> tuple[tuple[Array, Array], tuple[Array, Array], Array]:
+    """K steps of policy and model: (z_t, z_{t+1}), (a_t, a_{t+1}), each `[K, B, ...]`, and log π(a_t), `[K + 1, B]`."""
+    k_first, k_steps, k_last = jax.random.split(key, 3)
+    model = ctx.state.params["world"]["model"]
+
+    def imagine(z: Array, k: Key) -> tuple[Array, tuple[Array, Array, Array]]:
+        k_act, k_model = jax.random.split(k)
+        action, log_prob = explored(config, ctx, params, k_act, lax.stop_gradient(z))
+        return sample(k_model, ctx.nets.predict(model, z, action)), (z, action, log_prob)
+
+    keys = jax.random.split(k_steps, config.horizon)
+    last, (z, action, log_prob) = lax.scan(imagine, sample(k_first, ctx.now), keys, unroll=True)
+    last_action, last_log_prob = explored(config, ctx, params, k_last, lax.stop_gradient(last))
+    shifted = lambda x, end: jnp.concatenate([x[1:], end[None]])  # noqa: E731
+    pairs = (z, shifted(z, last)), (action, shifted(action, last_action))
+    return *pairs, jnp.concatenate([log_prob, last_log_prob[None]])
 
 
 class Parts(NamedTuple):
@@ -245,15 +262,23 @@ class Parts(NamedTuple):
       encoder: `encoder(config, spec) -> Encoder`.
       world: `world(config) -> Loss` of encoder and model.
       actor: `actor(config) -> Loss` of the policy.
+      policy: `policy(config, spec, dim) -> Policy` over representations of `dim` entries.
     """
 
     encoder: Callable[[Config, Spec], Encoder] = gaussian_encoder
     world: Callable[[Config], Loss] = aligned
     actor: Callable[[Config], Loss] = svg
+    policy: Callable[[Config, Spec, int], Policy] = noisy_policy
 
 
 STANDARD = Parts()
 """ALM itself."""
+
+
+def nets_of(config: Config, spec: Spec, parts: Parts = STANDARD) -> Nets:
+    """The networks of a variant."""
+    encoder = parts.encoder(config, spec)
+    return networks(config, spec, encoder, parts.policy(config, spec, encoder.dim))
 
 
 def context(nets: Nets, state: State, data: Data) -> Context:
@@ -265,21 +290,47 @@ def context(nets: Nets, state: State, data: Data) -> Context:
 
 def act(config: Config, spec: Spec, state: State, noise: Array, parts: Parts = STANDARD) -> Act:
     """The exploring policy: z drawn from the online encoder, the policy's action with noise of this size."""
-    nets = networks(config, spec, parts.encoder(config, spec))
+    nets = nets_of(config, spec, parts)
 
     def explore(key: Key, obs: Array) -> Array:
         k_encode, k_noise = jax.random.split(key)
         z = sample(k_encode, nets.encode(state.params["world"]["encoder"], obs))
-        return perturbed(k_noise, nets.mean(state.params["actor"], z), noise)
+        return nets.policy.draw(state.params["actor"], k_noise, z, noise, None)[0]
 
     return explore
 
 
 def mode(config: Config, spec: Spec, state: State, parts: Parts = STANDARD) -> Act:
     """The policy without noise, for evaluation; z is drawn from the online encoder all the same (ALM code)."""
-    nets = networks(config, spec, parts.encoder(config, spec))
+    nets = nets_of(config, spec, parts)
     encode = partial(nets.encode, state.params["world"]["encoder"])
-    return lambda key, obs: nets.mean(state.params["actor"], sample(key, encode(obs)))
+    return lambda key, obs: nets.policy.mean(state.params["actor"], sample(key, encode(obs)))
+
+
+def lower_bound(
+    config: Config, spec: Spec, key: Key, state: State, obs: Array, action: Array, parts: Parts = STANDARD
+) -> tuple[Array, Array]:
+    """The objective L^K of Eq. 8 from given observations and first actions, and the critics' own value, each `[batch]`.
+
+    Later actions are the policy's without noise, z is drawn from the target encoder (ALM code, `get_lower_bound`).
+    """
+    nets = nets_of(config, spec, parts)
+    params = state.params
+    k_first, k_steps = jax.random.split(key)
+
+    def imagine(carry: tuple[Array, Array], k: Key) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
+        z, a = carry
+        next_z = sample(k, nets.predict(params["world"]["model"], z, a))
+        next_a = nets.policy.mean(params["actor"], next_z)
+        return (next_z, next_a), (z, a, next_z, next_a)
+
+    first = sample(k_first, nets.encode(state.target["encoder"], obs))
+    _, (z, a, next_z, next_a) = lax.scan(imagine, (first, action), jax.random.split(k_steps, config.horizon))
+    reward = nets.reward(params["heads"]["reward"], z, a)
+    ratio = objectives.log_ratio(nets.classify(params["heads"]["classifier"], z, a, next_z))
+    value = nets.values(params["critics"], next_z, next_a).min(axis=0)
+    bound = -objectives.policy_loss(reward, ratio, value, config.gamma, 1.0, config.coefficient)[0]
+    return bound, nets.values(params["critics"], first, action).min(axis=0)
 
 
 def _optimiser(config: Config, group: str) -> optax.GradientTransformation:
@@ -293,7 +344,7 @@ def make(config: Config, spec: Spec, parts: Parts = STANDARD) -> Learner:
     Args:
       parts: what a variant replaces.
     """
-    nets = networks(config, spec, parts.encoder(config, spec))
+    nets = nets_of(config, spec, parts)
     losses = dict(zip(GROUPS, (p(config) for p in (parts.world, heads_loss, critics_loss, parts.actor)), strict=True))
     optimisers = {group: _optimiser(config, group) for group in GROUPS}
 

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mbrl_jax.networks import MLP, Diagonal, NormedMLP, bounded_diagonal
+from mbrl_jax.networks import MLP, Diagonal, NormedMLP, bounded_diagonal, perturbed
 from mbrl_jax.types import Key, PyTree, Spec, check_positive
 
-__all__ = ["Config", "Encoder", "Nets", "gaussian_encoder", "mlp", "networks"]
+__all__ = ["Config", "Encoder", "Nets", "Policy", "gaussian_encoder", "mlp", "networks", "noisy_policy"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,25 @@ class Encoder(NamedTuple):
     dim: int
 
 
+class Policy(NamedTuple):
+    """A policy π(a | z) over representations; actions lie in (-1, 1).
+
+    Attributes:
+      init: `init(key) -> params`.
+      mean: `mean(params, z) -> action [..., A]`, without noise.
+      draw: `draw(params, key, z, noise, limit) -> (action [..., A], log_prob [...])`. A policy without a density of
+        its own adds noise of that standard deviation, clipped to ± limit unless that is None, and returns zeros.
+      temperature: `temperature(params) -> α`, reward units per nat of entropy; zero without an entropy bonus.
+      loss: `loss(params, log_prob [...]) -> scalar`, what the policy minimises besides the objective.
+    """
+
+    init: Callable[[Key], PyTree]
+    mean: Callable[[PyTree, Array], Array]
+    draw: Callable[[PyTree, Key, Array, Array, Array | float | None], tuple[Array, Array]]
+    temperature: Callable[[PyTree], Array]
+    loss: Callable[[PyTree, Array], Array]
+
+
 class Nets(NamedTuple):
     """What each network computes from its own parameters; leading axes are free.
 
@@ -85,7 +104,7 @@ class Nets(NamedTuple):
       reward: `reward(params, z, action) -> [...]`.
       classify: `classify(params, z, action, next_z) -> logits [..., 2]`, class 1 is real.
       values: `values(params, z, action) -> [critics, ...]`.
-      mean: `mean(params, z) -> action [..., A]`, the policy without noise, in (-1, 1).
+      policy: the policy's functions.
     """
 
     init: Callable[[Key], dict[str, PyTree]]
@@ -94,7 +113,7 @@ class Nets(NamedTuple):
     reward: Callable[[PyTree, Array, Array], Array]
     classify: Callable[[PyTree, Array, Array, Array], Array]
     values: Callable[[PyTree, Array, Array], Array]
-    mean: Callable[[PyTree, Array], Array]
+    policy: Policy
 
 
 def gaussian_encoder(config: Config, spec: Spec) -> Encoder:
@@ -117,12 +136,28 @@ def _call(module: nn.Module, params: PyTree, *inputs: Array) -> Any:
     return module.apply(params, jnp.concatenate(inputs, axis=-1))
 
 
-def networks(config: Config, spec: Spec, encoder: Encoder) -> Nets:
+def noisy_policy(config: Config, spec: Spec, dim: int) -> Policy:
+    """ALM's policy: tanh of a network of the representation's `dim` entries, with scheduled noise (Appendix D)."""
+    module = mlp(config.hidden, spec.action_dim)
+    mean = lambda params, z: jnp.tanh(_call(module, params, z))  # noqa: E731
+
+    def draw(params: PyTree, key: Key, z: Array, noise: Array, limit: Array | float | None) -> tuple[Array, Array]:
+        return perturbed(key, mean(params, z), noise, limit), jnp.zeros_like(z[..., 0])
+
+    return Policy(
+        init=lambda key: module.init(key, jnp.zeros((1, dim))),
+        mean=mean,
+        draw=draw,
+        temperature=lambda params: jnp.zeros(()),
+        loss=lambda params, log_prob: jnp.zeros(()),
+    )
+
+
+def networks(config: Config, spec: Spec, encoder: Encoder, policy: Policy) -> Nets:
     """All networks of ALM for an environment with this `spec` (Appendix D; ALM code `models.py`)."""
     z, a = encoder.dim, spec.action_dim
-    model, actor = mlp(config.model_hidden, 2 * z), mlp(config.hidden, a)
+    model, classifier = mlp(config.model_hidden, 2 * z), NormedMLP(config.classifier_hidden, 2)
     reward, critic = NormedMLP(config.hidden, 1), NormedMLP(config.hidden, 1)
-    classifier = NormedMLP(config.classifier_hidden, 2)
 
     def init(key: Key) -> dict[str, PyTree]:
         k_encoder, k_model, k_reward, k_classifier, k_critics, k_actor = jax.random.split(key, 6)
@@ -134,7 +169,7 @@ def networks(config: Config, spec: Spec, encoder: Encoder) -> Nets:
                 "classifier": fresh(classifier, k_classifier, 2 * z + a),
             },
             "critics": tuple(fresh(critic, k, z + a) for k in jax.random.split(k_critics, config.critics)),
-            "actor": fresh(actor, k_actor, z),
+            "actor": policy.init(k_actor),
         }
 
     return Nets(
@@ -144,5 +179,5 @@ def networks(config: Config, spec: Spec, encoder: Encoder) -> Nets:
         reward=lambda params, z, action: _call(reward, params, z, action)[..., 0],
         classify=lambda params, z, action, next_z: _call(classifier, params, z, action, next_z),
         values=lambda params, z, action: jnp.stack([_call(critic, p, z, action)[..., 0] for p in params]),
-        mean=lambda params, z: jnp.tanh(_call(actor, params, z)),
+        policy=policy,
     )

@@ -16,8 +16,8 @@ from jaxtyping import Array
 
 from mbrl_jax.learners import latent
 from mbrl_jax.learners.latent import Context, Loss, Parts
-from mbrl_jax.learners.latent_networks import Config, Encoder, gaussian_encoder, mlp
-from mbrl_jax.networks import Diagonal, perturbed, sample
+from mbrl_jax.learners.latent_networks import Config, Encoder, Policy, gaussian_encoder, mlp
+from mbrl_jax.networks import Diagonal, draw, sample
 from mbrl_jax.objectives import alm as objectives
 from mbrl_jax.objectives import policy
 from mbrl_jax.objectives.alm_bounds import log_reward
@@ -25,6 +25,7 @@ from mbrl_jax.types import Key, PyTree, Spec
 
 __all__ = [
     "VARIANTS",
+    "entropic_policy",
     "identity_encoder",
     "likelihood",
     "model_free",
@@ -36,6 +37,8 @@ __all__ = [
 
 LARGE = 10_000.0
 """a of Appendix A.8."""
+TEMPERATURE = 0.1
+"""α before training of the policy with an entropy bonus; the paper does not give it, SAC-SVG's code has 0.1."""
 FLOOR = 1e-3
 """The plain logarithm is taken of nothing smaller: the paper assumes positive rewards, predictions need not be."""
 
@@ -73,7 +76,7 @@ def model_free(config: Config) -> Loss:
     def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, dict[str, Array]]:
         k_z, k_act = jax.random.split(key)
         z = sample(k_z, ctx.now)
-        action = perturbed(k_act, ctx.nets.mean(params, z), ctx.data.noise, config.noise_limit)
+        action, _ = latent.explored(config, ctx, params, k_act, z)
         value = ctx.nets.values(ctx.state.params["critics"], z, action).min(axis=0)
         return -value.mean(), {"alm/actor_loss": -value.mean()}
 
@@ -139,6 +142,31 @@ def likelihood(config: Config) -> Loss:
     return loss
 
 
+def entropic_policy(config: Config, spec: Spec, dim: int) -> Policy:
+    """SAC's policy on representations: squashed Gaussian, learned temperature, target entropy −A nats (Table 5).
+
+    It explores by its own spread instead of scheduled noise.
+    """
+    module = mlp(config.hidden, 2 * spec.action_dim)
+    outputs = lambda params, z: jnp.asarray(module.apply(params["net"], z))  # noqa: E731
+
+    def init(key: Key) -> PyTree:
+        fresh = module.init(key, jnp.zeros((1, dim)))
+        return {"net": fresh, "log_temperature": jnp.log(jnp.asarray(TEMPERATURE, jnp.float32))}
+
+    def own_loss(params: PyTree, log_prob: Array) -> Array:
+        entropy = -float(spec.action_dim)
+        return policy.temperature_loss(params["log_temperature"], log_prob.reshape(-1), entropy).mean()
+
+    return Policy(
+        init=init,
+        mean=lambda params, z: jnp.tanh(outputs(params, z)[..., : spec.action_dim]),
+        draw=lambda params, key, z, noise, limit: draw(key, outputs(params, z)),
+        temperature=lambda params: jnp.exp(params["log_temperature"]),
+        loss=own_loss,
+    )
+
+
 def value_predicting(config: Config, steps: int | None = None) -> Loss:
     """ALM's loss plus the temporal-difference error of the critics at the sequence's representations.
 
@@ -164,7 +192,7 @@ def _value_error(config: Config, params: PyTree, key: Key, ctx: Context, steps: 
     _, z, _ = latent.rollout(params, k_roll, ctx)
     sequences = jax.tree.map(lambda x: x.swapaxes(0, 1)[:steps], ctx.data.sequences)
     next_z = sample(k_next, nets.encode(state.target["encoder"], sequences.next_obs))
-    next_action = perturbed(k_act, nets.mean(state.params["actor"], next_z), ctx.data.noise, config.noise_limit)
+    next_action, _ = latent.explored(config, ctx, state.params["actor"], k_act, next_z)
     flat = lambda x: x.reshape(*x.shape[:-2], -1)  # noqa: E731
     next_value = flat(nets.values(state.target["critics"], next_z, next_action))
     reward, discount = flat(sequences.reward), config.gamma * flat(sequences.discount)
@@ -182,6 +210,7 @@ VARIANTS: Mapping[str, Parts] = {
     "no KL": _world(_without_divergence),
     "no value": _world(_without_value),
     "TD3 loss": Parts(actor=model_free),
+    "entropy": Parts(policy=entropic_policy),
     "TD3, same architecture": Parts(encoder=plain_encoder, world=untrained, actor=model_free),
     "log, model only": _world(_model_loss_of(_log)),
     "log": Parts(

@@ -8,7 +8,7 @@ import pytest
 
 from mbrl_jax import envs, rollouts
 from mbrl_jax.learners import latent
-from mbrl_jax.learners.latent_networks import Config, Nets, gaussian_encoder, networks
+from mbrl_jax.learners.latent_networks import Config, Nets, Policy
 from mbrl_jax.learners.latent_variants import VARIANTS
 from mbrl_jax.networks import ACTION_BOUND, Diagonal, NormedMLP, bounded_diagonal, perturbed
 from mbrl_jax.types import Transition
@@ -57,7 +57,7 @@ def by_name(params, target):
 def gradients(variant, group):
     """Gradients of one loss with respect to every network there is, by name."""
     parts = VARIANTS[variant]
-    nets = networks(CONFIG, SPEC, parts.encoder(CONFIG, SPEC))
+    nets = latent.nets_of(CONFIG, SPEC, parts)
     state = latent.make(CONFIG, SPEC, parts).init(KEY)
     makers = dict(zip(latent.GROUPS, (parts.world, latent.heads_loss, latent.critics_loss, parts.actor), strict=True))
     loss = makers[group](CONFIG)
@@ -77,6 +77,8 @@ def gradients(variant, group):
         ("no KL", "world"),
         ("no value", "world"),
         ("TD3 loss", "actor"),
+        ("entropy", "actor"),
+        ("entropy", "critics"),
         ("likelihood", "world"),
         ("value prediction", "world"),
         ("identity encoder", "world"),
@@ -99,9 +101,16 @@ def linear(**changes):
         "reward": lambda p, z, a: (p["z"] * z + p["a"] * a)[..., 0],
         "classify": lambda p, z, a, n: jnp.concatenate([0 * z, p["z"] * z + p["a"] * a + p["next"] * n], axis=-1),
         "values": lambda p, z, a: (p["z"] * z + p["a"] * a)[None, ..., 0],
-        "mean": lambda p, z: p["bias"] + p["gain"] * z,
     }
-    return Nets(**{**functions, **changes})
+    mean = lambda p, z: p["bias"] + p["gain"] * z  # noqa: E731
+    policy = Policy(
+        init=lambda key: {},
+        mean=mean,
+        draw=lambda p, key, z, noise, limit: (perturbed(key, mean(p, z), noise, limit), jnp.zeros_like(z[..., 0])),
+        temperature=lambda p: jnp.zeros(()),
+        loss=lambda p, log_prob: jnp.zeros(()),
+    )
+    return Nets(**{**functions, "policy": policy, **changes})
 
 
 def seen(nets, data, **params):
@@ -222,7 +231,7 @@ def updated():
 def test_one_update_is_four_in_turn_then_the_targets(updated):
     """Each group's gradient is taken after the earlier groups have moved, clipped, and goes through Adam."""
     before, after, info = updated
-    nets = networks(CONFIG, SPEC, gaussian_encoder(CONFIG, SPEC))
+    nets = latent.nets_of(CONFIG, SPEC)
     losses = (latent.aligned, latent.heads_loss, latent.critics_loss, latent.svg)
     keys = jax.random.split(jax.random.key(9), 4)
 
