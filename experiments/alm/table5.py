@@ -25,8 +25,8 @@ PRINTED = pd.DataFrame(
 """The table as printed: mean ± standard deviation over 5 seeds."""
 WHERE = dict.fromkeys(("T-Humanoid-v2", "T-Ant-v2"), "Table 5: mean ± s.d. of 5 seeds")
 TYPOS = (
-    "The print has slips: SAC-SVG(3)'s T-Ant is ALM's T-Humanoid, and the rows of SAC-SVG(2) and (3) are exchanged with "
-    "respect to Table 1. SAC-SVG's environments are others (see Table 1)."
+    "The print has slips: SAC-SVG(3)'s T-Ant is ALM's T-Humanoid, and the rows of SAC-SVG(2) and (3) are exchanged "
+    "with respect to Table 1. SAC-SVG's environments are others (see Table 1)."
 )
 
 ABLATION = Ablation(
