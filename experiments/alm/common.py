@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from experiments import training
 from experiments.training import run_all
 from mbrl_jax.algorithms import REGISTRY, alm, preset, sac
 from mbrl_jax.runner.run import Run, override
-from mbrl_jax.types import nearest
+from mbrl_jax.types import Algorithm, nearest
 
 __all__ = [
     "ALM",
@@ -131,16 +131,23 @@ def baseline(label: str, env: str, size: Scale) -> dict[str, tuple[Any, Any]]:
 
 
 class Variant(NamedTuple):
-    """A variant of ALM: its name in `latent_variants.VARIANTS` and changed hyper-parameters (dotted names)."""
+    """A variant of ALM.
+
+    Attributes:
+      name: its name in `latent_variants.VARIANTS`.
+      changes: changed hyper-parameters (dotted names).
+      make: `make(config, env) -> Algorithm` where neither says it all.
+    """
 
     name: str = "ALM"
     changes: Mapping[str, Any] = {}
+    make: Callable[..., Algorithm] | None = None
 
 
 def variant(chosen: Variant, env: str, size: Scale) -> tuple[Any, Any]:
     """`(make, config)` of a variant on a task."""
-    make = alm.make if chosen.name == "ALM" else partial(alm.variant, name=chosen.name)
-    return make, alm_config(env, size, chosen.changes)
+    named = alm.make if chosen.name == "ALM" else partial(alm.variant, name=chosen.name)
+    return chosen.make or named, alm_config(env, size, chosen.changes)
 
 
 def runs(experiment: str, profile: str, env: str, algorithms: Mapping[str, tuple[Any, Any]]) -> list[Run]:

@@ -19,7 +19,7 @@ from mbrl_jax.learners import latent
 from mbrl_jax.learners.latent_variants import VARIANTS
 from mbrl_jax.types import Act, Algorithm, Env, Key, Shared, check_positive, nearest
 
-__all__ = ["Config", "State", "make", "noise", "variant"]
+__all__ = ["Config", "State", "make", "noise", "offline", "variant"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,3 +140,30 @@ def variant(config: Config, env: Env, name: str) -> Algorithm:
     if name not in VARIANTS:
         raise ValueError(nearest(name, VARIANTS, "variant of ALM"))
     return make(config, env, VARIANTS[name])
+
+
+def offline(config: Config, env: Env, behaviour: Act, parts: latent.Parts = VARIANTS["cloning"]) -> Algorithm:
+    """ALM on a fixed set of data (Appendix A.7): one iteration is `steps_per_iteration` rounds of updates, no acting.
+
+    Args:
+      behaviour: the policy, actions in [-1, 1], whose first `warmup_steps` transitions are the data.
+      parts: by default with the behaviour-cloning term.
+    """
+    online = make(config, env, parts)
+    unit = rollouts.normalised(env)
+    memory = replay.make(unit.spec, config.warmup_steps)
+    learner = latent.make(config.agent, unit.spec, parts)
+    improve = _improver(config, memory, learner.update)
+
+    def init(key: Key) -> State:
+        k_data, k_agent = jax.random.split(key)
+        actor, stored = rollouts.collect(k_data, unit, memory, behaviour, config.warmup_steps)
+        return State(actor, stored, learner.init(k_agent), Shared(jnp.zeros((), jnp.int32)))
+
+    def step(key: Key, state: State) -> tuple[State, dict[str, Array]]:
+        body = lambda agent, k: improve(k, agent, state.memory)  # noqa: E731
+        keys = jax.random.split(key, config.steps_per_iteration)
+        agent, info = lax.scan(body, Agent(state.agent, state.time), keys)
+        return State(state.actor, state.memory, agent.learner, agent.time), jax.tree.map(jnp.mean, info)
+
+    return online._replace(init=init, step=step)

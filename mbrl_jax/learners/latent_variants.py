@@ -25,6 +25,7 @@ from mbrl_jax.types import Key, PyTree, Spec
 
 __all__ = [
     "VARIANTS",
+    "cloning",
     "entropic_policy",
     "identity_encoder",
     "likelihood",
@@ -79,6 +80,27 @@ def model_free(config: Config) -> Loss:
         action, _ = latent.explored(config, ctx, params, k_act, z)
         value = ctx.nets.values(ctx.state.params["critics"], z, action).min(axis=0)
         return -value.mean(), {"alm/actor_loss": -value.mean()}
+
+    return loss
+
+
+def cloning(config: Config, weight: float = 1.0) -> Loss:
+    """ALM's policy loss plus the behaviour-cloning term of offline data (Appendix A.7), for the first action.
+
+    With a Gaussian policy and behaviour of the same standard deviation σ the term is ½ ‖μ(z) − a‖² / σ², up to what
+    does not depend on the policy. The first action's term is the one that the bound cannot do without (docs/theory.md).
+
+    Args:
+      weight: factor of the term; 1 in theory.
+    """
+    base = latent.svg(config)
+
+    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, dict[str, Array]]:
+        k_base, k_z = jax.random.split(key)
+        total, info = base(params, k_base, ctx)
+        mean = ctx.nets.policy.mean(params, sample(k_z, ctx.now))
+        error = 0.5 * jnp.square((mean - ctx.data.batch.action) / ctx.data.noise).sum(axis=-1).mean()
+        return total + weight * error, {**info, "alm/cloning_loss": error}
 
     return loss
 
@@ -210,6 +232,7 @@ VARIANTS: Mapping[str, Parts] = {
     "no KL": _world(_without_divergence),
     "no value": _world(_without_value),
     "TD3 loss": Parts(actor=model_free),
+    "cloning": Parts(actor=cloning),
     "entropy": Parts(policy=entropic_policy),
     "TD3, same architecture": Parts(encoder=plain_encoder, world=untrained, actor=model_free),
     "log, model only": _world(_model_loss_of(_log)),

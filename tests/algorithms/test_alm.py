@@ -5,6 +5,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from mbrl_jax import envs
@@ -99,6 +100,22 @@ def test_every_variant_keeps_one_structure(name):
     assert {"alm/critic_loss", "alm/world_loss", "alm/actor_loss"} <= set(info)
     act = lambda state, obs: algorithm.policy(state)(jax.random.key(0), obs)  # noqa: E731
     assert jax.eval_shape(act, before, jnp.zeros((5, 1))).shape == (5, 1)
+
+
+def test_offline_data_stay_as_they_are():
+    """All data are the behaviour's; an iteration makes its updates and neither acts nor writes."""
+    behaviour = lambda key, obs: jnp.full((*obs.shape[:-1], 1), 0.25)  # noqa: E731
+    algorithm = alm.offline(CONFIG, ENV, behaviour)
+    before = algorithm.init(jax.random.key(0))
+    after, info = jax.jit(algorithm.step)(jax.random.key(1), before)
+    rows = before.memory.rows.value
+    assert rows.shape[0] == CONFIG.warmup_steps
+    np.testing.assert_array_equal(rows[:, 1], 0.25)
+    np.testing.assert_array_equal(after.memory.rows.value, rows)
+    assert int(after.time.value) == CONFIG.steps_per_iteration
+    counts = optax.tree.get_all_with_path(after.agent.opt, "count")
+    assert {int(count) for _, count in counts} == {CONFIG.steps_per_iteration * CONFIG.updates_per_step}
+    assert np.isfinite(float(info["alm/cloning_loss"]))
 
 
 def test_a_misspelt_variant_is_answered_with_the_nearest():
