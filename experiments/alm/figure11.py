@@ -71,6 +71,7 @@ def _robust(other: float):
     """Final returns with another coefficient, a tenth added, against those with 0.1; shares of the latter."""
 
     def gap(frame: pd.DataFrame) -> Samples:
+        _coefficients(frame)
         (env, *_) = sorted(frame["env"].unique())
         default, changed = select.final(frame, label(0.1), env), select.final(frame, label(other), env)
         unit = max(abs(statistics.iqm(default)), 1e-9)
