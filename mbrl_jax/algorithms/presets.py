@@ -1,7 +1,8 @@
 """Hyper-parameters per environment, as the papers' authors ran them, as frozen configurations.
 
 MBPO's are those of the released code (`examples/config/<env>/0.py`) with the number of epochs of the paper's Table 1,
-which the code leaves to the command line. `experiments/mbpo/table1.py` prints them beside the paper's table.
+which the code leaves to the command line. `experiments/mbpo/table1.py` prints them beside the paper's table. ALM has
+one setting for all tasks; its presets are the length of its paper's Table 1 and, for the pendulums, ours.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from mbrl_jax.algorithms import dam, mbpo, redq, sac, sac_svg, td3
-from mbrl_jax.learners import ensemble
+from mbrl_jax.algorithms import alm, dam, mbpo, redq, sac, sac_svg, td3
+from mbrl_jax.learners import ensemble, latent
 from mbrl_jax.learners import sac as soft
 from mbrl_jax.learners import sac_svg as svg
 from mbrl_jax.types import Algorithm, Env, nearest
 
-__all__ = ["DAM", "MBPO", "REGISTRY", "SVG", "Entry", "preset"]
+__all__ = ["ALM", "DAM", "MBPO", "REGISTRY", "SVG", "Entry", "preset"]
 
 
 def _mbpo(epochs: int, schedule: tuple[int, int, int, int], entropy: float, **others: Any) -> mbpo.Config:
@@ -50,6 +51,10 @@ MBPO: Mapping[str, mbpo.Config] = {
 
 def _mbpo_preset(base: str) -> mbpo.Config:
     return MBPO.get(base, mbpo.Config(agent=soft.Config()))
+
+
+def _alm_preset(base: str) -> alm.Config:
+    return ALM.get(base, alm.Config())
 
 
 def _sac_preset(base: str) -> sac.Config:
@@ -124,6 +129,35 @@ def _dam_preset(base: str) -> dam.Config:
     return DAM.get(base, dam.Config())
 
 
+_SMALL = alm.Config(
+    steps=10_000,
+    warmup_steps=500,
+    updates_per_step=2,
+    batch=128,
+    noise_steps=4_000,
+    agent=latent.Config(
+        latent_dim=16,
+        hidden=(128, 128),
+        model_hidden=(128, 128),
+        classifier_hidden=(128, 128),
+        world_lr=1e-3,
+        heads_lr=1e-3,
+        critics_lr=1e-3,
+        actor_lr=1e-3,
+        tau=0.01,
+    ),
+)
+
+ALM: Mapping[str, alm.Config] = {
+    **dict.fromkeys(
+        ("half_cheetah", "walker2d", "hopper", "ant_truncated", "humanoid_truncated"), alm.Config(steps=200_000)
+    ),
+    "inverted_pendulum": _SMALL,
+    "pendulum": _SMALL,
+}
+"""Presets by environment, versions left out: the lengths of ALM's Table 1. The pendulums' are ours: ALM has none."""
+
+
 class Entry(NamedTuple):
     """An algorithm by name.
 
@@ -154,6 +188,7 @@ REGISTRY: Mapping[str, Entry] = {
         _dam_preset,
         "Discriminator-augmented planning (Haghgoo et al. 2021)",
     ),
+    "alm": Entry(alm.Config, alm.make, _alm_preset, "Aligned latent models (Ghugare et al. 2023)"),
 }
 
 

@@ -6,12 +6,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jaxprs import has_batched_end, touching, trace
 
 from mbrl_jax import envs, replay
-from mbrl_jax.algorithms import mbpo, redq, sac, sac_svg, td3
-from mbrl_jax.learners import ensemble, recurrent
+from mbrl_jax.algorithms import alm, mbpo, redq, sac, sac_svg, td3
+from mbrl_jax.learners import ensemble, latent, recurrent
 from mbrl_jax.learners import sac as soft
 from mbrl_jax.learners import sac_svg as svg
 from mbrl_jax.learners import td3 as twin
@@ -42,6 +43,15 @@ VALUE_GRADIENTS = svg.Config(
     model_free_updates=10, head_hidden=(8,), model=recurrent.Config(encoder=(8,), width=8), agent=AGENT
 )
 SVG = sac_svg.Config(**LOOP, model_updates=2, model_batch=16, agent=VALUE_GRADIENTS)
+ALM = alm.Config(
+    steps=500,
+    warmup_steps=60,
+    steps_per_iteration=10,
+    updates_per_step=2,
+    batch=32,
+    noise_steps=50,
+    agent=latent.Config(latent_dim=4, hidden=(16,), model_hidden=(16,), classifier_hidden=(16,)),
+)
 ALGORITHMS = {
     "sac": sac.make(SAC, ENV),
     "td3": td3.make(TD3, ENV),
@@ -49,9 +59,10 @@ ALGORITHMS = {
     "sac_svg": sac_svg.make(SVG, ENV),
     "mbpo": mbpo.make(MBPO, ENV),
     "mbpo without roll-outs": mbpo.make(replace(MBPO, real_fraction=1.0), ENV),
+    "alm": alm.make(ALM, ENV),
     "mbpo value expansion": mbpo.make(replace(MBPO, real_fraction=1.0), ENV, mbpo.value_expansion(2)),
 }
-COMPILED = {"sac": 10, "td3": 10, "redq": 5, "sac_svg": 3, "mbpo": 5}
+COMPILED = {"sac": 10, "td3": 10, "redq": 5, "sac_svg": 3, "mbpo": 5, "alm": 10}
 """Algorithms that these tests also compile and run, with the number of iterations."""
 COUNTS = {
     "sac": lambda agent: {"all": agent.opt[0].count},
@@ -63,6 +74,7 @@ COUNTS = {
         "updates": agent.updates.value,
     },
     "mbpo": lambda agent: {"all": agent.opt[0].count},
+    "alm": lambda agent: {i: n for i, (_, n) in enumerate(optax.tree.get_all_with_path(agent.opt, "count"))},
 }
 """How often each optimiser has stepped."""
 UPDATES = {
@@ -71,6 +83,7 @@ UPDATES = {
     "redq": {"critic": 200, "policy": 100},
     "sac_svg": {"policy": 30, "model": 60, "updates": 30},
     "mbpo": {"all": 200},
+    "alm": {i: 200 for i in range(4)},
 }
 KEY = jax.random.key(0)
 
@@ -166,8 +179,8 @@ def test_info_is_finite_and_the_counters_count(runs):
     assert jax.tree.map(int, COUNTS[runs.name](state.agent)) == UPDATES[runs.name]
     always = {name for name in runs.infos[0] if not name.startswith("train/")}
     assert all(np.isfinite(info[name]) for info in runs.infos for name in always)
-    own = {"td3/critic_loss", "td3/actor_loss"} if runs.name == "td3" else {"sac/critic_loss", "sac/entropy"}
-    assert own | {"train/return"} <= set(runs.infos[0])
+    own = {"td3": {"td3/critic_loss", "td3/actor_loss"}, "alm": {"alm/critic_loss", "alm/divergence"}}
+    assert own.get(runs.name, {"sac/critic_loss", "sac/entropy"}) | {"train/return"} <= set(runs.infos[0])
 
 
 def test_seeds_differ(runs):
@@ -221,7 +234,9 @@ CONFIGS = {"sac": SAC, "td3": TD3, "redq": REDQ, "sac_svg": SVG, "mbpo": MBPO}
     ],
 )
 @pytest.mark.parametrize("name", list(CONFIGS))
+@pytest.mark.parametrize("config", [SAC, MBPO, ALM], ids=["sac", "mbpo", "alm"])
 def test_impossible_configurations_are_refused(name, changes, rule):
+def test_impossible_configurations_are_refused(config, changes, rule):
     with pytest.raises(ValueError, match=rule):
         replace(CONFIGS[name], **changes)
 
