@@ -83,7 +83,7 @@ UPDATES = {
     "redq": {"critic": 200, "policy": 100},
     "sac_svg": {"policy": 30, "model": 60, "updates": 30},
     "mbpo": {"all": 200},
-    "alm": {i: 200 for i in range(4)},
+    "alm": dict.fromkeys(range(4), 200),
 }
 KEY = jax.random.key(0)
 
