@@ -18,7 +18,7 @@ from test_adapters import assert_same_trajectory
 from test_mbbl import CASES
 from test_parity import GYM_TASKS, assert_mjx_parity, assert_resets_are_gymnasiums
 
-from mbrl_jax import envs
+from mbrl_jax import envs, rollouts
 from mbrl_jax.envs import adapters, gymnasium_envs
 from mbrl_jax.envs.mujoco_envs import ALL_TASKS
 
@@ -29,18 +29,9 @@ Step = Callable[[np.ndarray], tuple[float, bool]]
 
 def our_returns(name: str) -> np.ndarray:
     """Returns of `EPISODES` episodes with uniformly random actions."""
-    env = envs.make(name, engine="mujoco")
-    low, high = jnp.asarray(env.spec.action_low), jnp.asarray(env.spec.action_high)
-
-    def step(carry, key):
-        states, alive = carry
-        actions = jax.random.uniform(key, (EPISODES, env.spec.action_dim), minval=low, maxval=high)
-        states, steps = jax.vmap(env.step)(jax.random.split(key, EPISODES), states, actions)
-        return (states, alive * steps.discount), alive * steps.reward
-
-    start = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), EPISODES))
-    keys = jax.random.split(jax.random.key(1), env.spec.time_limit)
-    return np.asarray(jax.jit(lambda: jax.lax.scan(step, (start, jnp.ones(EPISODES)), keys)[1].sum(axis=0))())
+    env = rollouts.normalised(envs.make(name, engine="mujoco"))
+    evaluate = jax.jit(lambda key: rollouts.evaluate(key, env, rollouts.uniform(env.spec), EPISODES))
+    return np.asarray(evaluate(jax.random.key(0))[0])
 
 
 def theirs(name: str, env: Any) -> Step:
