@@ -22,14 +22,20 @@ from mbrl_jax.envs import adapters, gymnasium_envs
 from mbrl_jax.envs.mujoco_envs import ALL_TASKS
 
 pytestmark = pytest.mark.slow
-EPISODES = 64
+LONG = ("half_cheetah", "swimmer", "ant", "mbbl_half_cheetah", "mbbl_ant", "mbbl_swimmer", "mbbl_fixed_swimmer")
+LONG += ("mbbl_hopper-", "mbbl_walker2d-", "mbbl_slim_humanoid-")
+"""Beginnings of the names of tasks whose random episodes last for hundreds of steps."""
 Step = Callable[[np.ndarray], tuple[float, bool]]
 
 
+def episodes(name: str) -> int:
+    return 64 if name.startswith(LONG) else 512
+
+
 def our_returns(name: str) -> np.ndarray:
-    """Returns of `EPISODES` episodes with uniformly random actions."""
+    """Returns of whole episodes with uniformly random actions."""
     env = rollouts.normalised(envs.make(name, engine="mujoco"))
-    evaluate = jax.jit(lambda key: rollouts.evaluate(key, env, rollouts.uniform(env.spec), EPISODES))
+    evaluate = jax.jit(lambda key: rollouts.evaluate(key, env, rollouts.uniform(env.spec), episodes(name)))
     return np.asarray(evaluate(jax.random.key(0))[0])
 
 
@@ -94,7 +100,7 @@ def with_contact_cost(name: str, env: Any) -> Step:
 def their_returns(name: str) -> np.ndarray:
     """The same with plain Gymnasium, one episode after the other."""
     env, rng, returns = body_of(name), np.random.default_rng(0), []
-    for seed in range(EPISODES):
+    for seed in range(episodes(name)):
         env.reset(seed=seed)
         step, total = theirs(name, env), 0.0
         for _ in range(ALL_TASKS[name].time_limit):
