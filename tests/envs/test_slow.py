@@ -29,7 +29,7 @@ Step = Callable[[np.ndarray], tuple[float, bool]]
 
 
 def episodes(name: str) -> int:
-    return 64 if name.startswith(LONG) else 512
+    return 64 if name.startswith(LONG) else 256
 
 
 def our_returns(name: str) -> np.ndarray:
