@@ -218,10 +218,11 @@ def plan(tasks: Sequence[str], mjx_tasks: Sequence[str]) -> list[Job]:
 
 def show(found: Mapping[str, Any]) -> None:
     """One line per side."""
+    first = next(iter(found["sides"]))
     for label, side in found["sides"].items():
         speed = side["steps_per_second"]["median"]
         ratio = next((r["median"] for name, r in found["ratios"].items() if name.endswith(f"/ {label}")), None)
-        times = "" if ratio is None else f"  {ratio:.2f} times slower"
+        times = "" if ratio is None else f"  {first} is {ratio:.2f} times as fast"
         print(
             f"{found['task']:28} {label:17} {found['batch']:5d} {side['compile_seconds']:8.1f} {speed:10.0f}{times}",
             flush=True,

@@ -71,7 +71,7 @@ def test_stable_baselines_sac_learns_inverted_pendulum_of_ours():
             seed=0,
         )
         before = mean_length(agent, env)
-        agent.learn(6000)
+        agent.learn(10_000)
         after = mean_length(agent, env)
     assert after > LEARNT > 3 * before, (before, after)
 

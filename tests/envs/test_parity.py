@@ -139,9 +139,10 @@ def test_first_step_after_our_reset_is_gymnasiums(name):
         states = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(5), 20))
         action = -1.4 * np.array(env.spec.action_high)
         _, steps = stepper(name, "mujoco")(jax.random.key(0), states, jnp.tile(jnp.asarray(action), (20, 1)))
+        states, steps = jax.device_get((states, steps))
     nq, nv = gym_env.model.nq, gym_env.model.nv
     gym_env.reset(seed=0)
-    for i, row in enumerate(bits.from_words(np.asarray(states.physics))[:3]):
+    for i, row in enumerate(bits.from_words(states.physics)[:3]):
         mujoco.mj_resetData(gym_env.model, gym_env.data)
         gym_env.set_state(row[1 : 1 + nq], row[1 + nq : 1 + nq + nv])
         np.testing.assert_allclose(states.obs[i], gym_env._get_obs(), atol=1e-12)

@@ -8,7 +8,6 @@ from typing import Any
 
 import gymnasium
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
@@ -18,29 +17,26 @@ from test_adapters import assert_same_trajectory
 from test_mbbl import CASES
 from test_parity import GYM_TASKS, assert_mjx_parity, assert_resets_are_gymnasiums
 
-from mbrl_jax import envs
+from mbrl_jax import envs, rollouts
 from mbrl_jax.envs import adapters, gymnasium_envs
 from mbrl_jax.envs.mujoco_envs import ALL_TASKS
 
 pytestmark = pytest.mark.slow
-EPISODES = 64
+LONG = ("half_cheetah", "swimmer", "ant", "mbbl_half_cheetah", "mbbl_ant", "mbbl_swimmer", "mbbl_fixed_swimmer")
+LONG += ("mbbl_hopper-", "mbbl_walker2d-", "mbbl_slim_humanoid-")
+"""Beginnings of the names of tasks whose random episodes last for hundreds of steps."""
 Step = Callable[[np.ndarray], tuple[float, bool]]
 
 
+def episodes(name: str) -> int:
+    return 64 if name.startswith(LONG) else 256
+
+
 def our_returns(name: str) -> np.ndarray:
-    """Returns of `EPISODES` episodes with uniformly random actions."""
-    env = envs.make(name, engine="mujoco")
-    low, high = jnp.asarray(env.spec.action_low), jnp.asarray(env.spec.action_high)
-
-    def step(carry, key):
-        states, alive = carry
-        actions = jax.random.uniform(key, (EPISODES, env.spec.action_dim), minval=low, maxval=high)
-        states, steps = jax.vmap(env.step)(jax.random.split(key, EPISODES), states, actions)
-        return (states, alive * steps.discount), alive * steps.reward
-
-    start = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), EPISODES))
-    keys = jax.random.split(jax.random.key(1), env.spec.time_limit)
-    return np.asarray(jax.jit(lambda: jax.lax.scan(step, (start, jnp.ones(EPISODES)), keys)[1].sum(axis=0))())
+    """Returns of whole episodes with uniformly random actions."""
+    env = rollouts.normalised(envs.make(name, engine="mujoco"))
+    evaluate = jax.jit(lambda key: rollouts.evaluate(key, env, rollouts.uniform(env.spec), episodes(name)))
+    return np.asarray(evaluate(jax.random.key(0))[0])
 
 
 def theirs(name: str, env: Any) -> Step:
@@ -104,7 +100,7 @@ def with_contact_cost(name: str, env: Any) -> Step:
 def their_returns(name: str) -> np.ndarray:
     """The same with plain Gymnasium, one episode after the other."""
     env, rng, returns = body_of(name), np.random.default_rng(0), []
-    for seed in range(EPISODES):
+    for seed in range(episodes(name)):
         env.reset(seed=seed)
         step, total = theirs(name, env), 0.0
         for _ in range(ALL_TASKS[name].time_limit):
