@@ -193,11 +193,11 @@ def accuracy(task: str, batch: int = 64) -> dict[str, dict[str, float]]:
         state, _ = run(jax.random.key(i), state)
     model, rows = load_model(ALL_TASKS[task].model), bits.from_words(np.asarray(state.physics))
     ends = np.cumsum([1, model.nq, model.nv, model.nv])
-    parts = [jnp.asarray(rows[:, a:b], jnp.float32) for a, b in itertools.pairwise(ends)]
+    qpos, qvel, warmstart = (jnp.asarray(rows[:, a:b], jnp.float32) for a, b in itertools.pairwise(ends))
     expected = np.asarray(run(jax.random.key(99), state)[0].obs)
     found = {}
     for label in ("mjx", "mjx-default"):
-        begin = state._replace(physics=Bodies(*parts, {}))
+        begin = state._replace(physics=Bodies(qpos, qvel, warmstart, {}))
         obs = np.asarray(roll_out(make(task, label), batch, MJX_STEPS)(jax.random.key(99), begin)[0].obs)
         error = (np.abs(obs - expected) / np.maximum(1, np.abs(expected))).max(axis=-1)
         found[label] = {"median": float(np.median(error)), "largest": float(error.max())}
