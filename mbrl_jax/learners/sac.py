@@ -73,7 +73,7 @@ class State(NamedTuple):
 
     params: PyTree
     target: PyTree
-    opt: optax.OptState
+    opt: PyTree
 
 
 class Regression(NamedTuple):

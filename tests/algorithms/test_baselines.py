@@ -17,7 +17,7 @@ from mbrl_jax.learners import td3 as td3_learner
 from mbrl_jax.runner import memory
 from mbrl_jax.types import Learner
 
-LOOP = {"steps": 100, "warmup_steps": 30, "steps_per_iteration": 12, "batch": 16}
+LOOP = {"steps": 120, "warmup_steps": 30, "steps_per_iteration": 12, "batch": 16}
 
 
 def hold(config, spec, state):
@@ -74,7 +74,7 @@ def test_sac_svg_learns_from_windows_within_episodes_and_renews_its_scaler_per_i
         return {"broken": broken, "spread": windows.obs.max() - windows.obs.min()}
 
     def standardise(state, obs, valid):
-        assert obs.shape == (130, 1)
+        assert obs.shape == (150, 1)
         return {**state, "held": valid.sum(dtype=jnp.int32)}
 
     monkeypatch.setattr(svg_learner, "make", fake(look))

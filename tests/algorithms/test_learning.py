@@ -1,8 +1,9 @@
-"""Every algorithm learns: a small problem in the fast suite, InvertedPendulum in the slow one."""
+"""Every algorithm learns: MBPO a small problem in the fast suite; a small one and a pendulum each in the slow one."""
 
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -67,10 +68,11 @@ SVG = sac_svg.Config(
     model_batch=64,
     batch=64,
     agent=svg.Config(
+        horizon=2,
         model_free_updates=100,
         head_hidden=(32,),
         head_lr=3e-3,
-        model=recurrent.Config(encoder=(32,), width=16, learning_rate=3e-3),
+        model=recurrent.Config(encoder=(), width=16, layers=1, learning_rate=3e-3),
         agent=sac.Config(
             hidden=(32, 32), actor_lr=1e-3, critic_lr=1e-3, temperature_lr=1e-3, tau=0.01, target_entropy=-3.0
         ),
@@ -79,7 +81,12 @@ SVG = sac_svg.Config(
 
 
 @pytest.mark.parametrize(
-    ("make", "config"), [(mbpo.make, MATCHING), (td3.make, TD3), (redq.make, REDQ)], ids=["mbpo", "td3", "redq"]
+    ("make", "config"),
+    [
+        pytest.param(mbpo.make, MATCHING, id="mbpo"),
+        pytest.param(td3.make, TD3, id="td3", marks=pytest.mark.slow),
+        pytest.param(redq.make, REDQ, id="redq", marks=pytest.mark.slow),
+    ],
 )
 def test_they_learn_which_action_matches_the_observation(make, config):
     """The reward is -(action - observation / 2)^2: standing still scores -0.25, the best policy 0."""
@@ -87,12 +94,18 @@ def test_they_learn_which_action_matches_the_observation(make, config):
     assert scores[-1].min() > -0.01
 
 
+@pytest.mark.slow
 def test_sac_svg_learns_to_steer_the_linear_system():
-    """It loses at most a fifth of what lies between doing nothing and the best linear policy."""
-    env = envs.make("lqr-v0")
+    """With small forces it loses at most a fifth of what lies between doing nothing and the best linear policy."""
+    whole = envs.make("lqr-v0", time_limit=20)
+    env = whole._replace(spec=replace(whole.spec, action_low=(-2.0,), action_high=(2.0,)))
     scores = train(sac_svg.make, SVG, env, jax.random.key(0))
-    known = lambda gain: rollouts.evaluate(jax.random.key(99), env, lambda key, obs: -obs @ gain.T, 10)[0]  # noqa: E731
-    best, nothing = (float(jax.jit(known)(gain).mean()) for gain in (lqr.gain(0.99), 0 * lqr.gain(0.99)))
+
+    @jax.jit
+    def known(gain):
+        return rollouts.evaluate(jax.random.key(99), env, lambda key, obs: jnp.clip(-obs @ gain.T, -2, 2), 10)[0].mean()
+
+    best, nothing = known(lqr.gain(0.99)), known(jnp.zeros((1, 2)))
     assert scores[-1].mean() > best + 0.2 * (nothing - best)
 
 
@@ -113,22 +126,22 @@ def test_mbpo_solves_inverted_pendulum():
 
 NARROW = {"hidden": (64, 64), "actor_lr": 1e-3, "critic_lr": 1e-3}
 PENDULUM = {
-    "td3": {"steps": 10_000, "agent": twin.Config(**NARROW)},
-    "redq": {"steps": 2_500, "updates_per_step": 10, "policy_delay": 10},
-    "sac_svg": {"steps": 5_000, "model_updates": 2, "model_batch": 64, "batch": 128},
+    "td3": {"steps": 8_000, "agent": twin.Config(**NARROW)},
+    "redq": {"steps": 1_500, "updates_per_step": 10, "policy_delay": 10},
+    "sac_svg": {"steps": 4_500, "model_updates": 2, "model_batch": 64, "batch": 128},
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(PENDULUM))
-def test_the_baselines_solve_inverted_pendulum(name):
-    """Presets with narrower networks and fewer updates: at least 95 % of the best return."""
-    config = replace(preset(name, "inverted_pendulum-v4"), **PENDULUM[name])
+def test_the_baselines_swing_the_pendulum_up(name):
+    """Presets with narrower networks: the best policies score about -130 here, untrained ones about -1,500."""
+    config = replace(preset(name, "pendulum-v1"), **PENDULUM[name])
     if name == "redq":
         config = replace(config, agent=replace(config.agent, critics=5, temperature_lr=1e-3, **NARROW))
     if name == "sac_svg":
         model = recurrent.Config(encoder=(64,), width=64)
         agent = replace(config.agent, head_hidden=(64,), model=model, agent=replace(config.agent.agent, **NARROW))
         config = replace(config, agent=agent)
-    scores = train(REGISTRY[name].make, config, envs.make("inverted_pendulum-v4"), jax.random.key(0))
-    assert scores.mean(axis=1).max() >= 950
+    scores = train(REGISTRY[name].make, config, envs.make("pendulum-v1"), jax.random.key(0))
+    assert scores.mean(axis=1).max() >= -180

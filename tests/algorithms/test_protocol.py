@@ -39,9 +39,8 @@ MBPO = mbpo.Config(
 LOOP = {"steps": 500, "warmup_steps": 60, "steps_per_iteration": 10, "batch": 32}
 TD3 = td3.Config(**LOOP, agent=twin.Config(hidden=(16,)))
 REDQ = redq.Config(**LOOP, updates_per_step=4, policy_delay=2, agent=replace(AGENT, critics=3))
-VALUE_GRADIENTS = svg.Config(
-    model_free_updates=10, head_hidden=(8,), model=recurrent.Config(encoder=(8,), width=8), agent=AGENT
-)
+SMALLEST = recurrent.Config(encoder=(), width=8, layers=1)
+VALUE_GRADIENTS = svg.Config(horizon=2, model_free_updates=10, head_hidden=(8,), model=SMALLEST, agent=AGENT)
 SVG = sac_svg.Config(**LOOP, model_updates=2, model_batch=16, agent=VALUE_GRADIENTS)
 ALM = alm.Config(
     steps=500,

@@ -13,14 +13,19 @@ SPEC = rollouts.normalised(envs.make("probe-match-v0")).spec
 
 
 def random_batch(shape, seed=0):
-    """Transitions with one observation and one action, `[*shape, ...]`; half of them end an episode."""
+    """Transitions with one observation and one action, `[*shape, ...]`; every third one ends an episode."""
     rng = np.random.default_rng(seed)
     columns = (rng.normal(size=(*shape, 1)), rng.uniform(-1, 1, (*shape, 1)), rng.normal(size=shape))
-    obs, action, reward, discount = (jnp.asarray(c, jnp.float32) for c in (*columns, rng.integers(2, size=shape)))
+    discount = np.arange(np.prod(shape)).reshape(shape) % 3 > 0
+    obs, action, reward, discount = (jnp.asarray(c, jnp.float32) for c in (*columns, discount))
     return Transition(obs, action, reward, discount, obs + 1.0, jnp.zeros(shape, bool))
 
 
-def train(learner, updates, shape):
+FEW = ("probe-delayed-v0", "probe-truncation-v0", "probe-match-v0")
+"""Bootstrapping, time limits, and a policy that must see its input."""
+
+
+def train(learner, updates, shape, names=tuple(PROBES)):
     """Name of a probe -> data of the random policy and the learner's state after so many updates on it.
 
     Args:
@@ -32,7 +37,7 @@ def train(learner, updates, shape):
         memory = replay.make(env.spec, ROWS)
         return rollouts.collect(jax.random.key(0), env, memory, rollouts.uniform(env.spec), ROWS)[1].rows.value
 
-    data = jnp.stack([jax.jit(collect, static_argnums=0)(name) for name in PROBES])
+    data = jnp.stack([jax.jit(collect, static_argnums=0)(name) for name in names])
 
     def run(key, rows):
         def update(state, k):
@@ -42,10 +47,10 @@ def train(learner, updates, shape):
 
         return jax.lax.scan(update, learner.init(key), jax.random.split(key, updates))[0]
 
-    states = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(1), len(PROBES)), data)
+    states = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(1), len(names)), data)
     return {
         name: (replay.unpack(data[i], SPEC), jax.tree.map(lambda x: x[i], states))  # noqa: B023
-        for i, name in enumerate(PROBES)
+        for i, name in enumerate(names)
     }
 
 

@@ -20,7 +20,7 @@ SMALL = sac_svg.Config(
     model_free_updates=5,
     head_hidden=(8,),
     head_lr=4e-3,
-    model=recurrent.Config(encoder=(8,), width=8, layers=2),
+    model=recurrent.Config(encoder=(), width=8, layers=1),
     agent=sac.Config(hidden=(8,), gamma=GAMMA, tau=0.3, actor_lr=1e-3, critic_lr=2e-3, temperature_lr=3e-3),
 )
 LEARNER = sac_svg.make(SMALL, SPEC, updates=100)
