@@ -93,9 +93,11 @@ def xla_flops(config: Config, spec: Spec, batch: int) -> float | None:
     return workloads.cost(learner.update, key, learner.init(key), data)
 
 
-def measure(config: Config, sizes: workloads.Sizes, torch: Path | None, rounds: int, side: int) -> dict[str, Any]:
-    """Seconds per update and seed: ours with one seed and with many, the peer's, and the peak, in turn."""
-    spec, seeds = sizes.spec, (1, MANY)
+def measure(
+    config: Config, sizes: workloads.Sizes, torch: Path | None, rounds: int, side: int, many: int
+) -> dict[str, Any]:
+    """Seconds per update and seed: ours with one seed and with `many`, the peer's, and the peak, in turn."""
+    spec, seeds = sizes.spec, (1, many)
     work = {n: update(config, spec, sizes.batch, UPDATES) for n in seeds}
     chosen = {f"{n} seeds {way}": (n, how) for n in seeds for way, how in ways(n).items()}
     timed = {name: (n, workloads.prepare(work[n], n, *how)) for name, (n, how) in chosen.items()}
@@ -135,9 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> Path | None:
     options = parser.parse_args(arguments)
     setup.configure()
     facts: dict[str, Any] = common.machine()
-    config, side = (QUICK, 256) if options.quick else (AGENT, common.PEAK_SIZE)
+    config, side, many = (QUICK, 256, 2) if options.quick else (AGENT, common.PEAK_SIZE, MANY)
     flops = xla_flops(config, SIZES.spec, SIZES.batch)
-    found = measure(config, SIZES, options.torch, options.rounds, side)
+    found = measure(config, SIZES, options.torch, options.rounds, side, many)
     facts["load_after"] = os.getloadavg()[0]
     content = {"machine": facts, "quick": options.quick, "batch": SIZES.batch, **found}
     content["mflop_xla"] = flops and flops / 1e6

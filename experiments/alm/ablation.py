@@ -97,7 +97,7 @@ def blocks(one: Ablation, frame: pd.DataFrame) -> Sequence[Block]:
     for title, labels in one.panels.items():
         names = [label for label in labels if label in there]
         for env, panel in zip(tasks, figures.learning_curves(own, algorithms=names, envs=tasks), strict=True):
-            panel.axes[0].set_title(title if len(tasks) == 1 else f"{title}: {env}")
+            figures.retitle(panel, title if len(tasks) == 1 else f"{title}: {env}")
             drawn.append(panel)
     seeds = own["seed"].nunique()
     caption = (
@@ -113,7 +113,7 @@ def _scores(one: Ablation, own: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFr
     rows: list[dict[str, Any]] = []
     for env in tasks:
         for label in labels:
-            if not ((own["env"] == env) & (own["algorithm"] == label)).any():
+            if not common.has(own, label, env):
                 continue
             middle = statistics.aggregate(select.final(own, label, env))
             row = {"task": env, "variant": label}

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
+
 from experiments import training
 from experiments.training import run_all
 from mbrl_jax.algorithms import REGISTRY, alm, preset, sac
@@ -23,6 +26,7 @@ __all__ = [
     "Variant",
     "alm_config",
     "baseline",
+    "has",
     "run_all",
     "runs",
     "scale",
@@ -30,8 +34,8 @@ __all__ = [
 ]
 
 PAPER = "Ghugare et al. 2023"
-ALM = "ALM(3)"
-"""The paper's label of the method with K = 3."""
+ALM = "ALM"
+"""Label of the method with K = 3, the paper's ALM(3)."""
 
 TASKS = {
     "humanoid_truncated-v2": "T-Humanoid-v2",
@@ -153,3 +157,9 @@ def variant(chosen: Variant, env: str, size: Scale) -> tuple[Any, Any]:
 def runs(experiment: str, profile: str, env: str, algorithms: Mapping[str, tuple[Any, Any]]) -> list[Run]:
     """One run per algorithm, given as `label: (make, config)`, with the seeds and evaluations of a profile."""
     return training.runs(experiment, profile, env, scale(profile), algorithms)
+
+
+def has(frame: pd.DataFrame, label: str, env: str | None = None) -> bool:
+    """Whether a frame has rows of an algorithm (on a task)."""
+    wanted = (frame["algorithm"] == label) & ((frame["env"] == env) if env is not None else True)
+    return bool(np.any(wanted))

@@ -44,7 +44,7 @@ def run(profile: str, root: Path) -> None:
 
 
 def _coefficients(frame: pd.DataFrame) -> list[float]:
-    found = sorted(c for values in COEFFICIENTS.values() for c in values if (frame["algorithm"] == label(c)).any())
+    found = sorted(c for values in COEFFICIENTS.values() for c in values if common.has(frame, label(c)))
     if not found:
         raise select.MissingDataError("nothing has been trained")
     return list(dict.fromkeys(found))

@@ -53,8 +53,8 @@ def run(profile: str, root: Path) -> None:
 def _own(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of tasks on which ALM and another method were trained; MBPO's SAC is another one and left out."""
     kept = pd.DataFrame(frame[(frame["experiment"] != figure2.NAME) | (frame["algorithm"] == "MBPO")])
-    counts = kept[kept["algorithm"].isin(LABELS)].groupby("env")["algorithm"].agg(set)
-    tasks = [env for env, names in counts.items() if common.ALM in names and names & {"MBPO", "REDQ"}]
+    trained = lambda env, *names: any(common.has(kept, name, env) for name in names)  # noqa: E731
+    tasks = [env for env in kept["env"].unique() if trained(env, common.ALM) and trained(env, "MBPO", "REDQ")]
     if not tasks:
         raise select.MissingDataError("neither MBPO nor REDQ has been trained where ALM has")
     kept = pd.DataFrame(kept[kept["env"].isin(tasks)])
@@ -80,7 +80,7 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
     """Return against steps, return against time, and the time of a step."""
     own = _own(frame)
     tasks = sorted(own["env"].unique())
-    names = [name for name in LABELS if (own["algorithm"] == name).any()]
+    names = [name for name in LABELS if common.has(own, name)]
     above = figures.learning_curves(own, algorithms=names, envs=tasks)
     below = [_against_time(own, names, env) for env in tasks]
     seeds = own.groupby("algorithm")["seed"].nunique()
@@ -94,7 +94,7 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
 def _against_time(own: pd.DataFrame, names: Sequence[str], env: str):
     lines = {}
     for name in names:
-        if not ((own["algorithm"] == name) & (own["env"] == env)).any():
+        if not common.has(own, name, env):
             continue
         found = select.curves(own, name, env)
         kept = ~np.isnan(found.value).any(axis=0)
@@ -122,7 +122,7 @@ def _times_faster(other: str, factor: float):
 
     def gap(frame: pd.DataFrame) -> np.ndarray:
         own = _own(frame)
-        tasks = [env for env in own["env"].unique() if ((own["env"] == env) & (own["algorithm"] == other)).any()]
+        tasks = [env for env in own["env"].unique() if common.has(own, other, env)]
         if not tasks:
             raise select.MissingDataError(f"{other} has not been trained")
         spent = [seconds_per_step(own, other, env) / seconds_per_step(own, common.ALM, env) for env in tasks]
@@ -136,7 +136,7 @@ def _as_good(other: str, margin: float = 0.1):
 
     def gap(frame: pd.DataFrame) -> Samples:
         own = _own(frame)
-        tasks = [env for env in own["env"].unique() if ((own["env"] == env) & (own["algorithm"] == other)).any()]
+        tasks = [env for env in own["env"].unique() if common.has(own, other, env)]
         if not tasks:
             raise select.MissingDataError(f"{other} has not been trained")
         (env, *_) = sorted(tasks)

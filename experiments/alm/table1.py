@@ -21,7 +21,7 @@ AT = 200_000
 LABELS = (common.ALM, "SAC", "TD3", "SAC-SVG")
 
 PRINTED: dict[str, tuple[str, str, str, str, str]] = {
-    common.ALM: ("5306 ± 437", "4887 ± 1027", "10789 ± 366", "3006 ± 1183", "2546 ± 1074"),
+    "ALM(3)": ("5306 ± 437", "4887 ± 1027", "10789 ± 366", "3006 ± 1183", "2546 ± 1074"),
     "SAC-SVG(2)": ("501 ± 37", "4473 ± 893", "8752 ± 1785", "448 ± 1139", "2852 ± 361"),
     "SAC-SVG(3)": ("472 ± 85", "3833 ± 1418", "9220 ± 1431", "878 ± 1533", "2024 ± 1981"),
     "SVG(1)": ("811.8 ± 241", "185 ± 141", "336 ± 387", "252 ± 48", "435 ± 163"),
@@ -69,10 +69,10 @@ def run(profile: str, root: Path) -> None:
 
 def blocks(frame: pd.DataFrame) -> Sequence[Block]:
     """Learning curves, our table, and the paper's."""
-    tasks = [env for env in (*common.SHORT, *common.TASKS) if (frame["env"] == env).any()]
+    tasks = [env for env in (*common.SHORT, *common.TASKS) if common.has(frame, common.ALM, env)]
     if not tasks:
         raise select.MissingDataError("nothing has been trained")
-    names = [name for name in LABELS if (frame["algorithm"] == name).any()]
+    names = [name for name in LABELS if common.has(frame, name)]
     solved = {env: {"solved": SOLVED[env]} for env in tasks if env in SOLVED}
     panels = figures.learning_curves(frame, algorithms=names, envs=tasks, references=solved)
     seeds = frame["seed"].nunique()
@@ -88,7 +88,7 @@ def _scores(frame: pd.DataFrame, tasks: Sequence[str], names: Sequence[str]) -> 
     rows = []
     for env in tasks:
         for name in names:
-            if not ((frame["env"] == env) & (frame["algorithm"] == name)).any():
+            if not common.has(frame, name, env):
                 continue
             middle = statistics.aggregate(select.final(frame, name, env))
             row = {
@@ -114,7 +114,7 @@ def _until(frame: pd.DataFrame, name: str, env: str) -> str:
 
 
 def _printed(env: str) -> str:
-    return PRINTED[common.ALM][list(common.TASKS).index(env)] if env in common.TASKS else "–"
+    return PRINTED["ALM(3)"][list(common.TASKS).index(env)] if env in common.TASKS else "–"
 
 
 def _released(env: str) -> str:
@@ -133,7 +133,7 @@ def _cited(tasks: Sequence[str]) -> dict[str, str]:
 def _print() -> pd.DataFrame:
     rows = []
     for method, values in PRINTED.items():
-        same = "yes" if method == common.ALM else "no: not the same environments"
+        same = "yes" if method == "ALM(3)" else "no: not the same environments"
         rows.append(
             {"method": method, "our environments": same, **dict(zip(common.TASKS.values(), values, strict=True))}
         )

@@ -16,14 +16,14 @@ LABEL = "ALM-ENT(3)"
 PRINTED = pd.DataFrame(
     [
         (LABEL, "4747 ± 900", "4921 ± 128"),
-        (ALM, *table1.PRINTED[ALM][:2]),
+        ("ALM(3)", *table1.PRINTED["ALM(3)"][:2]),
         ("SAC-SVG(3)", "501 ± 307", "5306 ± 437"),
         ("SAC-SVG(2)", "472 ± 85", "3833 ± 1418"),
     ],
     columns=["method", "T-Humanoid-v2", "T-Ant-v2"],
 )
 """The table as printed: mean ± standard deviation over 5 seeds."""
-WHERE = dict.fromkeys(("T-Humanoid-v2", "T-Ant-v2"), "Table 5: mean ± s.d. of 5 seeds")
+WHERE: dict[str, str] = dict.fromkeys(("T-Humanoid-v2", "T-Ant-v2"), "Table 5: mean ± s.d. of 5 seeds")
 TYPOS = (
     "The print has slips: SAC-SVG(3)'s T-Ant is ALM's T-Humanoid, and the rows of SAC-SVG(2) and (3) are exchanged "
     "with respect to Table 1. SAC-SVG's environments are others (see Table 1)."

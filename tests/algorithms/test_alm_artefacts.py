@@ -70,7 +70,7 @@ def test_table_1_shows_ours_the_print_and_where_it_comes_from():
     assert row["paper, 200k steps"] == "10789 ± 366" and row["released scores, 200k steps"] == "10789 ± 366"
     rows = printed.frame.set_index("method")
     assert rows.loc["SAC", "our environments"] == "no: not the same environments"
-    assert rows.loc[common.ALM, "our environments"] == "yes"
+    assert rows.loc["ALM(3)", "our environments"] == "yes"
     assert "not from the same environments" in text.text
     found = verdicts(table1.ARTEFACT, frame)
     assert found["ALM(3)'s return on HalfCheetah-v2 exceeds SAC's at 200,000 steps"] is Verdict.HOLDS

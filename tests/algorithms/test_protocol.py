@@ -49,7 +49,7 @@ ALM = alm.Config(
     updates_per_step=2,
     batch=32,
     noise_steps=50,
-    agent=latent.Config(latent_dim=4, hidden=(16,), model_hidden=(16,), classifier_hidden=(16,)),
+    agent=latent.Config(latent_dim=4, hidden=(16,), model_hidden=(16,), classifier_hidden=(16,), horizon=1),
 )
 ALGORITHMS = {
     "sac": sac.make(SAC, ENV),

@@ -5,6 +5,7 @@ import dataclasses
 import errno
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +16,13 @@ import tiny
 
 import mbrl_jax
 from mbrl_jax import results
-from mbrl_jax.algorithms import REGISTRY
+from mbrl_jax.algorithms import REGISTRY, sac
 from mbrl_jax.runner import loop, memory, program
 from mbrl_jax.runner.run import Run, override, sweepable
-from mbrl_jax.types import Storage
+from mbrl_jax.types import Algorithm, Storage
 
 QUIET = loop.Options(batching="map", quiet=True)
+BREAKS_AT = 30  # iteration
 
 
 def metrics(run, root, **filters):
@@ -56,10 +58,39 @@ def test_vmap_equals_map_after_200_updates(finished, tmp_path):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
+class Tagged(NamedTuple):
+    """An algorithm's state with the key it began with, and the iteration."""
+
+    inner: Any
+    tag: jax.Array
+    iteration: jax.Array
+
+
+def breaking(config, env, seed):
+    """SAC in which one seed's temperature becomes NaN at iteration `BREAKS_AT`."""
+    inner = sac.make(config, env)
+    marked = jax.random.key_data(jax.random.split(jax.random.key(seed), 3)[0])
+
+    def step(key, state):
+        new, info = inner.step(key, state.inner)
+        bad = (state.tag == marked).all() & (state.iteration >= BREAKS_AT)
+        spoil = lambda x: jnp.where(bad, jnp.nan, x) if jnp.issubdtype(x.dtype, jnp.floating) else x  # noqa: E731
+        spoilt = new._replace(agent=jax.tree.map(spoil, new.agent))
+        return Tagged(spoilt, state.tag, state.iteration + 1), info
+
+    return Algorithm(
+        lambda key: Tagged(inner.init(key), jax.random.key_data(key), jnp.zeros((), jnp.int32)),
+        step,
+        lambda state: inner.policy(state.inner),
+        inner.env_steps,
+        inner.warmup_steps,
+    )
+
+
 def test_a_seed_that_diverges_is_frozen_alone(finished, tmp_path, capsys):
-    run = tiny.run(make=partial(tiny.breaking, seed=0))
+    run = tiny.run(make=partial(breaking, seed=0))
     identity = loop.train(run, tmp_path, QUIET)
-    at = tiny.BREAKS_AT * tiny.CONFIG.steps_per_iteration
+    at = BREAKS_AT * tiny.CONFIG.steps_per_iteration
     assert results.manifest(tmp_path, identity)["diverged"] == {"SAC/0": at}
     assert f"seed 0 diverged at step {at}" in capsys.readouterr().err
     state, healthy = loop.final_state(run, tmp_path).inner, loop.final_state(tiny.run(), finished)
