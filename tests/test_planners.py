@@ -262,7 +262,7 @@ def test_with_the_true_model_the_planner_earns_what_ideal_planning_does_at_the_i
             path_reward=CROSS.path_reward,
         )
 
-    planner = planners.cross_entropy(score, planners.choices(3), 64, 15, iterations=5, elites=8)
+    planner = planners.cross_entropy(score, THREE, 64, 15, iterations=3, elites=8)
     found = earned(CROSS, planner, 48)
     error = found.std(ddof=1) / np.sqrt(len(found))
     assert abs(found.mean() - intersection_exact.planned_return(15)) < 3 * error

@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from mbrl_jax import normalise
 from mbrl_jax.learners import fitting, mixture
-from mbrl_jax.networks import MLP, apply
+from mbrl_jax.networks import MLP, apply, glorot
 from mbrl_jax.objectives.dam import discriminator_loss
 from mbrl_jax.types import Key, Learner, PyTree, Spec
 
@@ -74,7 +74,7 @@ def make(config: Config, spec: Spec, sample: Sample | None = None) -> Learner:
     width = 2 * spec.obs_dim + spec.action_dim
 
     def fresh(key: Key) -> PyTree:
-        return _network(config).init(key, jnp.zeros((1, width)))
+        return glorot(key, _network(config), width)
 
     def init(key: Key) -> State:
         inputs = normalise.identity(spec.obs_dim + spec.action_dim)
