@@ -57,9 +57,7 @@ _ICY = {
 }
 _INTERSECTION = {
     "one particle": {"particles": 1},
-    "8 particles": {"particles": 8},
-    "96 sequences": {"sequences": 96},
-    "horizon 15": {"horizon": 15},
+    "64 sequences": {"sequences": 64},
     "weights σ(logit)": {"sigmoid": 1.0},
 }
 SCALES = {
@@ -70,10 +68,10 @@ SCALES = {
         swerves=(),
     ),
     "laptop": Scale(
-        seeds=10,
-        episodes={"icy_road-v0": 20, "intersection-v0": 6},
+        seeds=8,
+        episodes={"icy_road-v0": 15, "intersection-v0": 6},
         planning={"icy_road-v0": _ICY, "intersection-v0": _INTERSECTION},
-        swerves=(0.6, 0.9),
+        swerves=(0.6,),
     ),
     "paper": Scale(
         seeds=20,
