@@ -81,7 +81,8 @@ def make(config: Config, spec: Spec, sample: Sample | None = None) -> Learner:
         return State(fresh(key), inputs, normalise.identity(spec.obs_dim))
 
     def update(key: Key, state: State, data: Data) -> tuple[State, dict[str, Array]]:
-        if sample is None:
+        fake = sample
+        if fake is None:
             raise ValueError("a discriminator is fitted against a model: make(..., sample=...) needs one, got None")
         k_init, k_split, k_fit, k_held = jax.random.split(key, 4)
         real = data.real.transitions
@@ -93,7 +94,7 @@ def make(config: Config, spec: Spec, sample: Sample | None = None) -> Learner:
         def losses(params: PyTree, rows: Array, k: Key) -> Array:
             obs, action = real.obs[rows], real.action[rows]
             judge = State(params, inputs, targets)
-            pair = jnp.stack([real.next_obs[rows], sample(k, obs, action)])
+            pair = jnp.stack([real.next_obs[rows], fake(k, obs, action)])
             both = jax.vmap(lambda following: logit(config, judge, obs, action, following))(pair)
             return discriminator_loss(both[0], both[1])
 
