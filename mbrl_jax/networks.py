@@ -23,6 +23,7 @@ __all__ = [
     "bounded_diagonal",
     "draw",
     "gaussian",
+    "glorot",
     "init_stack",
     "kernel_norms",
     "narrow_normal",
@@ -117,6 +118,22 @@ def _in_blocks(forward: Callable[..., Any], x: Array) -> Array:
 def init_stack(key: Key, module: nn.Module, members: int, in_dim: int) -> PyTree:
     """Independent parameters of `members` copies of `module`, each leaf stacked on a leading axis `[members, ...]`."""
     return jax.vmap(lambda k: module.init(k, jnp.zeros((1, in_dim))))(jax.random.split(key, members))
+
+
+def glorot(key: Key, module: nn.Module, in_dim: int) -> PyTree:
+    """Parameters as `MLP`'s default initialisers draw them: kernels uniform in ±sqrt(6 / (in + out)), biases 0.
+
+    One random draw for all of them: a draw per kernel, as flax makes it, compiles for seconds inside a larger program.
+    """
+    shapes = jax.eval_shape(lambda k: module.init(k, jnp.zeros((1, in_dim))), key)
+    leaves, structure = jax.tree.flatten(shapes)
+    draws = jax.random.uniform(key, (sum(leaf.size for leaf in leaves),), minval=-1.0, maxval=1.0)
+    found, at = [], 0
+    for leaf in leaves:
+        scale = (6.0 / sum(leaf.shape)) ** 0.5 if len(leaf.shape) == 2 else 0.0
+        found.append(scale * draws[at : at + leaf.size].reshape(leaf.shape))
+        at += leaf.size
+    return structure.unflatten(found)
 
 
 def kernel_norms(params: PyTree, layers: int) -> Array:

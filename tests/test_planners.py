@@ -81,14 +81,13 @@ def test_the_corrected_value_of_a_wrong_model_is_unbiased_and_the_uncorrected_is
 
 def test_a_true_model_needs_no_correction_and_sigma_hides_a_discount():
     cruise = sequence(2, 2, 2, 2)
-    value = lambda form: planners.estimate(  # noqa: E731
-        KEY,
-        icy_model(icy_road.Config()),
-        START["icy"],
-        cruise,
-        particles=4,
-        correction=planners.Correction(lambda obs, action, next_obs: jnp.zeros_like(obs[:, 0]), form=form),
-    ).value[0]
+
+    @jax.jit
+    def value(form):
+        nothing = planners.Correction(lambda obs, action, next_obs: jnp.zeros_like(obs[:, 0]), form=form)
+        model = icy_model(icy_road.Config())
+        return planners.estimate(KEY, model, START["icy"], cruise, particles=4, correction=nothing).value[0]
+
     np.testing.assert_allclose(value(0.0), 4.0, rtol=1e-6)
     np.testing.assert_allclose(value(1.0), 1 + 0.5 + 0.25 + 0.125, rtol=1e-6)
 
@@ -130,14 +129,16 @@ def test_nothing_is_earned_after_the_end():
 
 def test_effective_sample_size_is_the_particles_or_what_is_left_of_them():
     ones, start = jnp.ones((2, 3, 1)), jnp.zeros(1)
-    even = planners.estimate(KEY, paid_model, start, ones, particles=8)
+    estimate = jax.jit(planners.estimate, static_argnames=("model_step", "particles"))
+    even = estimate(KEY, paid_model, start, ones, particles=8)
     np.testing.assert_allclose(even.ess, 8.0, rtol=1e-6)
 
     def noisy(key, obs, action):
         return jax.random.bernoulli(key, 0.5, obs.shape).astype(jnp.float32), action[:, 0], jnp.ones_like(obs[:, 0])
 
+    long = jnp.ones((64, 9, 1))
     heavy = planners.Correction(lambda obs, action, next_obs: 5.0 * (2 * next_obs[:, 0] - 1), weight_clip=50.0)
-    found = planners.estimate(KEY, noisy, start, jnp.ones((64, 9, 1)), particles=8, correction=heavy)
+    found = jax.jit(lambda key: planners.estimate(key, noisy, start, long, particles=8, correction=heavy))(KEY)
     assert ((found.ess >= 1 - 1e-5) & (found.ess <= 8)).all() and found.ess.mean() < 3
 
 
@@ -262,7 +263,7 @@ def test_with_the_true_model_the_planner_earns_what_ideal_planning_does_at_the_i
             path_reward=CROSS.path_reward,
         )
 
-    planner = planners.cross_entropy(score, planners.choices(3), 64, 15, iterations=5, elites=8)
+    planner = planners.cross_entropy(score, THREE, 64, 15, iterations=3, elites=8)
     found = earned(CROSS, planner, 48)
     error = found.std(ddof=1) / np.sqrt(len(found))
     assert abs(found.mean() - intersection_exact.planned_return(15)) < 3 * error

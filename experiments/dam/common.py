@@ -76,7 +76,7 @@ class Scale:
     evaluation: int
 
 
-_SHORT = fitting.Config(learning_rate=3e-3, batch=128, interval=25, patience=4, max_steps=400)
+_SHORT = fitting.Config(learning_rate=3e-3, batch=64, interval=25, patience=4, max_steps=300)
 _TINY = fitting.Config(learning_rate=3e-3, batch=32, interval=5, patience=1, max_steps=10)
 _LONG = fitting.Config(learning_rate=1e-3, batch=256, interval=25, patience=40, max_steps=5000)
 SCALES: dict[str, dict[str, Scale]] = {
@@ -98,15 +98,15 @@ SCALES: dict[str, dict[str, Scale]] = {
             hidden=(64, 64),
             fit=_SHORT,
             planning=dam.Planning(horizon=5, sequences=48, particles=5),
-            evaluation=40,
+            evaluation=30,
         ),
         "intersection-v0": Scale(
             warmup=10,
             episodes=2,
             hidden=(64, 64),
             fit=_SHORT,
-            planning=dam.Planning(horizon=12, sequences=48, particles=4),
-            evaluation=10,
+            planning=dam.Planning(horizon=15, sequences=32, particles=4),
+            evaluation=8,
         ),
     },
     "paper": {

@@ -79,7 +79,11 @@ def _learn(key: Key, real: int, draws: int) -> dict[str, jax.Array]:
 
     x = model.sample(seed=k_draw, sample_shape=(draws,)).astype(jnp.float32)
     inside = (jnp.abs(x) < 0.5).astype(jnp.float32)
-    ratios = (jnp.ones_like(x), dam.ratio_weight(logit(x)), jnp.exp(truth().log_prob(x) - model.log_prob(x)))
+    ratios = (
+        jnp.ones_like(x),
+        dam.ratio_weight(logit(x)),
+        jnp.exp(jnp.subtract(truth().log_prob(x), model.log_prob(x))),
+    )
     found = {name: (w * inside).mean() for name, w in zip(ESTIMATES, ratios, strict=True)}
     return {**found, "logit": logit(jnp.asarray(GRID, jnp.float32))}
 

@@ -59,7 +59,7 @@ def references(env: str) -> dict[str, float]:
 
 def blocks(frame: pd.DataFrame) -> Sequence[Block]:
     """The table, a picture of it, and an episode of each environment."""
-    envs = [env for env in common.ENVS if (frame["env"] == env).any()]
+    envs = [env for env in common.ENVS if env in set(frame["env"])]
     seeds = common.seeds_of(frame, envs)
     printed = {f"{_title(env, model)} (paper)": SOURCE for env in envs for model in common.MODELS}
     caption = f"Mean ± standard error of the return after ten rounds, {seeds} seeds (paper: 3 seeds)."

@@ -38,8 +38,8 @@ class Config:
 
     dt: float = 0.1
     """Seconds per step; not given in the paper."""
-    acceleration: float = 0.5
-    """Change of the agent's speed per step; not given in the paper."""
+    acceleration: float = 1.0
+    """Change of the agent's speed per step, as in IcyRoad; not given in the paper."""
     max_speed: float = 5.0
     """The agent's speed stays in [0, max_speed]; not given in the paper (its best return rules out much more)."""
     agent_start: float = -9.0

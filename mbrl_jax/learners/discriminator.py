@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from mbrl_jax import normalise
 from mbrl_jax.learners import fitting, mixture
-from mbrl_jax.networks import MLP, apply
+from mbrl_jax.networks import MLP, apply, glorot
 from mbrl_jax.objectives.dam import discriminator_loss
 from mbrl_jax.types import Key, Learner, PyTree, Spec
 
@@ -74,14 +74,15 @@ def make(config: Config, spec: Spec, sample: Sample | None = None) -> Learner:
     width = 2 * spec.obs_dim + spec.action_dim
 
     def fresh(key: Key) -> PyTree:
-        return _network(config).init(key, jnp.zeros((1, width)))
+        return glorot(key, _network(config), width)
 
     def init(key: Key) -> State:
         inputs = normalise.identity(spec.obs_dim + spec.action_dim)
         return State(fresh(key), inputs, normalise.identity(spec.obs_dim))
 
     def update(key: Key, state: State, data: Data) -> tuple[State, dict[str, Array]]:
-        if sample is None:
+        fake = sample
+        if fake is None:
             raise ValueError("a discriminator is fitted against a model: make(..., sample=...) needs one, got None")
         k_init, k_split, k_fit, k_held = jax.random.split(key, 4)
         real = data.real.transitions
@@ -93,7 +94,7 @@ def make(config: Config, spec: Spec, sample: Sample | None = None) -> Learner:
         def losses(params: PyTree, rows: Array, k: Key) -> Array:
             obs, action = real.obs[rows], real.action[rows]
             judge = State(params, inputs, targets)
-            pair = jnp.stack([real.next_obs[rows], sample(k, obs, action)])
+            pair = jnp.stack([real.next_obs[rows], fake(k, obs, action)])
             both = jax.vmap(lambda following: logit(config, judge, obs, action, following))(pair)
             return discriminator_loss(both[0], both[1])
 

@@ -49,7 +49,9 @@ class Split(NamedTuple):
     def draw(self, key: Key, batch: int) -> Array:
         """Indices `[batch]` of training rows, with replacement."""
         first = jnp.minimum(self.held, self.count - 1)
-        return self.order[jax.random.randint(key, (batch,), first, self.count)]
+        share = jax.random.uniform(key, (batch,))
+        place = first + (share * (self.count - first)).astype(jnp.int32)
+        return self.order[jnp.minimum(place, self.count - 1)]
 
     def training(self) -> Bool[Array, " rows"]:
         """Which rows are for training."""

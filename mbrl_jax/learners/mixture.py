@@ -6,6 +6,7 @@ the minimum-variance objective of Haghgoo et al., 2021 (Eq. 10, Algorithm 2). Th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
@@ -14,11 +15,12 @@ import distrax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax import normalise
 from mbrl_jax.learners import fitting
-from mbrl_jax.networks import MLP, apply
+from mbrl_jax.networks import MLP, apply, glorot
 from mbrl_jax.objectives.dam import minimum_variance_loss
 from mbrl_jax.objectives.likelihood import bounded_log_var
 from mbrl_jax.types import Key, Learner, ModelStep, PyTree, Spec, Transition, check_positive
@@ -105,19 +107,22 @@ def _standardised(state: State, obs: Array, action: Array, next_obs: Array) -> t
 
 
 def sample(config: Config, spec: Spec, state: State, key: Key, obs: Array, action: Array) -> Array:
-    """A draw of the next observation, `[..., obs_dim]`: a component, then its Gaussian.
+    """A draw of the next observation, `[..., obs_dim]`: a component, then its Gaussian, both by inversion.
 
-    distrax's own mixture draws from every component and drops all but one.
+    distrax's own mixture draws from every component and drops all but one; here `1 + obs_dim` uniform numbers make a
+    row, which is also a single random draw to compile.
     """
-    k_component, k_noise = jax.random.split(key)
+    uniform = jax.random.uniform(key, (*obs.shape[:-1], 1 + spec.obs_dim), obs.dtype, 1e-7, 1.0)
     x = state.inputs.forward(jnp.concatenate([obs, action], axis=-1))
     logits, mean, std = _components(config, spec, state.params, x)
     if config.components == 1:
         mean, std = mean[..., 0, :], std[..., 0, :]
     else:
-        chosen = cast(Array, distrax.Categorical(logits).sample(seed=k_component))
+        reached = jnp.cumsum(jax.nn.softmax(logits, axis=-1), axis=-1)[..., :-1]
+        chosen = (uniform[..., :1] > reached).sum(axis=-1)
         mean, std = (jnp.take_along_axis(v, chosen[..., None, None], axis=-2)[..., 0, :] for v in (mean, std))
-    draw = mean + std * jax.random.normal(k_noise, mean.shape, mean.dtype)
+    normal = math.sqrt(2) * lax.erf_inv(2 * uniform[..., 1:] - 1)
+    draw = mean + std * normal
     return obs + state.targets.backward(draw)
 
 
@@ -149,7 +154,7 @@ def make(config: Config, spec: Spec) -> Learner:
     """The model as a learner: `update(key, state, Data)` is one whole fit."""
 
     def fresh(key: Key) -> PyTree:
-        return _network(config, spec).init(key, jnp.zeros((1, spec.obs_dim + spec.action_dim)))
+        return glorot(key, _network(config, spec), spec.obs_dim + spec.action_dim)
 
     def init(key: Key) -> State:
         inputs = normalise.identity(spec.obs_dim + spec.action_dim)

@@ -68,7 +68,8 @@ def clipped_weights(log_weights: Array, limit: float | Array) -> Array:
 
     Bias: none as long as no product is clipped; clipping lowers the estimates of positive rewards.
     """
-    product = jnp.concatenate([jnp.zeros_like(log_weights[..., :1]), jnp.cumsum(log_weights, axis=-1)], axis=-1)
+    first = jnp.zeros((*log_weights.shape[:-1], 1), log_weights.dtype)
+    product = jnp.concatenate([first, jnp.cumsum(log_weights, axis=-1)], axis=-1)
     return jnp.exp(jnp.minimum(product, limit))
 
 

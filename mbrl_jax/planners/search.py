@@ -21,7 +21,7 @@ Score = Callable[[Key, Array, Array], Scored]
 
 
 class Plan(NamedTuple):
-    """The action to take `[action_dim]`, the best value seen, and the mean effective sample size of the last batch."""
+    """The action to take `[action_dim]`, and of the last batch the best value and the mean effective sample size."""
 
     action: Array
     value: Array
@@ -55,7 +55,8 @@ def cross_entropy(
 ) -> Planner:
     """Cross-entropy method: the proposal is fitted to the best `elites` sequences, `iterations` times.
 
-    The action is the first of the fitted proposal's mode.
+    The action is the first of the best sequence drawn in the last iteration. Of the fitted proposal's most likely
+    actions the first can be a bad one: where it does not matter when to brake, each single step says "not yet".
     """
     _check(sequences, horizon, iterations)
     if not 1 <= elites <= sequences:
@@ -65,7 +66,8 @@ def cross_entropy(
         _, best = lax.top_k(value, elites)
         return jnp.zeros_like(value).at[best].set(1.0 / elites)
 
-    return _iterated(score, proposal, sequences, horizon, iterations, weigh)
+    fitted = _iterated(score, proposal, sequences, horizon, iterations, weigh)
+    return lambda key, obs: fitted(key, obs)[0]
 
 
 def mppi(
@@ -85,7 +87,13 @@ def mppi(
     if isinstance(temperature, float | int) and temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
     weigh = lambda value: jax.nn.softmax(value / temperature)  # noqa: E731
-    return _iterated(score, proposal, sequences, horizon, iterations, weigh)
+    fitted = _iterated(score, proposal, sequences, horizon, iterations, weigh)
+
+    def plan(key: Key, obs: Array) -> Plan:
+        best, params = fitted(key, obs)
+        return best._replace(action=proposal.mode(params)[0])
+
+    return plan
 
 
 def _iterated(
@@ -95,19 +103,18 @@ def _iterated(
     horizon: int,
     iterations: int,
     weigh: Callable[[Array], Array],
-) -> Planner:
-    """Draw, score, fit, `iterations` times."""
+) -> Callable[[Key, Array], tuple[Plan, PyTree]]:
+    """Draw, score, fit, `iterations` times: the best of the last iteration, and the fitted proposal."""
 
-    def plan(key: Key, obs: Array) -> Plan:
-        def improve(params: PyTree, k: Key) -> tuple[PyTree, tuple[Array, Array]]:
+    def plan(key: Key, obs: Array) -> tuple[Plan, PyTree]:
+        def improve(params: PyTree, k: Key) -> tuple[PyTree, Plan]:
             k_draw, k_score = jax.random.split(k)
             candidates = proposal.sample(k_draw, params, sequences)
             found = _scored(score, k_score, obs, candidates)
-            params = proposal.fit(params, candidates, weigh(found.value))
-            return params, (found.value.max(), found.ess.mean())
+            return proposal.fit(params, candidates, weigh(found.value)), _best(candidates, found)
 
-        params, (value, ess) = lax.scan(improve, proposal.start(horizon), jax.random.split(key, iterations))
-        return Plan(proposal.mode(params)[0], value.max(), ess[-1])
+        params, plans = lax.scan(improve, proposal.start(horizon), jax.random.split(key, iterations))
+        return jax.tree.map(lambda leaf: leaf[-1], plans), params
 
     return plan
 

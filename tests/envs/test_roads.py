@@ -85,17 +85,21 @@ def test_the_icy_environment_earns_the_exact_return(what):
 
 def test_exact_returns_at_the_intersection():
     assert intersection_exact.fixed_return(actions=(KEEP,) * 25) == (5.0, 125.0)
-    assert intersection_exact.fixed_return(actions=(DECELERATE,) * 25) == (27.5, 27.5)
-    assert intersection_exact.optimal_return() == pytest.approx(97.0, abs=0.05)
+    assert intersection_exact.fixed_return(actions=(DECELERATE,) * 25) == (15.0, 15.0)
+    assert intersection_exact.optimal_return() == 100.0
+    slow = intersection.Config(acceleration=0.5)
+    assert intersection_exact.fixed_return(slow) == (5.0, 125.0)
+    assert intersection_exact.fixed_return(slow, (DECELERATE,) * 25) == (27.5, 27.5)
+    assert intersection_exact.optimal_return(slow) == 99.75
 
 
 def test_without_the_latch_ignoring_the_other_car_is_nearly_optimal():
     loose = intersection.Config(latched=False)
-    assert np.mean(intersection_exact.fixed_return(loose)) == pytest.approx(95.0, abs=0.1)
-    assert intersection_exact.optimal_return(loose) == pytest.approx(99.2, abs=0.1)
+    assert intersection_exact.fixed_return(loose) == (65.0, 125.0)
+    assert 95 < intersection_exact.optimal_return(loose) <= 100
 
 
-NARROW = intersection.Config(agent_start=-2.5, other_start=4.5, collision_distance=3.0)
+NARROW = intersection.Config(agent_start=-2.5, other_start=4.5, collision_distance=5.0)
 """So close that seven steps decide."""
 
 
@@ -112,7 +116,7 @@ def test_the_optimum_equals_the_best_of_all_reactive_plans():
 
 def test_ideal_planning_of_fixed_sequences_lies_between_cruising_and_the_optimum():
     found = intersection_exact.planned_return(15)
-    assert 65 < found <= intersection_exact.optimal_return() + 1e-9
+    assert found == 98.5 and 65 < found < intersection_exact.optimal_return()
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,7 @@ def test_a_fit_starts_anew_or_from_the_last_one(fitted):
         jax.jit(mixture.make(replace(config, warm_start=w), SPEC).update)(KEY, state, rows)[1]["model/holdout_nll"]
         for w in (False, True)
     )
-    assert warm < fresh - 0.3
+    assert warm < fresh - 0.1
 
 
 def test_weights_pull_the_model_towards_what_they_favour():
