@@ -76,6 +76,7 @@ def artefact(one: Ablation) -> Artefact:
         claims=one.claims,
         note=f"{common.SCALED_DOWN} {one.note}".strip(),
         also=(table1.NAME,),
+        on_request=common.ON_REQUEST,
     )
 
 

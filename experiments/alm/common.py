@@ -19,6 +19,7 @@ from mbrl_jax.types import Algorithm, nearest
 __all__ = [
     "ALM",
     "BASELINES",
+    "ON_REQUEST",
     "PAPER",
     "SCALED_DOWN",
     "TASKS",
@@ -82,6 +83,8 @@ SCALES = {
 }
 SHORT = ("inverted_pendulum-v4",)
 """The laptop profile's task of the ablations."""
+ON_REQUEST = ("smoke", "laptop")
+"""Profiles in which an ablation runs only where it is named: every variant is a program and minutes of training."""
 
 
 def scale(profile: str) -> Scale:

@@ -81,6 +81,7 @@ def _robust(other: float):
 
 
 ARTEFACT = Artefact(
+    on_request=common.ON_REQUEST,
     name=NAME,
     title="Coefficients of the classifier's term",
     paper=f"{common.PAPER}, Figures 11 and 20",

@@ -43,6 +43,7 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
 
 
 ARTEFACT = Artefact(
+    on_request=common.ON_REQUEST,
     name=NAME,
     title="Asymptotic performance",
     paper=f"{common.PAPER}, Figure 14",

@@ -180,6 +180,7 @@ def _uniform(frame: pd.DataFrame) -> np.ndarray:
 
 
 ARTEFACT = Artefact(
+    on_request=common.ON_REQUEST,
     name=NAME,
     title="Bias of the lower bound, and its spread",
     paper=f"{common.PAPER}, Figures 4 and 8",

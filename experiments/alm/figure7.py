@@ -182,6 +182,7 @@ def _degenerate(frame: pd.DataFrame) -> np.ndarray:
 
 
 ARTEFACT = Artefact(
+    on_request=common.ON_REQUEST,
     name=NAME,
     title="Predicting representations along a good trajectory",
     paper=f"{common.PAPER}, Figure 7",
