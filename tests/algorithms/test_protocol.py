@@ -38,7 +38,7 @@ MBPO = mbpo.Config(
 )
 LOOP = {"steps": 500, "warmup_steps": 60, "steps_per_iteration": 10, "batch": 32}
 TD3 = td3.Config(**LOOP, agent=twin.Config(hidden=(16,)))
-REDQ = redq.Config(**LOOP, updates_per_step=4, policy_delay=2, agent=replace(AGENT, critics=3))
+REDQ = redq.Config(**LOOP, updates_per_step=4, policy_delay=4, agent=replace(AGENT, critics=3))
 SMALLEST = recurrent.Config(encoder=(), width=8, layers=1)
 VALUE_GRADIENTS = svg.Config(horizon=2, model_free_updates=10, head_hidden=(8,), model=SMALLEST, agent=AGENT)
 SVG = sac_svg.Config(**LOOP, model_updates=2, model_batch=16, agent=VALUE_GRADIENTS)
@@ -79,7 +79,7 @@ COUNTS = {
 UPDATES = {
     "sac": {"all": 200},
     "td3": {"critic": 100, "actor": 50},
-    "redq": {"critic": 200, "policy": 100},
+    "redq": {"critic": 200, "policy": 50},
     "sac_svg": {"policy": 30, "model": 60, "updates": 30},
     "mbpo": {"all": 200},
     "alm": dict.fromkeys(range(4), 200),

@@ -117,7 +117,7 @@ def test_exploration_is_gaussian_around_the_policy_and_clipped(state):
     assert np.abs(wild).max() == 1.0 and (np.abs(wild) == 1.0).mean() > 0.7
 
 
-TRAINING = td3.Config(hidden=(32, 32), actor_lr=2e-3, critic_lr=2e-3, gamma=GAMMA, tau=0.1)
+TRAINING = td3.Config(hidden=(64,), actor_lr=2e-3, critic_lr=2e-3, gamma=GAMMA, tau=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def trained():
 @pytest.mark.parametrize("name", probing.FEW)
 def test_critics_learn_the_exact_values_of_the_probes(trained, name):
     batch, state = trained[name]
-    values = critics.values(MLP((32, 32), 1), state.params["critic"], batch.obs, batch.action)
+    values = critics.values(MLP((64,), 1), state.params["critic"], batch.obs, batch.action)
     probing.check_values(name, batch, values, GAMMA)
 
 
