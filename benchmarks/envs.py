@@ -1,47 +1,81 @@
-"""Environment steps per second: our engines beside Gymnasium's vector environment and Brax's built-in tasks.
+"""Environment steps per second: our engines beside Gymnasium's vector environments and Brax's built-in tasks.
 
-    python -m benchmarks.envs                       # the four tasks that the papers' laptop runs use
-    python -m benchmarks.envs --tasks ant-v4 --engines mujoco mjx mjx-default --batches 1 64 1024
+    python -m benchmarks.envs                    # at most 10 minutes; writes benchmarks/results/envs-<machine>.json
+    python -m benchmarks.envs --tasks ant-v4 --mjx-tasks ant-v4 --budget 3000
 
-Random actions, automatic resets, everything in one compiled scan per measurement. Compile seconds are those of the
-first call, steps/s the best of the repeats after it. `mjx-default` is MJX with MuJoCo's own solver limits (100
-iterations of 50 line-search steps).
+Random actions, automatic resets. What is compared is measured in turn. Ours runs in one compiled scan; Gymnasium's
+synchronous and asynchronous vector environments run in a process of their own, without JAX. `mjx-default` is MJX with
+MuJoCo's own solver limits (100 iterations of 50 line-search steps); both are compared with the C engine from the same
+states. What would start after the budget of seconds is left out and listed.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
+import json
+import statistics
+import sys
 import time
 import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import common
+from benchmarks.peers.compare import Worker, start
 from mbrl_jax import envs
-from mbrl_jax.envs.mujoco_envs import ALL_TASKS
+from mbrl_jax.envs import bits
+from mbrl_jax.envs.engine_mjx import Bodies
+from mbrl_jax.envs.mujoco_envs import ALL_TASKS, load_model
 from mbrl_jax.types import Env
 
-TASKS = ("inverted_pendulum-v4", "hopper-v4", "half_cheetah-v4")
+ROOT = Path(__file__).parents[1]
+TASKS = (
+    *("inverted_pendulum-v4", "hopper-v4", "half_cheetah-v4", "walker2d-v4", "ant-v4", "humanoid-v4", "swimmer-v4"),
+    *("reacher-v4", "pusher-v5", "inverted_double_pendulum-v4"),
+)
+MJX_TASKS = TASKS[:3]
 BRAX = {"inverted_pendulum": "inverted_pendulum", "hopper": "hopper", "half_cheetah": "halfcheetah", "ant": "ant"}
+BACKENDS = ("generalized", "spring", "positional", "mjx")
+REQUIRED = {"mujoco / gymnasium sync": 3.0, "mjx / mjx-default": 3.0}
+MJX_STEPS = 8
+"""Length of MJX's scans: with the default limits a step of 64 environments may take half a second."""
 
 
-class Speed(NamedTuple):
-    """One measurement."""
+class Side(NamedTuple):
+    """One side of a comparison.
+
+    Attributes:
+      run: runs one block; returns its wall seconds per environment step.
+      compile_seconds: what the first call took longer than the second.
+      compilations: how many programs the compiled function has become; more than one is a defect.
+    """
+
+    run: Callable[[], float]
+    compile_seconds: float = 0.0
+    compilations: Callable[[], int] = lambda: 0
+
+
+class Job(NamedTuple):
+    """What is measured in turn: a task at a batch size, with the labels of the sides."""
 
     task: str
-    engine: str
     batch: int
-    compile_seconds: float
-    steps_per_second: float
-    compilations: int
+    labels: tuple[str, ...]
 
 
+@functools.cache
 def roll_out(env: Env, batch: int, steps: int) -> Callable[[jax.Array, Any], tuple[Any, jax.Array]]:
-    """A jitted scan of `steps` random, automatically resetting steps of `batch` environments."""
+    """A jitted scan of `steps` random, automatically resetting steps of `batch` environments: `run(key, state)`.
+
+    The same arguments give the same program, compiled once.
+    """
     low, high = jnp.asarray(env.spec.action_low), jnp.asarray(env.spec.action_high)
 
     def step(state: Any, key: jax.Array) -> tuple[Any, jax.Array]:
@@ -49,100 +83,188 @@ def roll_out(env: Env, batch: int, steps: int) -> Callable[[jax.Array, Any], tup
         action = jax.random.uniform(k_act, (batch, env.spec.action_dim), minval=low, maxval=high)
         state, transition = jax.vmap(env.step)(jax.random.split(k_step, batch), state, action)
         done = (transition.discount == 0) | transition.truncated
-        fresh = jax.vmap(env.reset)(jax.random.split(k_reset, batch))
 
-        def choose(new: jax.Array, old: jax.Array) -> jax.Array:
-            return jnp.where(done.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+        def reset() -> Any:
+            fresh = jax.vmap(env.reset)(jax.random.split(k_reset, batch))
+            return jax.tree.map(
+                lambda new, old: jnp.where(done.reshape(-1, *[1] * (new.ndim - 1)), new, old), fresh, state
+            )
 
-        return jax.tree.map(choose, fresh, state), transition.reward.sum()
+        return jax.lax.cond(done.any(), reset, lambda: state), transition.reward.sum()
 
     return jax.jit(lambda key, state: jax.lax.scan(step, state, jax.random.split(key, steps)))
 
 
-def measure(env: Env, label: str, batch: int, seconds: float) -> Speed:
-    """Compile, then repeat for about `seconds`."""
-    state = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), batch))
-    steps = max(4, min(200, 4096 // batch))
-    run = roll_out(env, batch, steps)
-    began = time.perf_counter()
-    state = jax.block_until_ready(run(jax.random.key(0), state))[0]
-    first = time.perf_counter() - began
-    best, began, taken = 0.0, time.perf_counter(), []
-    while time.perf_counter() - began < seconds or len(taken) < 2:
-        start = time.perf_counter()
-        state = jax.block_until_ready(run(jax.random.key(1), state))[0]
-        taken.append(time.perf_counter() - start)
-        best = max(best, batch * steps / taken[-1])
-    compiled = run._cache_size()  # pyright: ignore[reportFunctionMemberAccess]
-    return Speed(env.spec.name, label, batch, first - min(taken), best, compiled)
+def ours(env: Env, batch: int, seconds: float, steps: int) -> Side:
+    """An environment of ours, compiled and warm, in blocks of about `seconds`."""
+    run, state = roll_out(env, batch, steps), jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), batch))
+
+    def call(state: Any) -> tuple[Any, float]:
+        began = time.perf_counter()
+        state, _ = jax.block_until_ready(run(jax.random.key(1), state))
+        return state, time.perf_counter() - began
+
+    state, first = call(state)
+    state, second = call(state)
+    calls, held = max(1, round(seconds / second)), [state]
+
+    def block() -> float:
+        began = time.perf_counter()
+        for _ in range(calls):
+            held[0] = jax.block_until_ready(run(jax.random.key(1), held[0]))[0]
+        return (time.perf_counter() - began) / (calls * batch * steps)
+
+    return Side(block, first - second, run._cache_size)  # pyright: ignore[reportFunctionMemberAccess]
 
 
-def measure_gymnasium(task: str, batch: int, seconds: float) -> Speed:
-    """Gymnasium's own synchronous vector environment of the same task."""
-    import gymnasium
-
-    gym_id, *options = ALL_TASKS[task].gym
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        env = gymnasium.make_vec(gym_id, num_envs=batch, vectorization_mode="sync", **dict(options))
-    env.action_space.seed(0)
-    env.reset(seed=0)
-    actions = itertools.cycle([env.action_space.sample() for _ in range(16)])
-    began, count = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds or count < 2 * batch:
-        env.step(next(actions))
-        count += batch
-    speed = count / (time.perf_counter() - began)
-    env.close()
-    return Speed(task, "gymnasium sync", batch, 0.0, speed, 0)
-
-
-def brax_env(task: str, backend: str) -> Env:
-    """Brax's built-in task of the same name (another task, see docs/environments.md), through our adapter."""
+def make(task: str, label: str) -> Env:
+    """The environment of a label: an engine of ours, `mjx-default`, or Brax's task of the same name."""
+    if label == "mjx-default":
+        return envs.make(task, engine="mjx", iterations=100, ls_iterations=50)
+    if not label.startswith("brax "):
+        return envs.make(task, engine=label)
     import brax.envs
 
     from mbrl_jax.envs.adapters import from_brax
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return from_brax(brax.envs.get_environment(BRAX[task.split("-")[0]], backend=backend), name=task)
+        theirs = brax.envs.get_environment(BRAX[task.split("-")[0]], backend=label.split()[1])
+    return from_brax(theirs, name=task)
 
 
-def make(task: str, engine: str) -> Env | None:
-    """The environment for an engine label, or None where there is none."""
-    if engine == "mjx-default":
-        return envs.make(task, engine="mjx", iterations=100, ls_iterations=50)
-    if engine.startswith("brax-"):
-        return brax_env(task, engine.removeprefix("brax-")) if task.split("-")[0] in BRAX else None
-    return envs.make(task, engine=engine)
+def gymnasium(job: Job, seconds: float) -> Worker | None:
+    """The process that runs the job's sides of Gymnasium."""
+    cases = [f"{label.split()[1]} {job.batch}" for label in job.labels if label.startswith("gymnasium")]
+    if not cases:
+        return None
+    gym_id, *options = ALL_TASKS[job.task].gym
+    command = [sys.executable, "-m", "benchmarks.gymnasium_side", gym_id, "--options", json.dumps(dict(options))]
+    return start([*command, "--seconds", str(seconds), "--cases", *cases], ROOT)
 
 
-def main() -> None:
-    """Prints one line per measurement."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS))
-    parser.add_argument("--engines", nargs="+", default=["gymnasium", "mujoco", "mjx"])
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 64, 1024])
-    parser.add_argument("--seconds", type=float, default=2.0, help="per measurement, after compilation")
-    given = parser.parse_args()
-    print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}, numpy {np.__version__}")
-    print(f"{'task':24} {'engine':16} {'batch':>6} {'compile s':>10} {'steps/s':>10} {'compilations':>13}")
-    for task, engine, batch in itertools.product(given.tasks, given.engines, given.batches):
-        task = envs.resolve(task)
-        if engine == "gymnasium":
-            if not ALL_TASKS[task].gym or batch > 64:
-                continue
-            speed = measure_gymnasium(task, batch, given.seconds)
+def measure(job: Job, rounds: int, seconds: float) -> dict[str, Any]:
+    """All sides of a job in turn: compile seconds, steps per second, and ratios round by round."""
+    worker, sides = gymnasium(job, seconds), {}
+    for label in job.labels:
+        if worker is not None and label.startswith("gymnasium"):
+            case = f"{label.split()[1]} {job.batch}"
+            sides[label] = Side(lambda case=case, worker=worker: worker.ask(case))
         else:
-            env = make(task, engine)
-            if env is None:
-                continue
-            speed = measure(env, engine, batch, given.seconds)
+            steps = MJX_STEPS if label.startswith("mjx") else max(4, min(200, 4096 // job.batch))
+            sides[label] = ours(make(job.task, label), job.batch, seconds, steps)
+    samples: dict[str, list[float]] = {label: [] for label in sides}
+    for _ in range(rounds):
+        for label, side in sides.items():
+            samples[label].append(side.run())
+    if worker is not None:
+        cast(IO[str], worker.process.stdin).close()
+        worker.process.wait()
+    found = {
+        label: {
+            "compile_seconds": side.compile_seconds,
+            "compilations": side.compilations(),
+            "steps_per_second": common.spread([1 / value for value in samples[label]]),
+        }
+        for label, side in sides.items()
+    }
+    return {"task": job.task, "batch": job.batch, "sides": found, "ratios": ratios(samples)}
+
+
+def ratios(samples: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Speed of the first side over each other one, round by round, and of MJX over its default limits."""
+    first, *others = samples
+    return {
+        f"{first} / {other}": common.spread([b / a for a, b in zip(samples[first], samples[other], strict=True)])
+        for other in others
+    }
+
+
+def accuracy(task: str, batch: int = 64) -> dict[str, dict[str, float]]:
+    """MJX's errors after `MJX_STEPS` steps against the C engine, from `batch` states 32 steps into random episodes.
+
+    Relative to max(1, |value|), the largest entry of each observation; median and largest over the states. Compiled
+    programs are the ones that were timed.
+    """
+    exact = envs.make(task, engine="mujoco")
+    run = roll_out(exact, batch, MJX_STEPS)
+    state = jax.jit(jax.vmap(exact.reset))(jax.random.split(jax.random.key(0), batch))
+    for i in range(32 // MJX_STEPS):
+        state, _ = run(jax.random.key(i), state)
+    model, rows = load_model(ALL_TASKS[task].model), bits.from_words(np.asarray(state.physics))
+    ends = np.cumsum([1, model.nq, model.nv, model.nv])
+    qpos, qvel, warmstart = (jnp.asarray(rows[:, a:b], jnp.float32) for a, b in itertools.pairwise(ends))
+    expected = np.asarray(run(jax.random.key(99), state)[0].obs)
+    found = {}
+    for label in ("mjx", "mjx-default"):
+        begin = state._replace(physics=Bodies(qpos, qvel, warmstart, {}))
+        obs = np.asarray(roll_out(make(task, label), batch, MJX_STEPS)(jax.random.key(99), begin)[0].obs)
+        error = (np.abs(obs - expected) / np.maximum(1, np.abs(expected))).max(axis=-1)
+        found[label] = {"median": float(np.median(error)), "largest": float(error.max())}
+    return found
+
+
+def plan(tasks: Sequence[str], mjx_tasks: Sequence[str]) -> list[Job]:
+    """The jobs, the ones that the requirements are about first."""
+    both = ("mujoco", "gymnasium sync", "gymnasium async")
+    jobs = [Job(task, 64, both) for task in tasks if ALL_TASKS[task].gym]
+    jobs += [Job(task, 64, ("mjx", "mjx-default")) for task in mjx_tasks]
+    jobs += [Job(task, 1, both[:2]) for task in tasks if ALL_TASKS[task].gym]
+    jobs += [Job(task, 1024, both[:1]) for task in tasks]
+    jobs += [Job(task, batch, ("mjx",)) for batch in (1024, 1) for task in mjx_tasks]
+    able = [task for task in mjx_tasks if task.split("-")[0] in BRAX]
+    return jobs + [Job(task, 64, ("mujoco", *(f"brax {name}" for name in BACKENDS))) for task in able]
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """One line per side."""
+    first = next(iter(found["sides"]))
+    for label, side in found["sides"].items():
+        speed = side["steps_per_second"]["median"]
+        ratio = next((r["median"] for name, r in found["ratios"].items() if name.endswith(f"/ {label}")), None)
+        times = "" if ratio is None else f"  {first} is {ratio:.2f} times as fast"
         print(
-            f"{speed.task:24} {speed.engine:16} {speed.batch:6d} {speed.compile_seconds:10.1f}"
-            f" {speed.steps_per_second:10.0f} {speed.compilations:13d}",
+            f"{found['task']:28} {label:17} {found['batch']:5d} {side['compile_seconds']:8.1f} {speed:10.0f}{times}",
             flush=True,
         )
+
+
+def summarise(found: Sequence[Mapping[str, Any]]) -> None:
+    """One line per requirement, at batch 64."""
+    for name, required in REQUIRED.items():
+        values = {f["task"]: f["ratios"][name]["median"] for f in found if f["batch"] == 64 and name in f["ratios"]}
+        if values:
+            line = ", ".join(f"{task} {value:.2f}" for task, value in values.items())
+            print(f"{name} (required: {required}): {line}; median {statistics.median(values.values()):.2f}")
+
+
+def main(arguments: Sequence[str] | None = None) -> Path:
+    """Measures, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="*", default=list(TASKS))
+    parser.add_argument("--mjx-tasks", nargs="*", default=list(MJX_TASKS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=0.4, help="of a block")
+    parser.add_argument("--budget", type=float, default=480.0, help="seconds after which no measurement is started")
+    parser.add_argument("--out", type=Path, default=common.FOLDER)
+    given = parser.parse_args(arguments)
+    facts, began, found, skipped = common.machine(), time.perf_counter(), [], []
+    facts["versions"] |= {name: common.version(name) for name in ("mujoco", "mujoco-mjx", "gymnasium", "brax")}
+    print(f"{'task':28} {'side':17} {'batch':>5} {'compile':>8} {'steps/s':>10}")
+    for job in plan([envs.resolve(t) for t in given.tasks], [envs.resolve(t) for t in given.mjx_tasks]):
+        if time.perf_counter() - began > given.budget:
+            skipped.append(job._asdict())
+            continue
+        found.append(measure(job, given.rounds, given.seconds))
+        if "mjx-default" in job.labels and not ALL_TASKS[job.task].carried:
+            found[-1]["errors_against_c"] = accuracy(job.task)
+        show(found[-1])
+    summarise(found)
+    print(f"left out after {given.budget:.0f} s: {len(skipped)} measurements")
+    content = {"machine": facts, "measurements": found, "required": REQUIRED, "skipped": skipped}
+    path = common.write(f"envs-{common.slug(facts)}", content, given.out)
+    print(f"wrote {path}")
+    return path
 
 
 if __name__ == "__main__":

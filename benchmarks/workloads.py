@@ -105,11 +105,11 @@ def filled(key: Key, spec: Spec, count: int = HELD) -> replay.ReplayState:
     return replay.ReplayState(Storage(rows), Shared(jnp.zeros((), jnp.int32)), Shared(jnp.full((), count, jnp.int32)))
 
 
-def _as_algorithm(init: Callable[[Key], Any], step: Callable[[Key, Any], tuple[Any, dict[str, Array]]]) -> Algorithm:
+def as_algorithm(init: Callable[[Key], Any], step: Callable[[Key, Any], tuple[Any, dict[str, Array]]]) -> Algorithm:
     return Algorithm(init, step, lambda _: lambda _key, obs: obs, 1)
 
 
-def _cost(fn: Callable[..., Any], *args: Any) -> float | None:
+def cost(fn: Callable[..., Any], *args: Any) -> float | None:
     """Operations of a program by XLA's cost analysis, in which the body of a loop counts once."""
     analysis = jax.jit(fn).lower(*args).compile().cost_analysis()
     return analysis.get("flops") if analysis else None
@@ -119,7 +119,7 @@ def _cost(fn: Callable[..., Any], *args: Any) -> float | None:
 def sac_flops(sizes: Sizes) -> float | None:
     """Operations of one SAC update."""
     learner, key = sac.make(sizes.agent, sizes.spec), jax.random.key(0)
-    return _cost(learner.update, key, learner.init(key), transitions(key, sizes.spec, sizes.batch))
+    return cost(learner.update, key, learner.init(key), transitions(key, sizes.spec, sizes.batch))
 
 
 @functools.cache
@@ -131,7 +131,7 @@ def ensemble_flops(sizes: Sizes) -> float | None:
     learner = ensemble.make(replace(sizes.model, batch=sizes.batch, max_holdout=1), sizes.spec)
     key, count = jax.random.key(0), 2 * sizes.batch
     data = ensemble.Data(transitions(key, sizes.spec, count), jnp.full((), count, jnp.int32))
-    return _cost(learner.update, key, learner.init(key), data)
+    return cost(learner.update, key, learner.init(key), data)
 
 
 def sac_update(sizes: Sizes, updates: int) -> Workload:
@@ -149,7 +149,7 @@ def sac_update(sizes: Sizes, updates: int) -> Workload:
         agent, info = lax.scan(lambda s, kb: learner.update(kb[0], s, kb[1]), agent, xs)
         return (agent, stored), jax.tree.map(jnp.mean, info)
 
-    return Workload(_as_algorithm(init, step), "SAC update", updates, sac_flops(sizes))
+    return Workload(as_algorithm(init, step), "SAC update", updates, sac_flops(sizes))
 
 
 def ensemble_step(sizes: Sizes, steps: int) -> Workload:
@@ -171,7 +171,7 @@ def ensemble_step(sizes: Sizes, steps: int) -> Workload:
 
     if int(config.holdout_fraction * held * (steps + 1)) < held:
         raise ValueError(f"a holdout of one batch needs at least 4 gradient steps, got {steps}")
-    return Workload(_as_algorithm(init, step), "ensemble gradient step", steps, ensemble_flops(sizes))
+    return Workload(as_algorithm(init, step), "ensemble gradient step", steps, ensemble_flops(sizes))
 
 
 class Rollout(NamedTuple):
@@ -209,14 +209,14 @@ def rollout_flops(sizes: Sizes) -> float | None:
     """Operations per model transition, from a roll-out so small that no network runs in blocks (a loop)."""
     small = _rollout(replace(sizes, rollout_batch=1000))
     key = jax.random.key(0)
-    found = _cost(small.step, key, jax.eval_shape(small.init, key))
+    found = cost(small.step, key, jax.eval_shape(small.init, key))
     return found and found / 1000
 
 
 def model_rollout(sizes: Sizes) -> Workload:
     """One roll-out of one step from `rollout_batch` states: MBPO's at the start of its schedule."""
     once = _rollout(sizes)
-    return Workload(_as_algorithm(*once), "model transition", sizes.rollout_batch, rollout_flops(sizes))
+    return Workload(as_algorithm(*once), "model transition", sizes.rollout_batch, rollout_flops(sizes))
 
 
 def whole_mbpo(sizes: Sizes, env: str = "pendulum-v1") -> Workload:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import distrax
 import flax.linen as nn
@@ -15,7 +15,22 @@ from jaxtyping import Array
 
 from mbrl_jax.types import Key, PyTree
 
-__all__ = ["MLP", "apply", "draw", "gaussian", "glorot", "init_stack", "kernel_norms", "narrow_normal", "tanh_gaussian"]
+__all__ = [
+    "MLP",
+    "Diagonal",
+    "NormedMLP",
+    "apply",
+    "bounded_diagonal",
+    "draw",
+    "gaussian",
+    "glorot",
+    "init_stack",
+    "kernel_norms",
+    "narrow_normal",
+    "perturbed",
+    "sample",
+    "tanh_gaussian",
+]
 
 Initialiser = Callable[..., Array]
 BLOCK = 1024  # rows whose hidden layers fit the cache of a core
@@ -50,6 +65,32 @@ class MLP(nn.Module):
         """Maps `x[..., in_dim]` to `[..., out_dim]`."""
         for width in self.hidden:
             x = self.activation(nn.Dense(width, kernel_init=self.kernel_init)(x))
+        return nn.Dense(self.out_dim, kernel_init=self.kernel_init)(x)
+
+
+class NormedMLP(nn.Module):
+    """An `MLP` whose first hidden layer is normalised over its units and goes through tanh.
+
+    Source: values, reward and classifier of ALM's released code (`models.py`), after Yarats et al., 2021.
+
+    Attributes:
+      hidden: widths of the hidden layers; none makes it linear.
+      out_dim: width of the output.
+      activation: elementwise function of the later hidden layers.
+      kernel_init: initialiser of the weights; biases start at zero.
+    """
+
+    hidden: tuple[int, ...]
+    out_dim: int
+    activation: Callable[[Array], Array] = nn.elu
+    kernel_init: Initialiser = nn.initializers.orthogonal()
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps `x[..., in_dim]` to `[..., out_dim]`."""
+        for i, width in enumerate(self.hidden):
+            x = nn.Dense(width, kernel_init=self.kernel_init)(x)
+            x = nn.tanh(nn.LayerNorm(epsilon=1e-5)(x)) if i == 0 else self.activation(x)
         return nn.Dense(self.out_dim, kernel_init=self.kernel_init)(x)
 
 
@@ -126,3 +167,49 @@ def gaussian(outputs: Array) -> tuple[Array, Array]:
     """Mean and standard deviation of `tanh_gaussian(outputs)` before its tanh, each `[..., action_dim]`."""
     normal = cast(distrax.MultivariateNormalDiag, tanh_gaussian(outputs).distribution)
     return cast(Array, normal.loc), cast(Array, normal.scale_diag)
+
+
+class Diagonal(NamedTuple):
+    """Mean and standard deviation of a diagonal Gaussian, each `[..., dim]`."""
+
+    mean: Array
+    std: Array
+
+
+def bounded_diagonal(outputs: Array, mean_limit: float = 30.0, low: float = 0.1, high: float = 10.0) -> Diagonal:
+    """A diagonal Gaussian whose mean and standard deviation cannot run away.
+
+    Args:
+      outputs: `[..., 2 * dim]`, what becomes the means first.
+      mean_limit: the means are squashed into ± this by its tanh.
+      low: smallest standard deviation; softplus on both sides keeps it within the bounds.
+      high: largest standard deviation.
+
+    Source: ALM's released code (`models.py`).
+    """
+    mean, std = jnp.split(outputs, 2, axis=-1)
+    std = high - nn.softplus(high - std)
+    return Diagonal(mean_limit * jnp.tanh(mean / mean_limit), low + nn.softplus(std - low))
+
+
+def sample(key: Key, gaussian: Diagonal) -> Array:
+    """A reparameterised draw, `[..., dim]`."""
+    return gaussian.mean + gaussian.std * jax.random.normal(key, gaussian.mean.shape, gaussian.mean.dtype)
+
+
+ACTION_BOUND = 1.0 - 1e-6
+
+
+def perturbed(key: Key, mean: Array, std: Array | float, limit: Array | float | None = None) -> Array:
+    """An action in (-1, 1): the mean with Gaussian noise of scheduled size, cut off; the gradient is the mean's.
+
+    Args:
+      mean: the policy's action, `[..., action_dim]`.
+      std: standard deviation of the noise.
+      limit: the noise is clipped to ± this; None leaves it as it is.
+
+    Source: Yarats et al., "Mastering Visual Continuous Control", 2021 (their truncated normal), as in ALM's code.
+    """
+    noise = std * jax.random.normal(key, mean.shape, mean.dtype)
+    action = mean + (noise if limit is None else jnp.clip(noise, -limit, limit))
+    return action + lax.stop_gradient(jnp.clip(action, -ACTION_BOUND, ACTION_BOUND) - action)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax import replay
+from mbrl_jax.envs.base import checked_action, to_env
 from mbrl_jax.types import Act, Env, Key, ModelStep, Spec, Transition
 
 __all__ = [
@@ -32,24 +34,21 @@ __all__ = [
 ]
 
 
-def to_env(spec: Spec, action: Array) -> Array:
-    """Maps an action in [-1, 1] to the environment's units; `[..., action_dim]`."""
-    low, high = jnp.asarray(spec.action_low), jnp.asarray(spec.action_high)
-    return low + 0.5 * (jnp.clip(action, -1.0, 1.0) + 1.0) * (high - low)
-
-
 def normalised(env: Env) -> Env:
     """The same environment with actions in [-1, 1], in which policies and models work; transitions record those.
 
-    The environment's own `reward` and `path_reward` take normalised actions too.
+    An action that is not finite ends the episode as a termination, and zeros are recorded in its place. The
+    environment's own `reward` and `path_reward` take normalised actions too.
     """
     spec = env.spec
     unit = replace(spec, action_low=(-1.0,) * spec.action_dim, action_high=(1.0,) * spec.action_dim)
     task_reward = env.reward
 
     def env_step(key: Key, state: Any, action: Array) -> tuple[Any, Transition]:
+        action = checked_action(spec, action)
         state, transition = env.step(key, state, to_env(spec, action))
-        return state, transition._replace(action=action)
+        recorded = jnp.where(jnp.isfinite(action).all(), action, jnp.zeros_like(action))
+        return state, transition._replace(action=recorded)
 
     reward = None
     if task_reward is not None:
@@ -116,7 +115,7 @@ def step(key: Key, env: Env, actor: Actor, action: Array) -> tuple[Actor, Transi
 
 
 def episode_info(episodes: Episodes) -> dict[str, Array]:
-    """Mean return and length of the episodes that ended, NaN where none did; `episodes` leaves are `[time]`."""
+    """Mean return and length of the episodes that ended, NaN where none did; `episodes` leaves are `[...]`."""
     count = episodes.count.sum()
     some = jnp.where(count > 0, count, jnp.nan)
     return {
@@ -142,6 +141,7 @@ def interact(
     improve: Callable[[Key, Any, replay.ReplayState], tuple[Any, dict[str, Array]]],
     carry: tuple[Actor, replay.ReplayState, Any],
     steps: int,
+    every: int = 1,
 ) -> tuple[Actor, replay.ReplayState, Any, dict[str, Array]]:
     """The loop of every off-policy method: act, store, improve, `steps` times.
 
@@ -149,23 +149,29 @@ def interact(
 
     Args:
       policy: `policy(agent) -> Act`, the exploring policy.
-      improve: `improve(key, agent, replay) -> (agent, info)`, called after every environment step.
+      improve: `improve(key, agent, replay) -> (agent, info)`, called after every `every`-th environment step.
       carry: the actor, the replay and the agent's state.
+      every: must divide `steps`.
 
     Returns:
       The same three afterwards, and the means of `info` with the statistics of the episodes that ended.
     """
 
-    def body(carry, k):
+    def body(carry, keys):
         actor, stored, agent = carry
-        k_act, k_step, k_improve = jax.random.split(k, 3)
-        action = policy(agent)(k_act, actor.env.obs[None])[0]
-        actor, transition, episodes = step(k_step, env, actor, action)
-        stored = memory.add(stored, transition)
-        agent, info = improve(k_improve, agent, stored)
+        act = policy(agent)
+
+        def play(carry, k):
+            (actor, stored), (k_act, k_step, _) = carry, k
+            actor, transition, episodes = step(k_step, env, actor, act(k_act, actor.env.obs[None])[0])
+            return (actor, memory.add(stored, transition)), episodes
+
+        (actor, stored), episodes = lax.scan(play, (actor, stored), keys, unroll=every == 1)
+        agent, info = improve(keys[-1, 2], agent, stored)
         return (actor, stored, agent), (episodes, info)
 
-    (actor, stored, agent), (episodes, info) = lax.scan(body, carry, jax.random.split(key, steps))
+    keys = jax.vmap(partial(jax.random.split, num=3))(jax.random.split(key, steps))
+    (actor, stored, agent), (episodes, info) = lax.scan(body, carry, keys.reshape(steps // every, every, 3))
     return actor, stored, agent, {**episode_info(episodes), **jax.tree.map(jnp.mean, info)}
 
 

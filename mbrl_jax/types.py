@@ -27,6 +27,7 @@ __all__ = [
     "Spec",
     "Storage",
     "Transition",
+    "check_not_negative",
     "check_positive",
     "checked",
     "nearest",
@@ -159,6 +160,14 @@ def check_positive(config: Any, *names: str) -> None:
     for name in names:
         if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+
+
+def check_not_negative(config: Any, *names: str) -> None:
+    """Refuses a configuration in which one of these numbers is negative; values that are swept are not looked at."""
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, int | float) and value < 0:
+            raise ValueError(f"{name} must not be negative, got {value}")
 
 
 def is_marked(kind: type) -> Callable[[Any], bool]:

@@ -5,10 +5,14 @@ import json
 import sys
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from benchmarks import common, workloads
+from benchmarks import baselines, common, workloads
+from benchmarks import envs as env_benchmark
 from benchmarks.peers import compare, serve
+from mbrl_jax import envs
 from mbrl_jax.learners import sac
 
 TINY = workloads.Sizes(hidden=(8, 8), model_hidden=(8, 8), members=2, batch=8, rollout_batch=16)
@@ -60,6 +64,17 @@ def test_a_block_runs_the_updates_it_says_and_keeps_the_state():
     assert jax.numpy.isfinite(info["sac/critic_loss"])
 
 
+@pytest.mark.parametrize("name", ["sac", "td3", "redq", "sac, 10 critics", "sac_svg"])
+def test_the_learners_that_are_compared_take_the_batches_they_are_given(name):
+    case = baselines.cases(TINY, quick=True)[name]
+    key = jax.random.key(0)
+    before = jax.eval_shape(case.learner.init, key)
+    stored = jax.eval_shape(lambda k: workloads.filled(k, TINY.spec), key)
+    after, info = jax.eval_shape(baselines.calls(case, TINY), key, before, stored)
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    assert all(leaf.shape == (case.calls,) for leaf in info.values())
+
+
 def test_a_fit_takes_the_gradient_steps_it_says():
     work = workloads.ensemble_step(TINY, steps=5)
     state = work.algorithm.init(jax.random.key(0))
@@ -88,3 +103,30 @@ def test_workers_answer_with_seconds_per_unit(monkeypatch):
 def test_ratios_pair_the_rounds():
     found = {"mbrl_jax": [1.0, 2.0, 4.0], "peer": [2.0, 4.0, 8.0], "matmul": [1.0, 1.0, 1.0]}
     assert compare.ratios(found) == {"peer / mbrl_jax": {"median": 2.0, "low": 2.0, "high": 2.0, "count": 3}}
+
+
+def test_environment_roll_outs_step_and_reset_as_they_say():
+    """Five copies of a probe whose episodes last five steps: after seven steps, two into the second episode."""
+    env = envs.make("probe-termination-v0")
+    run = env_benchmark.roll_out(env, 5, 7)
+    assert run is env_benchmark.roll_out(env, 5, 7), "what was timed must be what is compared"
+    states, rewards = run(jax.random.key(0), jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 5)))
+    np.testing.assert_array_equal(states.t, jnp.full(5, 2))
+    assert rewards.shape == (7,)
+    side = env_benchmark.ours(env, 5, 0.001, 7)
+    assert side.run() > 0 and side.compilations() == 1
+
+
+def test_ratios_of_speed_pair_the_rounds_and_are_above_one_where_the_first_is_faster():
+    found = env_benchmark.ratios({"mujoco": [1.0, 2.0, 1.0], "gymnasium sync": [3.0, 6.0, 3.0], "other": [0.5, 1, 0.5]})
+    assert found["mujoco / gymnasium sync"]["median"] == 3.0
+    assert found["mujoco / other"]["median"] == 0.5
+
+
+def test_what_is_required_of_environments_is_measured_first():
+    jobs = env_benchmark.plan(env_benchmark.TASKS, env_benchmark.MJX_TASKS)
+    wanted = [
+        job for job in jobs if ("gymnasium sync" in job.labels and job.batch == 64) or "mjx-default" in job.labels
+    ]
+    assert jobs[: len(wanted)] == wanted and len(wanted) == 13
+    assert {job.batch for job in jobs if job.labels == ("mujoco",) or "mjx" in job.labels} == {1, 64, 1024}

@@ -101,6 +101,19 @@ def test_one_failing_artefact_does_not_stop_the_others(tmp_path, capsys, monkeyp
     assert call("bench", "a", "--profile", "smoke", "--results", str(tmp_path)) == 1
 
 
+def test_an_artefact_that_is_too_long_for_a_profile_runs_when_named(tmp_path, capsys, monkeypatch):
+    ran = []
+    run = lambda profile, root: ran.append(profile)  # noqa: E731
+    monkeypatch.setattr(artefacts, "discover", lambda: ({"a/long": artefact("a/long", run, on_request=("smoke",))}, {}))
+    where = ("--results", str(tmp_path))
+    assert call("bench", "--profile", "smoke", *where) == 0 and ran == []
+    assert "mbrl bench NAME --profile smoke: a/long" in capsys.readouterr().err
+    assert call("bench", "a/long", "--profile", "smoke", *where) == 0
+    assert call("bench", "a", "--profile", "smoke", *where) == 0
+    assert call("bench", "--profile", "laptop", *where) == 0
+    assert ran == ["smoke", "smoke", "laptop"]
+
+
 def test_artefacts_are_found_and_named_after_their_modules():
     known, broken = artefacts.discover()
     assert not broken

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MECHANICS = ("networks", "normalise", "replay", "rollouts", "planners", "trust_region")
+MECHANICS = ("networks", "normalise", "off_policy", "planners", "replay", "rollouts", "trust_region")
 FLOORS = (
     ("mbrl_jax.types",),
     ("mbrl_jax.results",),

@@ -34,6 +34,28 @@ def test_normalised_environments_take_and_record_unit_actions():
     np.testing.assert_allclose(unit.reward(ours.obs, ours.action, ours.next_obs), exact.reward, rtol=1e-6)
 
 
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
+@pytest.mark.parametrize("name", ["lqr-v0", "hopper-v4"])
+def test_normalised_environments_end_where_an_action_is_not_finite(name, bad):
+    """Clipping must not make an infinity a valid action, and what is stored must be finite."""
+    env = rollouts.normalised(envs.make(name, engine="mujoco" if name == "hopper-v4" else None))
+    actor = rollouts.start(jax.random.key(0), env)
+    action = jnp.zeros(env.spec.action_dim).at[-1].set(bad)
+    after, step = env.step(jax.random.key(1), actor.env, action)
+    assert step.discount == 0 and step.reward == 0 and after.failures == 1 and not step.truncated
+    np.testing.assert_array_equal(step.action, 0.0)
+    np.testing.assert_array_equal(step.next_obs, actor.env.obs)
+    fresh, _, episodes = rollouts.step(jax.random.key(1), env, actor, action)
+    assert episodes.count == 1 and fresh.env.failures == 0
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((step, fresh.env.obs)))
+
+
+def test_normalised_environments_refuse_actions_of_another_shape():
+    env = rollouts.normalised(envs.make("lqr-v0"))
+    with pytest.raises(ValueError, match=r"must have shape \(1,\), got \(\)"):  # it would have been broadcast
+        env.step(jax.random.key(0), env.reset(jax.random.key(0)), jnp.zeros(()))
+
+
 def run_episode(name, steps):
     """Transitions, episode totals and observations after each step of `steps` steps with automatic resets."""
     env = rollouts.normalised(envs.make(name))
@@ -117,6 +139,28 @@ def test_the_loop_acts_stores_improves_in_this_order():
     np.testing.assert_allclose(stored.rows.value[:7, 1], 0.01 * np.arange(7), rtol=1e-6)
     np.testing.assert_allclose(info["size"], 4.0)  # mean of 1..7: the new transition is there at once
     np.testing.assert_allclose(info["action"], 0.03, rtol=1e-6)
+
+
+def test_improving_less_often_acts_on_the_same_agent_in_between():
+    """Every third step: the same steps and keys, the agent called once per three, at the last of them."""
+    env = rollouts.normalised(envs.make("probe-termination-v0"))
+    memory = replay.make(env.spec, 20)
+
+    def policy(agent):
+        return lambda key, obs: jnp.full((*obs.shape[:-1], 1), 0.1) * agent + 0.01 * jax.random.uniform(key)
+
+    def improve(key, agent, stored):
+        return agent + 1.0, {"size": stored.size.value.astype(jnp.float32), "key": jax.random.uniform(key)}
+
+    carry = (rollouts.start(jax.random.key(0), env), memory.init(), jnp.float32(0.0))
+    run = lambda every: rollouts.interact(jax.random.key(1), env, memory, policy, improve, carry, 9, every)  # noqa: E731
+    (actor, stored, agent, info), (one_actor, one, _, _) = run(3), run(1)
+    assert agent == 3.0 and stored.size.value == 9
+    np.testing.assert_allclose(info["size"], np.mean([3, 6, 9]))
+    action, other = (replay.unpack(each.rows.value[:9], env.spec).action[:, 0] for each in (stored, one))
+    np.testing.assert_allclose(action - 0.1 * (np.arange(9) // 3), other - 0.1 * np.arange(9), atol=1e-6)
+    assert info["train/episodes"] == 1 and info["train/length"] == 5  # statistics are those of single steps
+    assert actor.episode_length == one_actor.episode_length == 4
 
 
 def test_collected_actions_are_uniform_over_the_unit_box():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from experiments import training
+from experiments.training import run_all
 from mbrl_jax.algorithms import mbpo, preset, sac
 from mbrl_jax.learners import ensemble
-from mbrl_jax.runner.loop import train
 from mbrl_jax.runner.run import Run
 from mbrl_jax.types import nearest
 
@@ -106,21 +106,7 @@ def sac_config(env: str, size: Scale, **changes: Any) -> sac.Config:
 
 def runs(experiment: str, profile: str, env: str, **algorithms: tuple[Any, Any]) -> list[Run]:
     """One run per algorithm, given as `name=(make, config)`, with the seeds and evaluations of a profile."""
-    size = scale(profile)
-    return [
-        Run(
-            experiment=experiment,
-            algorithm=name,
-            make=make,
-            config=config,
-            env=env,
-            seeds=tuple(range(size.seeds)),
-            eval_every=size.eval_every,
-            eval_episodes=size.eval_episodes,
-            profile=profile,
-        )
-        for name, (make, config) in algorithms.items()
-    ]
+    return training.runs(experiment, profile, env, scale(profile), algorithms)
 
 
 def steps_text(until: np.ndarray) -> str:
@@ -129,9 +115,3 @@ def steps_text(until: np.ndarray) -> str:
     return (
         f"{half:,.0f}" if np.isfinite(half) else "not within the run"
     ) + f" ({np.isfinite(until).sum()}/{len(until)} seeds)"
-
-
-def run_all(planned: list[Run], results: Path) -> None:
-    """Trains what is not finished, one run after the other."""
-    for run in planned:
-        train(run, results)

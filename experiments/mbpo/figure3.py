@@ -95,7 +95,7 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
     drawn = []
     for title, names in _panels(own).items():
         (panel,) = figures.learning_curves(own, algorithms=names)
-        panel.axes[0].set_title(title)
+        figures.retitle(panel, title)
         drawn.append(panel)
     seeds = own["seed"].nunique()
     caption = (

@@ -13,11 +13,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax import replay, rollouts
-from mbrl_jax.learners import ensemble, sac
+from mbrl_jax.learners import critics, ensemble, sac
 from mbrl_jax.types import Act, Algorithm, Env, Key, ModelStep, PyTree, Shared, Spec, Transition, check_positive
 
 __all__ = ["Config", "State", "make", "value_expansion"]
@@ -168,9 +167,7 @@ def make(config: Config, env: Env, targets: Targets | None = None) -> Algorithm:
 
         def improve(key: Key, state: sac.State, stored: replay.ReplayState) -> tuple[sac.State, dict[str, Array]]:
             k_sample, k_update = jax.random.split(key)
-            keys = jax.random.split(k_update, config.updates_per_step)
-            xs = (keys, batches(k_sample, stored, imagined))
-            return lax.scan(lambda s, kb: learner.update(kb[0], s, kb[1]), state, xs)
+            return critics.in_turn(learner.update, k_update, state, batches(k_sample, stored, imagined))
 
         carry = (state.actor, state.memory, state.agent)
         actor, stored, agent_state, info = rollouts.interact(

@@ -1,7 +1,8 @@
 """Hyper-parameters per environment, as the papers' authors ran them, as frozen configurations.
 
 MBPO's are those of the released code (`examples/config/<env>/0.py`) with the number of epochs of the paper's Table 1,
-which the code leaves to the command line. `experiments/mbpo/table1.py` prints them beside the paper's table.
+which the code leaves to the command line. `experiments/mbpo/table1.py` prints them beside the paper's table. ALM has
+one setting for all tasks; its presets are the length of its paper's Table 1 and, for the pendulums, ours.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from mbrl_jax.algorithms import dam, mbpo, sac
-from mbrl_jax.learners import ensemble
+from mbrl_jax.algorithms import alm, dam, mbpo, redq, sac, sac_svg, td3
+from mbrl_jax.learners import ensemble, latent
 from mbrl_jax.learners import sac as soft
+from mbrl_jax.learners import sac_svg as svg
 from mbrl_jax.types import Algorithm, Env, nearest
 
-__all__ = ["DAM", "MBPO", "REGISTRY", "Entry", "preset"]
+__all__ = ["ALM", "DAM", "MBPO", "REGISTRY", "SVG", "Entry", "preset"]
 
 
 def _mbpo(epochs: int, schedule: tuple[int, int, int, int], entropy: float, **others: Any) -> mbpo.Config:
@@ -51,10 +53,62 @@ def _mbpo_preset(base: str) -> mbpo.Config:
     return MBPO.get(base, mbpo.Config(agent=soft.Config()))
 
 
+def _alm_preset(base: str) -> alm.Config:
+    return ALM.get(base, alm.Config())
+
+
 def _sac_preset(base: str) -> sac.Config:
     """SAC as MBPO's authors ran it: the same task settings, one update per environment step."""
     like = _mbpo_preset(base)
     return sac.Config(steps=like.steps, warmup_steps=like.warmup_steps, batch=like.batch, agent=like.agent)
+
+
+def _td3_preset(base: str) -> td3.Config:
+    """TD3 for as many steps as MBPO; on the pendulums, whose runs are short, with MBPO's warm-up (ours)."""
+    like = _mbpo_preset(base)
+    config = td3.Config(steps=like.steps)
+    return replace(config, warmup_steps=like.warmup_steps) if base in _PENDULUMS else config
+
+
+def _redq_preset(base: str) -> redq.Config:
+    """MBPO's steps and target entropies, as REDQ's authors ran it; on the pendulums MBPO's warm-up too (ours)."""
+    like = _mbpo_preset(base)
+    agent = soft.Config(critics=10, target_entropy=like.agent.target_entropy)
+    return redq.Config(steps=like.steps, warmup_steps=like.warmup_steps, agent=agent)
+
+
+def _svg(steps: int, first: float, last: float, power: float) -> sac_svg.Config:
+    agent = svg.Config(initial_entropy=first, entropy_power=power)
+    return sac_svg.Config(steps=steps, agent=replace(agent, agent=replace(agent.agent, target_entropy=last)))
+
+
+def _svg_pendulum(base: str) -> sac_svg.Config:
+    """Ours: MBPO's steps, warm-up and target entropy; the model is used after as many steps again as the warm-up."""
+    like = MBPO[base]
+    agent = svg.Config(model_free_updates=like.warmup_steps)
+    agent = replace(agent, agent=replace(agent.agent, target_entropy=like.agent.target_entropy))
+    return sac_svg.Config(steps=like.steps, warmup_steps=like.warmup_steps, agent=agent)
+
+
+_PENDULUMS = ("inverted_pendulum", "inverted_double_pendulum", "pendulum")
+
+SVG: Mapping[str, sac_svg.Config] = {
+    **{base: _svg_pendulum(base) for base in _PENDULUMS},
+    "hopper": _svg(1_000_000, 0.0, -2.0, 1 / 32),
+    "walker2d": _svg(2_000_000, -2.0, -8.0, 1 / 16),
+    "half_cheetah": _svg(2_000_000, -2.0, -3.0, 1.0),
+    "ant_truncated": _svg(2_000_000, 0.0, -2.0, 4.0),
+    "humanoid_truncated": _svg(5_000_000, -2.0, -2.0, 1.0),
+    "mbbl_hopper": _svg(200_000, 1.0, 0.0, 32.0),
+    "mbbl_walker2d": _svg(200_000, -2.0, -16.0, 1 / 64),
+    "mbbl_half_cheetah": _svg(200_000, -1.0, -4.0, 1.0),
+    "mbbl_ant": _svg(200_000, 1.0, -3.0, 0.5),
+}
+"""SAC-SVG's presets by environment, versions left out: its released `config/env/{mbpo,poplin}_*.yaml`."""
+
+
+def _svg_preset(base: str) -> sac_svg.Config:
+    return SVG.get(base, sac_svg.Config())
 
 
 DAM: Mapping[str, dam.Config] = {
@@ -75,6 +129,35 @@ def _dam_preset(base: str) -> dam.Config:
     return DAM.get(base, dam.Config())
 
 
+_SMALL = alm.Config(
+    steps=10_000,
+    warmup_steps=500,
+    updates_per_step=2,
+    batch=128,
+    noise_steps=4_000,
+    agent=latent.Config(
+        latent_dim=16,
+        hidden=(128, 128),
+        model_hidden=(128, 128),
+        classifier_hidden=(128, 128),
+        world_lr=1e-3,
+        heads_lr=1e-3,
+        critics_lr=1e-3,
+        actor_lr=1e-3,
+        tau=0.01,
+    ),
+)
+
+ALM: Mapping[str, alm.Config] = {
+    **dict.fromkeys(
+        ("half_cheetah", "walker2d", "hopper", "ant_truncated", "humanoid_truncated"), alm.Config(steps=200_000)
+    ),
+    "inverted_pendulum": _SMALL,
+    "pendulum": _SMALL,
+}
+"""Presets by environment, versions left out: the lengths of ALM's Table 1. The pendulums' are ours: ALM has none."""
+
+
 class Entry(NamedTuple):
     """An algorithm by name.
 
@@ -93,6 +176,11 @@ class Entry(NamedTuple):
 
 REGISTRY: Mapping[str, Entry] = {
     "sac": Entry(sac.Config, sac.make, _sac_preset, "Soft actor-critic (Haarnoja et al. 2018), model-free"),
+    "td3": Entry(td3.Config, td3.make, _td3_preset, "Twin delayed DDPG (Fujimoto et al. 2018), model-free"),
+    "redq": Entry(redq.Config, redq.make, _redq_preset, "Randomised ensembled double Q (Chen et al. 2021), model-free"),
+    "sac_svg": Entry(
+        sac_svg.Config, sac_svg.make, _svg_preset, "Stochastic value gradients with SAC (Amos et al. 2021)"
+    ),
     "mbpo": Entry(mbpo.Config, mbpo.make, _mbpo_preset, "Model-based policy optimisation (Janner et al. 2019)"),
     "dam": Entry(
         dam.Config,
@@ -100,6 +188,7 @@ REGISTRY: Mapping[str, Entry] = {
         _dam_preset,
         "Discriminator-augmented planning (Haghgoo et al. 2021)",
     ),
+    "alm": Entry(alm.Config, alm.make, _alm_preset, "Aligned latent models (Ghugare et al. 2023)"),
 }
 
 

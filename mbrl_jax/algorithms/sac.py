@@ -5,17 +5,16 @@ With MBPO's update ratio it is the "no model" ablation of Janner et al., 2019, F
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import partial
 
 import jax
-from jax import lax
 from jaxtyping import Array
 
-from mbrl_jax import replay, rollouts
-from mbrl_jax.learners import sac
-from mbrl_jax.types import Act, Algorithm, Env, Key, check_positive
+from mbrl_jax import off_policy, replay, rollouts
+from mbrl_jax.learners import critics, sac
+from mbrl_jax.off_policy import State
+from mbrl_jax.types import Algorithm, Env, Key, check_positive
 
 __all__ = ["Config", "State", "make"]
 
@@ -44,42 +43,20 @@ class Config:
         check_positive(self, "updates_per_step", "batch", "replay_capacity")
 
 
-class State(NamedTuple):
-    """Environment, replay and agent."""
-
-    actor: rollouts.Actor
-    memory: replay.ReplayState
-    agent: sac.State
-
-
 def make(config: Config, env: Env) -> Algorithm:
     """SAC on `env`; one iteration is `steps_per_iteration` times (act, store, update `updates_per_step` times)."""
-    unit = rollouts.normalised(env)
-    spec = unit.spec
+    spec = rollouts.normalised(env).spec
     memory = replay.make(spec, min(config.replay_capacity, config.steps + config.warmup_steps))
-    agent = sac.make(config.agent, spec)
+    learner = sac.make(config.agent, spec)
 
     def improve(key: Key, state: sac.State, stored: replay.ReplayState) -> tuple[sac.State, dict[str, Array]]:
         k_sample, k_update = jax.random.split(key)
         batches = memory.sample(k_sample, stored, (config.updates_per_step, config.batch))
-        keys = jax.random.split(k_update, config.updates_per_step)
-        return lax.scan(lambda s, kb: agent.update(kb[0], s, kb[1]), state, (keys, batches))
+        return critics.in_turn(learner.update, k_update, state, batches)
 
-    def init(key: Key) -> State:
-        k_warm, k_agent = jax.random.split(key)
-        actor, stored = rollouts.collect(k_warm, unit, memory, rollouts.uniform(spec), config.warmup_steps)
-        return State(actor, stored, agent.init(k_agent))
-
-    def step(key: Key, state: State) -> tuple[State, dict[str, Array]]:
-        explore: Callable[[sac.State], Act] = lambda s: sac.act(config.agent, spec, s)  # noqa: E731
-        carry = (state.actor, state.memory, state.agent)
-        actor, stored, learner, info = rollouts.interact(
-            key, unit, memory, explore, improve, carry, config.steps_per_iteration
-        )
-        return State(actor, stored, learner), info
-
-    def policy(state: State) -> Act:
-        mode = sac.mode(config.agent, spec, state.agent)
-        return lambda key, obs: rollouts.to_env(env.spec, mode(key, obs))
-
-    return Algorithm(init, step, policy, config.steps_per_iteration, config.warmup_steps)
+    agent = off_policy.Agent(
+        learner.init, partial(sac.act, config.agent, spec), partial(sac.mode, config.agent, spec), improve
+    )
+    return off_policy.make(
+        env, memory, agent, warmup_steps=config.warmup_steps, steps_per_iteration=config.steps_per_iteration
+    )

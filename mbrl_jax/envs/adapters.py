@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from mbrl_jax.envs.base import EnvState, build, float_dtype
+from mbrl_jax.envs.base import EnvState, build, checked_action, float_dtype, to_env
 from mbrl_jax.types import Env, Key, Spec
 
 __all__ = ["from_brax", "from_gymnax", "to_brax"]
@@ -49,7 +49,8 @@ def from_brax(env: Any, *, name: str, time_limit: int = 1000) -> Env:
 
     def start(key: Key) -> tuple[Any, Array]:
         state = env.reset(jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key)
-        return state, state.obs
+        # Some count their steps from a Python 0, whose weak type would change in a loop.
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf).astype(jnp.asarray(leaf).dtype), state), state.obs
 
     def advance(key: Key, state: Any, obs: Array, action: Array) -> tuple[Any, Array, Array, Array]:
         del key, obs
@@ -106,8 +107,6 @@ def to_brax(env: Env) -> Any:
     """
     from brax.envs import base as brax_base
 
-    low, high = jnp.asarray(env.spec.action_low, float_dtype()), jnp.asarray(env.spec.action_high, float_dtype())
-
     class Adapter(brax_base.Env):
         """Our environment behind Brax's interface."""
 
@@ -119,9 +118,9 @@ def to_brax(env: Env) -> Any:
 
         def step(self, state: brax_base.State, action: Array) -> brax_base.State:
             k_step, k_next = jax.random.split(state.info["key"])
-            scaled = low + 0.5 * (jnp.clip(action, -1.0, 1.0) + 1.0) * (high - low)
+            scaled = to_env(env.spec, checked_action(env.spec, action))
             before: EnvState = state.pipeline_state  # pyright: ignore
-            after, transition = env.step(_typed(k_step), before, scaled.astype(float_dtype()))
+            after, transition = env.step(_typed(k_step), before, scaled)
             info = {**state.info, "key": k_next}
             ended = 1.0 - transition.discount
             return state.replace(  # pyright: ignore

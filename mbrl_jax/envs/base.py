@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from mbrl_jax.types import Env, Key, Spec, Transition
 
-__all__ = ["Advance", "EnvState", "Start", "build", "float_dtype", "namespace"]
+__all__ = ["Advance", "EnvState", "Start", "build", "checked_action", "float_dtype", "namespace", "to_env"]
 
 
 class EnvState(NamedTuple):
@@ -74,7 +74,7 @@ def build(
         return EnvState(jnp.asarray(obs, float_dtype()), physics, zero, zero)
 
     def step(key: Key, state: EnvState, action: Array) -> tuple[EnvState, Transition]:
-        action = _checked_action(spec, action)
+        action = checked_action(spec, action)
         valid = jnp.isfinite(action).all()
         action = jnp.where(valid, action, jnp.zeros_like(action))
         physics, obs, gain, terminated = advance(key, state.physics, state.obs, action)
@@ -97,7 +97,13 @@ def build(
     return Env(reset, step, spec, reward, terminal)
 
 
-def _checked_action(spec: Spec, action: Any) -> Array:
+def checked_action(spec: Spec, action: Any) -> Array:
+    """One action `[action_dim]` as an array of floats.
+
+    Raises:
+      ValueError: if its shape is not `[action_dim]`.
+      TypeError: if it is not of a real number type.
+    """
     action = jnp.asarray(action)
     if action.shape != (spec.action_dim,):
         raise ValueError(
@@ -107,3 +113,13 @@ def _checked_action(spec: Spec, action: Any) -> Array:
     if not (jnp.issubdtype(action.dtype, jnp.floating) or jnp.issubdtype(action.dtype, jnp.integer)):
         raise TypeError(f"an action of {spec.name} must be of a real number type, got {action.dtype}")
     return action.astype(float_dtype())
+
+
+def to_env(spec: Spec, action: Array) -> Array:
+    """Maps actions `[..., action_dim]` in [-1, 1], beyond which they are clipped, to the environment's units.
+
+    An entry that is not finite becomes NaN: clipping must not hide an infinity from the environment's guard.
+    """
+    low, high = jnp.asarray(spec.action_low, float_dtype()), jnp.asarray(spec.action_high, float_dtype())
+    scaled = low + 0.5 * (jnp.clip(action, -1.0, 1.0) + 1.0) * (high - low)
+    return jnp.where(jnp.isfinite(action), scaled, jnp.nan)

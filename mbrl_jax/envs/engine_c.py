@@ -25,7 +25,7 @@ from jaxtyping import Array
 
 from mbrl_jax.envs import bits
 from mbrl_jax.envs.base import Advance, Start, float_dtype
-from mbrl_jax.envs.mujoco_tasks import Frame, Task, locate
+from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, locate
 from mbrl_jax.envs.simulations import STATE, Pool, Simulations
 from mbrl_jax.types import Key
 
@@ -103,7 +103,7 @@ class _Host:
         self._task, self._model = task, model
         self._dt = model.opt.timestep * task.frame_skip
         self._size = mujoco.mj_stateSize(model, STATE)
-        self._shapes = {spec: _field_shape(model, spec) for spec in task.carried}
+        self._shapes = {spec: (1,) if spec == SENSED else _field_shape(model, spec) for spec in task.carried}
         self._pool = Pool(model, ("qpos", "qvel", "ctrl", *task.derived), threads)
         with self._pool.take(1) as simulations:
             self.obs_dim = task.observe(self._frame(simulations, task.derived)).shape[-1]
@@ -133,6 +133,8 @@ class _Host:
             before = self._load(simulations, rows)
             simulations.step(action, task.frame_skip)
             after = self._frame(simulations, task.derived)
+            if task.sense is not None:
+                after.derived[SENSED] = task.sense(before, after, self._dt)
             carried = [after.derived[spec].reshape(len(rows), -1) for spec in task.carried]
             rows = np.concatenate([simulations.state, *carried], axis=-1)
         with np.errstate(invalid="ignore", over="ignore"):
@@ -150,13 +152,15 @@ class _Host:
         fresh = np.flatnonzero(rows[:, 0] == 0.0)
         if len(fresh):
             simulations.forward(fresh)
-            for spec, values in stored.items():
-                values[fresh] = simulations.read(spec)[fresh]
+            for spec in stored.keys() - {SENSED}:
+                stored[spec][fresh] = simulations.read(spec)[fresh]
         nq, nv = self._model.nq, self._model.nv
         return Frame(rows[:, 1 : 1 + nq], rows[:, 1 + nq : 1 + nq + nv], stored)
 
     def _frame(self, simulations: Simulations, specs: tuple[str, ...]) -> Frame:
         fields = {spec: simulations.read(spec) for spec in specs}
+        if self._task.sense is not None:
+            fields[SENSED] = np.zeros((len(simulations.state), 1))
         return Frame(simulations.read("qpos"), simulations.read("qvel"), fields)
 
 

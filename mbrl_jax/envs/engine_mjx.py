@@ -18,7 +18,7 @@ from jaxtyping import Array
 
 from mbrl_jax.envs.base import Advance, Start, float_dtype
 from mbrl_jax.envs.mjx_exact import make_step
-from mbrl_jax.envs.mujoco_tasks import Frame, Task, locate
+from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, locate
 from mbrl_jax.types import Key
 
 with contextlib.redirect_stdout(io.StringIO()):  # it prints that the optional package warp is not there
@@ -49,37 +49,29 @@ def make(
         never met, so a larger bound only costs time.
       ls_iterations: line-search steps per iteration; default, `task.solver`.
     """
-    model = copy.deepcopy(model)
-    model.opt.iterations = task.solver[0] if iterations is None else iterations
-    model.opt.ls_iterations = task.solver[1] if ls_iterations is None else ls_iterations
-    model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON  # MJX has no PGS, which Gym's humanoid asks for
-    device_model = _per_precision(lambda: mjx.put_model(model, impl="jax"))
-    blank = _per_precision(lambda: mjx.make_data(model, impl="jax"))
-    dt, step = model.opt.timestep * task.frame_skip, make_step(model)
-    fields = functools.partial(_fields, model)
+    limits = (iterations or task.solver[0], ls_iterations or task.solver[1])
+    physics = _physics(model, task.frame_skip, *limits)
+    dt = model.opt.timestep * task.frame_skip
 
     def start(key: Key) -> tuple[Bodies, Array]:
         qpos, qvel = task.noise(key, jnp.asarray(model.qpos0, float_dtype()), model.nv)
         derived = {}
         if task.observes_derived or task.carried:
-            with jax.default_matmul_precision("highest"):
-                data = _kinematics(device_model(), blank().replace(qpos=qpos, qvel=qvel))
-            derived = fields(data, task.derived)
-        carried = {spec: derived[spec] for spec in task.carried}
-        bodies = Bodies(qpos, qvel, jnp.zeros(model.nv, float_dtype()), carried)
+            derived = _fields(model, physics.kinematics(qpos, qvel), task.derived)
+        if task.sense is not None:
+            derived[SENSED] = jnp.zeros(1, float_dtype())
+        bodies = Bodies(qpos, qvel, jnp.zeros(model.nv, float_dtype()), {spec: derived[spec] for spec in task.carried})
         return bodies, task.observe(Frame(qpos, qvel, derived))
 
     def advance(key: Key, bodies: Bodies, obs: Array, action: Array) -> tuple[Bodies, Array, Array, Array]:
         del key, obs
-        qpos, qvel, warmstart, carried = bodies
-        data = blank().replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=action.astype(float_dtype()))
-        with jax.default_matmul_precision("highest"):
-            data = jax.lax.fori_loop(0, task.frame_skip, lambda _, d: step(device_model(), d), data)
-            if "cfrc_ext" in task.derived:
-                data = smooth.rne_postconstraint(device_model(), data)
-        after = Frame(data.qpos, data.qvel, fields(data, task.derived))
+        before = Frame(bodies.qpos, bodies.qvel, bodies.derived)
+        data = physics.step(bodies.qpos, bodies.qvel, bodies.warmstart, action.astype(float_dtype()))
+        after = Frame(data.qpos, data.qvel, _fields(model, data, task.derived))
+        if task.sense is not None:
+            after.derived[SENSED] = task.sense(before, after, dt)
         sound = jnp.isfinite(data.qpos).all() & jnp.isfinite(data.qvel).all()
-        reward = jnp.where(sound, task.reward(Frame(qpos, qvel, carried), action, after, dt), jnp.nan)
+        reward = jnp.where(sound, task.reward(before, action, after, dt), jnp.nan)
         carried = {spec: after.derived[spec] for spec in task.carried}
         bodies = Bodies(data.qpos, data.qvel, data.qacc_warmstart, carried)
         return bodies, task.observe(after), reward, task.terminated(after)
@@ -87,9 +79,41 @@ def make(
     return start, advance
 
 
-def _kinematics(model: Any, data: Any) -> Any:
-    """Positions and velocities of all bodies; contact and actuator forces stay zero, as after Gymnasium's reset."""
-    return mjx.com_vel(model, mjx.com_pos(model, mjx.kinematics(model, data)))
+class _Physics(NamedTuple):
+    """Compiled functions of a model; both return MJX's whole data, of which a larger program keeps what it uses.
+
+    Attributes:
+      kinematics: `kinematics(qpos, qvel)`: positions and velocities of all bodies; contact and actuator forces stay
+        zero, as after Gymnasium's reset.
+      step: `step(qpos, qvel, warmstart, action)`: the physics steps of one environment step.
+    """
+
+    kinematics: Callable[..., Any]
+    step: Callable[..., Any]
+
+
+@functools.cache
+def _physics(model: mujoco.MjModel, frame_skip: int, iterations: int, ls_iterations: int) -> _Physics:
+    """One per model, so that tasks on the same body that are not compiled as a whole share its program."""
+    model = copy.deepcopy(model)
+    model.opt.iterations, model.opt.ls_iterations = iterations, ls_iterations
+    model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON  # MJX has no PGS, which Gym's humanoid asks for
+    device_model = _per_precision(lambda: mjx.put_model(model, impl="jax"))
+    blank = _per_precision(lambda: mjx.make_data(model, impl="jax"))
+    one = make_step(model)
+
+    def kinematics(qpos: Array, qvel: Array) -> Any:
+        with jax.default_matmul_precision("highest"):
+            data = mjx.kinematics(device_model(), blank().replace(qpos=qpos, qvel=qvel))
+            return mjx.com_vel(device_model(), mjx.com_pos(device_model(), data))
+
+    def step(qpos: Array, qvel: Array, warmstart: Array, action: Array) -> Any:
+        data = blank().replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=action)
+        with jax.default_matmul_precision("highest"):
+            data = jax.lax.fori_loop(0, frame_skip, lambda _, d: one(device_model(), d), data)
+            return smooth.rne_postconstraint(device_model(), data)  # contact forces on bodies, for tasks that ask
+
+    return _Physics(jax.jit(kinematics), jax.jit(step))
 
 
 def _fields(model: mujoco.MjModel, data: Any, specs: tuple[str, ...]) -> dict[str, Array]:

@@ -113,12 +113,13 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
     def _step_all(self, key: Any, states: Any, done: Any, actions: Any) -> tuple[Any, tuple[Any, ...]]:
         k_reset, k_step = jax.random.split(key)
         after, steps = jax.vmap(self._env.step)(jax.random.split(k_step, self.num_envs), states, actions)
-        fresh = self._reset_all(k_reset)
 
         def choose(new: Any, old: Any) -> Any:
             return jnp.where(done.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
-        states = jax.tree.map(choose, fresh, after)
+        # Most steps end no episode, and a reset of all copies would cost a good part of a step.
+        reset = lambda: jax.tree.map(choose, self._reset_all(k_reset), after)  # noqa: E731
+        states = jax.lax.cond(done.any(), reset, lambda: after)
         terminated, truncated = (steps.discount == 0) & ~done, steps.truncated & ~done
         reward = jnp.where(done, 0.0, steps.reward)
         return (states, terminated | truncated), (states.obs, reward, terminated, truncated, states.failures)

@@ -1,8 +1,9 @@
 """The MuJoCo tasks of Wang et al. (2019), on which SLBO, SAC-SVG and MAO report: other rewards on Gym's bodies.
 
 Source: "Benchmarking model-based reinforcement learning" and its code (`mbbl/env/gym_env/{walker,fixed_walker,
-humanoid,invertedPendulum}.py`). Rewards are functions of the observation before the step, with the velocity read from
-it; observations are not clipped. `_et` (early termination) tasks end where Gym's do, the others never.
+fixed_swimmer,humanoid,invertedPendulum}.py`). Rewards are functions of the observation before the step, with the
+velocity read from it; observations are not clipped. `_et` (early termination) tasks end where Gym's do, the others
+never.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from mbrl_jax.envs.base import namespace
 from mbrl_jax.envs.mujoco_table import TASKS, never, out_of, outside
-from mbrl_jax.envs.mujoco_tasks import Frame, Task, posture
+from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, posture
 
 __all__ = ["MBBL_TASKS"]
 
@@ -106,6 +107,34 @@ def _whole_humanoid() -> Task:
     )
 
 
+def _tip_x(frame: Frame) -> Any:
+    """The swimmer's front end: three times as far from the torso's frame as the middle link's, on the same line."""
+    torso, middle = frame.derived["xpos:torso"], frame.derived["xpos:mid"]
+    return (torso + 3.0 * (middle - torso))[..., :1]
+
+
+def _fixed_swimmer() -> Task:
+    """Swimmer with a ninth entry, the mean velocity of its front end over the last step, which is what it is paid for.
+
+    Theirs is Gym's body moved by 1.5 m, with a site at that end. Their reset leaves the entry as it was; here it is 0.
+    """
+    plain = posture(2)
+    base = _task("swimmer-v4", 2, _walk(8, control=1e-4))
+
+    def observe(frame: Frame) -> Any:
+        return namespace(frame.qpos).concatenate([plain(frame), frame.derived[SENSED]], axis=-1)
+
+    return replace(
+        base,
+        observe=observe,
+        reward=lambda before, action, after, dt: before.derived[SENSED][..., 0] - 1e-4 * (action**2).sum(axis=-1),
+        derived=("xpos:torso", "xpos:mid"),
+        carried=("xpos:torso", "xpos:mid", SENSED),
+        observes_derived=True,
+        sense=lambda before, after, dt: (_tip_x(after) - _tip_x(before)) / dt,
+    )
+
+
 MBBL_TASKS: dict[str, Task] = {
     "mbbl_half_cheetah-v0": _task("half_cheetah-v4", 1, _walk(8)),
     "mbbl_hopper-v0": _task("hopper-v4", 1, _walk(5, height=1.3, bonus=_always)),
@@ -115,6 +144,7 @@ MBBL_TASKS: dict[str, Task] = {
     "mbbl_ant-v0": _task("ant-v4", 2, _walk(13, height=0.57, bonus=_always)),
     "mbbl_ant_et-v0": _task("ant-v4", 2, _walk(13, height=0.57, bonus=_while(_ant_fell)), _ant_fell),
     "mbbl_swimmer-v0": _task("swimmer-v4", 2, _walk(3, control=1e-4)),
+    "mbbl_fixed_swimmer-v0": _fixed_swimmer(),
     "mbbl_humanoid_et-v0": _whole_humanoid(),
     "mbbl_slim_humanoid_et-v0": _task("humanoid-v4", 2, _humanoid, _humanoid_fell),
     "mbbl_slim_humanoid-v0": _task("humanoid-v4", 2, _humanoid),

@@ -18,7 +18,10 @@ from jaxtyping import Array
 from mbrl_jax.envs.base import namespace
 from mbrl_jax.types import Key
 
-__all__ = ["Frame", "Task", "in_disc", "locate", "posture", "push", "run", "uniform", "uniform_normal"]
+__all__ = ["SENSED", "Frame", "Task", "in_disc", "locate", "posture", "push", "run", "uniform", "uniform_normal"]
+
+SENSED = "sensed"
+"""Name, among a frame's derived fields, of what `Task.sense` computes."""
 
 
 class Frame(NamedTuple):
@@ -50,6 +53,8 @@ class Task:
         `field:object`, such as `xpos:torso`. As in Gymnasium they are what the last physics step computed.
       carried: those of them that the reward also reads before the step.
       observes_derived: whether the observation reads derived fields, so that a reset has to compute them.
+      sense: `sense(before, after, dt) -> [..., 1]`, a number made of two frames, such as a sensor's mean velocity over
+        the step; the later frame has it as the derived field `SENSED`, which is 0 at a reset.
       solver: Newton iterations and line-search steps of each that MJX needs to be as accurate as with MuJoCo's own
         limits (100 and 50), which in float32 are always used up.
       time_limit: steps until an episode is truncated.
@@ -69,6 +74,7 @@ class Task:
     derived: tuple[str, ...] = ()
     carried: tuple[str, ...] = ()
     observes_derived: bool = False
+    sense: Callable[[Frame, Frame, float], Any] | None = None
     solver: tuple[int, int] = (4, 8)
     time_limit: int = 1000
     obs_reward: Callable[[Any, Any, Any], Any] | None = None

@@ -27,6 +27,8 @@ from mbrl_jax.types import Env
 __all__ = ["render", "save"]
 
 _BACKENDS = ("egl", "osmesa", "glfw")
+_BACKGROUND = (232, 236, 241)
+"""Colour behind the bodies; MuJoCo's own is black, and so are the skies of Gym's models."""
 
 
 def render(env: Env, states: EnvState, *, height: int = 240, width: int = 320) -> np.ndarray:
@@ -106,14 +108,16 @@ def _render_bodies(task: Task, states: EnvState, height: int, width: int) -> np.
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)
         mujoco.mjr_resizeOffscreen(width, height, context)
         scene, viewport = mujoco.MjvScene(model, maxgeom=1000), mujoco.MjrRect(0, 0, width, height)
+        scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = 0
         for qpos in _postures(states.physics, model.nq):
             data.qpos[:] = qpos
             mujoco.mj_forward(model, data)
             everything = mujoco.mjtCatBit.mjCAT_ALL
             mujoco.mjv_updateScene(model, data, mujoco.MjvOption(), None, camera, everything, scene)
             mujoco.mjr_render(viewport, scene, context)
-            frame = np.empty((height, width, 3), np.uint8)
-            mujoco.mjr_readPixels(frame, None, viewport, context)
+            frame, depth = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.float32)
+            mujoco.mjr_readPixels(frame, depth, viewport, context)
+            frame[depth == 1.0] = _BACKGROUND  # nothing was drawn there
             frames.append(frame[::-1])  # OpenGL's first row is the lowest
         context.free()
     return np.stack(frames)

@@ -40,6 +40,8 @@ _ENTRIES: dict[str, Entry] = {
     **{name: Entry(probes.make, _JAX) for name in probes.PROBES},
     **{name: Entry(_mujoco, _PHYSICS) for name in (*TASKS, *MBBL_TASKS)},
 }
+_NOT_OFFERED = {"warp": "MuJoCo Warp runs on NVIDIA devices only and is not held to our parity tests; use 'mjx' there"}
+"""Engines that MuJoCo has and we do not, with what to do."""
 _SHORT = {re.sub(r"-v\d+$", "", name): name for name in reversed(_ENTRIES)}
 """Names without a version, for the first version that is listed."""
 
@@ -84,6 +86,8 @@ def make(name: str, engine: str | None = None, **options: Any) -> Env:
     """
     name = resolve(name)
     engines = _ENTRIES[name].engines
+    if engine in _NOT_OFFERED and "mjx" in engines:
+        raise ValueError(f"engine of {name} must be {' or '.join(engines)}, got {engine!r}: {_NOT_OFFERED[engine]}")
     if engine is not None and engine not in engines:
         raise ValueError(nearest(str(engine), engines, f"engine of {name}"))
     chosen = engine or _default_engine(engines)

@@ -46,20 +46,19 @@ class _Batched:
     def __init__(self, model: mujoco.MjModel, count: int, threads: int, specs: tuple[str, ...]):
         self._batch = Batch(model, count, min(threads, count))
         self._places = {spec: locate(model, spec) for spec in specs}
-        for field, _ in self._places.values():
-            self._batch.bind(field)
+        self._fields = {field: self._batch.bind(field) for field, _ in self._places.values()}  # live arrays
         self.state = self._batch.state
 
     def forward(self, ids: np.ndarray) -> None:
         self._batch.forward(ids=ids)
 
     def step(self, action: np.ndarray, steps: int) -> None:
-        self._batch.bind("ctrl")[:] = action
+        self._fields["ctrl"][:] = action
         self._batch.step(nstep=steps)
 
     def read(self, spec: str) -> np.ndarray:
         field, row = self._places[spec]
-        values = self._batch.bind(field)
+        values = self._fields[field]
         return values.copy() if row is None else values[:, row].copy()
 
 

@@ -14,12 +14,31 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax import networks
+from mbrl_jax.learners import critics
 from mbrl_jax.networks import MLP, apply, draw, init_stack, tanh_gaussian
 from mbrl_jax.objectives import policy as objectives
 from mbrl_jax.objectives.returns import expanded_targets
 from mbrl_jax.types import Act, Key, Learner, ModelStep, PyTree, Spec, Transition
 
-__all__ = ["Config", "Regression", "State", "Targets", "act", "bootstrap", "expansion", "gaussian", "make", "mode"]
+__all__ = [
+    "Config",
+    "Regression",
+    "State",
+    "Targets",
+    "act",
+    "architecture",
+    "bootstrap",
+    "critic_loss",
+    "expansion",
+    "fresh",
+    "gaussian",
+    "make",
+    "mode",
+    "policy_loss",
+    "rates",
+    "soft_value",
+    "target_entropy",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +65,7 @@ class Config:
     """α before training (MBPO code: log α = 0)."""
 
     def __post_init__(self) -> None:
-        if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"hidden must name at least one positive width, got {self.hidden}")
-        if self.critics < 1:
-            raise ValueError(f"critics must be at least 1, got {self.critics}")
+        critics.check_networks(self)
 
 
 class State(NamedTuple):
@@ -57,7 +73,7 @@ class State(NamedTuple):
 
     params: PyTree
     target: PyTree
-    opt: optax.OptState
+    opt: PyTree
 
 
 class Regression(NamedTuple):
@@ -73,49 +89,39 @@ Targets = Callable[[Key, State, Transition], Regression]
 """`targets(key, state, batch) -> Regression`; n may differ from the batch's size."""
 
 
-def _networks(config: Config, spec: Spec) -> tuple[MLP, MLP]:
+def architecture(config: Config, spec: Spec) -> tuple[MLP, MLP]:
+    """The networks of actor and critic; the actor's outputs are those of `networks.tanh_gaussian`."""
     return MLP(config.hidden, 2 * spec.action_dim), MLP(config.hidden, 1)
 
 
-def _critic_values(critic: MLP, params: PyTree, obs: Array, action: Array) -> Array:
-    """Values of stacked critics, `[critics, batch]`."""
-    inputs = jnp.concatenate([obs, action], axis=-1)
-    return jax.vmap(partial(apply, critic), in_axes=(0, None))(params, inputs)[..., 0]
-
-
-def _optimiser(config: Config) -> optax.GradientTransformation:
-    """One Adam over all parameters: it is elementwise, so this equals one for each, in fewer kernels."""
-    rates = {"actor": config.actor_lr, "critic": config.critic_lr, "log_temperature": config.temperature_lr}
-
-    def scale(updates: PyTree, state: optax.OptState, params=None):
-        return {name: jax.tree.map(lambda u, r=rates[name]: -r * u, tree) for name, tree in updates.items()}, state
-
-    return optax.chain(optax.scale_by_adam(), optax.GradientTransformation(lambda params: optax.EmptyState(), scale))
+def target_entropy(config: Config, spec: Spec) -> float | Array:
+    """The target entropy in nats: the configuration's, or −action_dim."""
+    return -float(spec.action_dim) if config.target_entropy is None else config.target_entropy
 
 
 def act(config: Config, spec: Spec, state: State) -> Act:
     """The stochastic policy: actions in [-1, 1]."""
-    actor, _ = _networks(config, spec)
+    actor, _ = architecture(config, spec)
     return lambda key, obs: tanh_gaussian(apply(actor, state.params["actor"], obs)).sample(seed=key)
 
 
 def mode(config: Config, spec: Spec, state: State) -> Act:
     """The deterministic policy, tanh of the mean, used for evaluation: actions in [-1, 1]."""
-    actor, _ = _networks(config, spec)
+    actor, _ = architecture(config, spec)
     return lambda key, obs: jnp.tanh(apply(actor, state.params["actor"], obs)[..., : spec.action_dim])
 
 
 def gaussian(config: Config, spec: Spec, state: State, obs: Array) -> tuple[Array, Array]:
     """Mean and standard deviation of the policy before its tanh, each `[..., action_dim]`."""
-    actor, _ = _networks(config, spec)
+    actor, _ = architecture(config, spec)
     return networks.gaussian(apply(actor, state.params["actor"], obs))
 
 
 def soft_value(config: Config, spec: Spec, key: Key, state: State, obs: Array) -> tuple[Array, Array]:
     """Target critics at an action of the current policy `[critics, batch]`, and its log-probability `[batch]`."""
-    actor, critic = _networks(config, spec)
+    actor, critic = architecture(config, spec)
     action, log_prob = draw(key, apply(actor, state.params["actor"], obs))
-    return _critic_values(critic, state.target, obs, action), log_prob
+    return critics.values(critic, state.target, obs, action), log_prob
 
 
 def bootstrap(config: Config, spec: Spec) -> Targets:
@@ -140,7 +146,7 @@ def expansion(config: Config, spec: Spec, model_step: ModelStep, horizon: int) -
     """
 
     def targets(key: Key, state: State, batch: Transition) -> Regression:
-        actor, _ = _networks(config, spec)
+        actor, _ = architecture(config, spec)
         temperature = jnp.exp(state.params["log_temperature"])
 
         def imagine(obs: Array, k: Key) -> tuple[Array, tuple[Array, ...]]:
@@ -164,27 +170,62 @@ def expansion(config: Config, spec: Spec, model_step: ModelStep, horizon: int) -
     return targets
 
 
+def critic_loss(params: PyTree, config: Config, spec: Spec, fit: Regression) -> tuple[Array, dict[str, Array]]:
+    """Sum over critics of the mean loss; reaches `params["critic"]` only."""
+    _, critic = architecture(config, spec)
+    value = critics.values(critic, params["critic"], fit.obs, fit.action)
+    loss = (fit.weight * objectives.critic_loss(value, fit.target)).mean(axis=-1)
+    return loss.sum(), {"sac/critic_loss": loss.mean(), "sac/value": value.mean()}
+
+
+def policy_loss(
+    params: PyTree,
+    config: Config,
+    spec: Spec,
+    key: Key,
+    obs: Array,
+    judge: Callable[[Array], Array] = lambda value: value,
+) -> tuple[Array, dict[str, Array]]:
+    """Loss of actor and temperature; reaches `params["actor"]` and `params["log_temperature"]` only.
+
+    Args:
+      judge: what of the critics' values `[critics, batch]` the actor climbs; of several rows the smallest.
+    """
+    actor, critic = architecture(config, spec)
+    temperature = jnp.exp(params["log_temperature"])
+    action, log_prob = draw(key, apply(actor, params["actor"], obs))
+    value = judge(critics.values(critic, lax.stop_gradient(params["critic"]), obs, action))
+    loss = objectives.actor_loss(log_prob, value, temperature).mean()
+    entropy = target_entropy(config, spec)
+    temperature_loss = objectives.temperature_loss(params["log_temperature"], log_prob, entropy).mean()
+    info = {"sac/actor_loss": loss, "sac/temperature": temperature, "sac/entropy": -log_prob.mean()}
+    return loss + temperature_loss, info
+
+
 def _losses(
     params: PyTree, config: Config, spec: Spec, key: Key, obs: Array, fit: Regression
 ) -> tuple[Array, dict[str, Array]]:
-    """The sum of the three losses. Each reaches its own parameters only, so one gradient serves all three."""
-    actor, critic = _networks(config, spec)
-    entropy = -float(spec.action_dim) if config.target_entropy is None else config.target_entropy
-    temperature = jnp.exp(params["log_temperature"])
-    value = _critic_values(critic, params["critic"], fit.obs, fit.action)
-    action, log_prob = draw(key, apply(actor, params["actor"], obs))
-    action_value = _critic_values(critic, lax.stop_gradient(params["critic"]), obs, action)
-    critic_loss = (fit.weight * objectives.critic_loss(value, fit.target)).mean(axis=-1)
-    actor_loss = objectives.actor_loss(log_prob, action_value, temperature).mean()
-    temperature_loss = objectives.temperature_loss(params["log_temperature"], log_prob, entropy).mean()
-    info = {
-        "sac/critic_loss": critic_loss.mean(),
-        "sac/actor_loss": actor_loss,
-        "sac/temperature": temperature,
-        "sac/entropy": -log_prob.mean(),
-        "sac/value": value.mean(),
+    """The sum of all losses. Each reaches its own parameters only, so one gradient serves all."""
+    of_critics, critic_info = critic_loss(params, config, spec, fit)
+    of_policy, policy_info = policy_loss(params, config, spec, key, obs)
+    return of_critics + of_policy, {**critic_info, **policy_info}
+
+
+def fresh(config: Config, spec: Spec, key: Key) -> tuple[PyTree, PyTree]:
+    """Untrained parameters (`actor`, `critic`, `log_temperature`), and a copy of the critics' as their targets."""
+    actor, critic = architecture(config, spec)
+    k_actor, k_critic = jax.random.split(key)
+    params = {
+        "actor": actor.init(k_actor, jnp.zeros((1, spec.obs_dim))),
+        "critic": init_stack(k_critic, critic, config.critics, spec.obs_dim + spec.action_dim),
+        "log_temperature": jnp.log(jnp.asarray(config.initial_temperature, jnp.float32)),
     }
-    return critic_loss.sum() + actor_loss + temperature_loss, info
+    return params, jax.tree.map(jnp.copy, params["critic"])
+
+
+def rates(config: Config) -> dict[str, float]:
+    """Learning rate of each entry of the parameters."""
+    return {"actor": config.actor_lr, "critic": config.critic_lr, "log_temperature": config.temperature_lr}
 
 
 def make(config: Config, spec: Spec, targets: Targets | None = None) -> Learner:
@@ -196,25 +237,17 @@ def make(config: Config, spec: Spec, targets: Targets | None = None) -> Learner:
     Args:
       targets: what the critics are fitted to; the one-step soft targets if None.
     """
-    actor, critic = _networks(config, spec)
-    optimiser, regression = _optimiser(config), targets or bootstrap(config, spec)
+    optimiser, regression = critics.adam(rates(config)), targets or bootstrap(config, spec)
 
     def init(key: Key) -> State:
-        k_actor, k_critic = jax.random.split(key)
-        params = {
-            "actor": actor.init(k_actor, jnp.zeros((1, spec.obs_dim))),
-            "critic": init_stack(k_critic, critic, config.critics, spec.obs_dim + spec.action_dim),
-            "log_temperature": jnp.log(jnp.asarray(config.initial_temperature, jnp.float32)),
-        }
-        return State(params, jax.tree.map(jnp.copy, params["critic"]), optimiser.init(params))
+        params, target = fresh(config, spec, key)
+        return State(params, target, optimiser.init(params))
 
     def update(key: Key, state: State, batch: Transition) -> tuple[State, dict[str, Array]]:
         k_target, k_actor = jax.random.split(key)
         fit = regression(k_target, state, batch)
         loss = partial(_losses, config=config, spec=spec, key=k_actor, obs=batch.obs, fit=fit)
-        grads, info = jax.grad(loss, has_aux=True)(state.params)
-        updates, opt = optimiser.update(grads, state.opt)
-        params: PyTree = optax.apply_updates(state.params, updates)
+        params, opt, info = critics.descend(loss, optimiser, state.params, state.opt)
         target = optax.incremental_update(params["critic"], state.target, config.tau)
         return State(params, target, opt), info
 

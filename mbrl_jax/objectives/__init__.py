@@ -1,10 +1,11 @@
 """The mathematics of the papers as pure functions: arrays in, arrays out; no networks, no keys, no parameters.
 
-`likelihood`, `policy` and `returns` are what the learners minimise; the others are the papers' bounds, lemmas and
-identities on finite MDPs, exact (docs/theory.md).
+`alm`, `likelihood`, `policy`, `returns`, `svg` and `td3` are what the learners minimise; the others are the papers'
+bounds, lemmas and identities on finite MDPs, exact (docs/theory.md).
 """
 
 from mbrl_jax.objectives import (
+    alm,
     alm_bounds,
     dam,
     likelihood,
@@ -15,10 +16,13 @@ from mbrl_jax.objectives import (
     policy,
     prior_bounds,
     returns,
+    svg,
+    td3,
     vmbpo,
 )
 
 __all__ = [
+    "alm",
     "alm_bounds",
     "dam",
     "likelihood",
@@ -29,5 +33,7 @@ __all__ = [
     "policy",
     "prior_bounds",
     "returns",
+    "svg",
+    "td3",
     "vmbpo",
 ]

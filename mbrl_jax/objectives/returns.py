@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
 from mbrl_jax.types import checked
 
-__all__ = ["expanded_targets"]
+__all__ = ["expanded_targets", "lambda_returns"]
+
+Scalar = float | int | Float[Array, ""]
 
 
 @checked
@@ -43,3 +46,32 @@ def expanded_targets(
         return y + b, y
 
     return lax.stop_gradient(lax.scan(back, last_value, (reward, discount, bonus), reverse=True)[1])
+
+
+@checked
+def lambda_returns(
+    reward: Float[Array, "time batch"], value: Float[Array, "time batch"], discount: Scalar, trace: Scalar
+) -> Float[Array, "time batch"]:
+    r"""λ-weighted returns of every step of a roll-out; differentiable in everything.
+
+    $$ R_t = r_t + \gamma \bigl( (1 - \lambda) V_{t+1} + \lambda R_{t+1} \bigr), \qquad R_T = V_T $$
+
+    Args:
+      reward: r_0 … r_{T−1}, in reward units.
+      value: V_1 … V_T, values of the states the steps lead to, in return units.
+      discount: γ.
+      trace: λ in [0, 1]: 0 is the one-step return, 1 the T-step return.
+
+    Returns:
+      R_0 … R_{T−1}, in return units.
+
+    Source: Sutton and Barto, "Reinforcement Learning", 2018, Sec. 12.1; Hafner et al., "Dream to Control", 2020, Eq. 6.
+    """
+    gamma, weight = jnp.asarray(discount, reward.dtype), jnp.asarray(trace, reward.dtype)
+
+    def back(later: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        r, v = step
+        mixed = r + gamma * ((1.0 - weight) * v + weight * later)
+        return mixed, mixed
+
+    return lax.scan(back, value[-1], (reward, value), reverse=True, unroll=True)[1]

@@ -85,6 +85,7 @@ class Artefact(NamedTuple):
       claims: what the paper says of it, as predicates.
       note: what deviates from the paper.
       also: other experiments whose results it uses.
+      on_request: profiles whose bench of everything leaves it out, because it takes too long there; by name it runs.
     """
 
     name: str
@@ -95,3 +96,4 @@ class Artefact(NamedTuple):
     claims: tuple[Claim, ...] = ()
     note: str = ""
     also: tuple[str, ...] = ()
+    on_request: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from PIL import Image
 from mbrl_jax.report import select, statistics, theme
 from mbrl_jax.report.statistics import Interval
 
-__all__ = ["PANEL", "gif", "intervals", "learning_curves", "lines", "panel", "performance_profile"]
+__all__ = ["PANEL", "gif", "intervals", "learning_curves", "lines", "panel", "performance_profile", "retitle"]
 
 PANEL = (4.6, 3.1)
 """Width and height of a panel in inches; two stand side by side on a wide page."""
@@ -81,6 +81,12 @@ def learning_curves(
         axes.text(0.99, 0.03, "\n".join(lost), ha="right", va="bottom", color=red, fontsize=8, transform=axes.transAxes)
         figures.append(figure)
     return figures
+
+
+def retitle(figure: Figure, title: str) -> None:
+    """Replaces the title of a panel, in the report's style."""
+    with matplotlib.rc_context(theme.RC):
+        figure.axes[0].set_title(title)
 
 
 def lines(

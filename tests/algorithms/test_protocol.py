@@ -6,13 +6,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jaxprs import has_batched_end, touching, trace
 
 from mbrl_jax import envs, replay
-from mbrl_jax.algorithms import mbpo, sac
-from mbrl_jax.learners import ensemble
+from mbrl_jax.algorithms import alm, mbpo, redq, sac, sac_svg, td3
+from mbrl_jax.learners import ensemble, latent, recurrent
 from mbrl_jax.learners import sac as soft
+from mbrl_jax.learners import sac_svg as svg
+from mbrl_jax.learners import td3 as twin
 from mbrl_jax.runner import program
 from mbrl_jax.types import Storage
 
@@ -33,14 +36,54 @@ MBPO = mbpo.Config(
     model=MODEL,
     agent=AGENT,
 )
+LOOP = {"steps": 500, "warmup_steps": 60, "steps_per_iteration": 10, "batch": 32}
+TD3 = td3.Config(**LOOP, agent=twin.Config(hidden=(16,)))
+REDQ = redq.Config(**LOOP, updates_per_step=4, policy_delay=2, agent=replace(AGENT, critics=3))
+SMALLEST = recurrent.Config(encoder=(), width=8, layers=1)
+VALUE_GRADIENTS = svg.Config(horizon=2, model_free_updates=10, head_hidden=(8,), model=SMALLEST, agent=AGENT)
+SVG = sac_svg.Config(**LOOP, model_updates=2, model_batch=16, agent=VALUE_GRADIENTS)
+ALM = alm.Config(
+    steps=500,
+    warmup_steps=60,
+    steps_per_iteration=10,
+    updates_per_step=2,
+    batch=32,
+    noise_steps=50,
+    agent=latent.Config(latent_dim=4, hidden=(16,), model_hidden=(16,), classifier_hidden=(16,), horizon=1),
+)
 ALGORITHMS = {
     "sac": sac.make(SAC, ENV),
+    "td3": td3.make(TD3, ENV),
+    "redq": redq.make(REDQ, ENV),
+    "sac_svg": sac_svg.make(SVG, ENV),
     "mbpo": mbpo.make(MBPO, ENV),
     "mbpo without roll-outs": mbpo.make(replace(MBPO, real_fraction=1.0), ENV),
+    "alm": alm.make(ALM, ENV),
     "mbpo value expansion": mbpo.make(replace(MBPO, real_fraction=1.0), ENV, mbpo.value_expansion(2)),
 }
-COMPILED = {"sac": 10, "mbpo": 5}
-"""Algorithms that these tests also compile and run, with the iterations that make 200 updates."""
+COMPILED = {"sac": 10, "td3": 10, "redq": 5, "sac_svg": 3, "mbpo": 5, "alm": 10}
+"""Algorithms that these tests also compile and run, with the number of iterations."""
+COUNTS = {
+    "sac": lambda agent: {"all": agent.opt[0].count},
+    "td3": lambda agent: {name: opt[0].count for name, opt in agent.opt.items()},
+    "redq": lambda agent: {"critic": agent.opt[0][0].count, "policy": agent.opt[1][0].count},
+    "sac_svg": lambda agent: {
+        "policy": agent.policy.opt[0].count,
+        "model": agent.model.opt[1][0].count,
+        "updates": agent.updates.value,
+    },
+    "mbpo": lambda agent: {"all": agent.opt[0].count},
+    "alm": lambda agent: {i: n for i, (_, n) in enumerate(optax.tree.get_all_with_path(agent.opt, "count"))},
+}
+"""How often each optimiser has stepped."""
+UPDATES = {
+    "sac": {"all": 200},
+    "td3": {"critic": 100, "actor": 50},
+    "redq": {"critic": 200, "policy": 100},
+    "sac_svg": {"policy": 30, "model": 60, "updates": 30},
+    "mbpo": {"all": 200},
+    "alm": dict.fromkeys(range(4), 200),
+}
 KEY = jax.random.key(0)
 
 
@@ -132,14 +175,16 @@ def test_step_is_traced_once(runs):
 def test_info_is_finite_and_the_counters_count(runs):
     state = runs.states[0]
     assert int(state.memory.size.value) == 60 + 10 * COMPILED[runs.name]
-    assert int(state.agent.opt[0].count) == 200
+    assert jax.tree.map(int, COUNTS[runs.name](state.agent)) == UPDATES[runs.name]
     always = {name for name in runs.infos[0] if not name.startswith("train/")}
     assert all(np.isfinite(info[name]) for info in runs.infos for name in always)
-    assert {"sac/critic_loss", "sac/entropy", "train/return"} <= set(runs.infos[0])
+    own = {"td3": {"td3/critic_loss", "td3/actor_loss"}, "alm": {"alm/critic_loss", "alm/divergence"}}
+    assert own.get(runs.name, {"sac/critic_loss", "sac/entropy"}) | {"train/return"} <= set(runs.infos[0])
 
 
 def test_seeds_differ(runs):
-    kernels = [s.agent.params["actor"]["params"]["Dense_0"]["kernel"] for s in runs.states]
+    agents = [getattr(s.agent, "policy", s.agent) for s in runs.states]
+    kernels = [agent.params["actor"]["params"]["Dense_0"]["kernel"] for agent in agents]
     assert not np.allclose(*kernels)
 
 
@@ -175,20 +220,40 @@ def test_replay_rows_are_what_happened(runs):
     assert int(held.truncated.sum()) == len(held.truncated) // ENV.spec.time_limit
 
 
+CONFIGS = {"sac": SAC, "td3": TD3, "redq": REDQ, "sac_svg": SVG, "mbpo": MBPO, "alm": ALM}
+
+
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
         ({"steps": 0}, "positive multiple"),
         ({"steps": 15}, "positive multiple .* got 15 and 10"),
         ({"warmup_steps": 0}, "warmup_steps must be at least 1, .* got 0"),
-        ({"updates_per_step": 0}, "updates_per_step must be at least 1, got 0"),
         ({"batch": 0}, "batch must be at least 1"),
     ],
 )
-@pytest.mark.parametrize("config", [SAC, MBPO], ids=["sac", "mbpo"])
-def test_impossible_configurations_are_refused(config, changes, rule):
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_impossible_configurations_are_refused(name, changes, rule):
     with pytest.raises(ValueError, match=rule):
-        replace(config, **changes)
+        replace(CONFIGS[name], **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "rule"),
+    [
+        *((name, {"updates_per_step": 0}, "updates_per_step must be at least 1, got 0") for name in ("sac", "mbpo")),
+        *((name, {"replay_capacity": 0}, "replay_capacity must be at least 1") for name in ("td3", "redq", "sac_svg")),
+        ("td3", {"agent": twin.Config(policy_delay=3)}, "multiple of agent.policy_delay, got 10 and 3"),
+        ("redq", {"policy_delay": 3}, "policy_delay must divide updates_per_step, got 3 and 4"),
+        ("redq", {"subset": 4}, "subset must be at most agent.critics, got 4 and 3"),
+        ("redq", {"subset": 0}, "subset must be at least 1"),
+        ("sac_svg", {"model_updates": 0}, "model_updates must be at least 1"),
+        ("sac_svg", {"model_batch": 0}, "model_batch must be at least 1"),
+    ],
+)
+def test_impossible_configurations_of_one_algorithm_are_refused(name, changes, rule):
+    with pytest.raises(ValueError, match=rule):
+        replace(CONFIGS[name], **changes)
 
 
 @pytest.mark.parametrize(

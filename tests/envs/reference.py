@@ -11,7 +11,9 @@ import numpy as np
 
 from mbrl_jax.envs import EnvState, bits
 from mbrl_jax.envs.base import float_dtype
-from mbrl_jax.envs.mujoco_tasks import locate
+from mbrl_jax.envs.mujoco_envs import ALL_TASKS
+from mbrl_jax.envs.mujoco_table import TASKS
+from mbrl_jax.envs.mujoco_tasks import SENSED, locate
 
 
 class Reference(NamedTuple):
@@ -45,6 +47,13 @@ def make_gym(gym_id: str, **options: Any) -> Any:
         return gymnasium.make(gym_id, **options).unwrapped
 
 
+def body_of(name: str) -> Any:
+    """Gymnasium's environment of a task; where it has none, one with the same body (its first in our table)."""
+    task = ALL_TASKS[name]
+    gym = task.gym or next(other.gym for other in TASKS.values() if other.gym and other.model == task.model)
+    return make_gym(gym[0], **dict(gym[1:]))
+
+
 def record(env: Any, derived: tuple[str, ...], *, states: int = 20, steps: int = 10, seed: int = 0) -> Reference:
     """Random roll-outs of `env`; the start states lie 1 to 40 steps into them."""
     rng = np.random.default_rng(seed)
@@ -52,7 +61,7 @@ def record(env: Any, derived: tuple[str, ...], *, states: int = 20, steps: int =
     starts, paths = [], []
     for _ in range(states):
         obs = _wander(env, rng, int(rng.integers(1, 40)))
-        start = (_row(env), {spec: _field(env, spec) for spec in derived}, obs)
+        start = (_row(env), {spec: field_of(env.model, env.data, spec) for spec in derived}, obs)
         actions = [_action(env, rng) for _ in range(steps)]
         paths.append([(action, *env.step(action)[:3], *_posture(env)) for action in actions])
         starts.append(start)
@@ -64,10 +73,18 @@ def record(env: Any, derived: tuple[str, ...], *, states: int = 20, steps: int =
     )
 
 
-def state_of(reference: Reference, engine: str) -> EnvState:
-    """The start states as a batch of states of our environment."""
+def contact_cost(name: str, forces: np.ndarray) -> np.ndarray:
+    """Gym's -v2 costs: Ant 5e-4 of the squared forces clipped to ±1, Humanoid 5e-7 of the squares, at most 10."""
+    if name.startswith("ant"):
+        return 5e-4 * np.square(np.clip(forces, -1, 1)).sum(axis=(-1, -2))
+    return np.minimum(5e-7 * np.square(forces).sum(axis=(-1, -2)), 10)
+
+
+def state_of(reference: Reference, engine: str, obs_dim: int) -> EnvState:
+    """The start states as a batch of states of our environment; a task of other observations starts with zeros."""
     count = len(reference.rows)
-    obs = jnp.asarray(reference.obs, float_dtype())
+    known = reference.obs.shape[-1] == obs_dim
+    obs = jnp.asarray(reference.obs if known else np.zeros((count, obs_dim)), float_dtype())
     zeros = jnp.zeros(count, jnp.int32)
     if engine == "mujoco":
         extra = [values.reshape(count, -1) for values in reference.derived.values()]
@@ -96,9 +113,12 @@ def _action(env: Any, rng: np.random.Generator) -> np.ndarray:
     return rng.uniform(env.action_space.low, env.action_space.high).astype(np.float32).astype(np.float64)
 
 
-def _field(env: Any, spec: str) -> np.ndarray:
-    field, row = locate(env.model, spec)
-    values = getattr(env.data, field)
+def field_of(model: Any, data: Any, spec: str) -> np.ndarray:
+    """A copy of a field named as in `Task.derived`; nothing has been sensed where Gymnasium has no sensor."""
+    if spec == SENSED:
+        return np.zeros(1)
+    field, row = locate(model, spec)
+    values = getattr(data, field)
     return np.copy(values if row is None else values[row])
 
 

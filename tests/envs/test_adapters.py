@@ -2,41 +2,114 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import warnings
+from typing import Any
 
 import gymnasium
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 import pytest
+from flax import struct
 from gymnasium.utils.env_checker import check_env
 
 from mbrl_jax import envs
 from mbrl_jax.envs import adapters, gymnasium_envs
 
+with contextlib.redirect_stdout(io.StringIO()):  # it prints that the optional package warp is not there
+    from mujoco import mjx
+
 # Gymnasium calls every id of which it knows a later version out of date, and Brax imports what JAX deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
+def assert_same_trajectory(theirs, ours, steps: int, size: float) -> list[tuple[bool, bool]]:
+    """Ours against theirs, step by step, until it ends; whether each step terminated and truncated."""
+    key = jax.random.key(0)
+    state, expected = ours.reset(key), jax.jit(theirs.reset)(jax.random.key_data(key))
+    np.testing.assert_array_equal(state.obs, expected.obs)
+    step, their_step, ends = jax.jit(ours.step), jax.jit(theirs.step), []
+    for i in range(steps):
+        action = jnp.full(ours.spec.action_dim, size * i)
+        expected = their_step(expected, action)
+        state, transition = step(key, state, action)
+        np.testing.assert_allclose(transition.next_obs, expected.obs, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(transition.reward, expected.reward, rtol=1e-6, atol=1e-7)
+        assert bool(transition.discount == 0) == bool(expected.done)
+        ends.append((bool(transition.discount == 0), bool(transition.truncated)))
+    return ends
+
+
 def test_brax_env_keeps_brax_trajectory():
     from brax.envs import fast
-
-    theirs = fast.Fast()
-    ours = adapters.from_brax(theirs, name="fast-v0", time_limit=4)
-    key = jax.random.key(0)
-    state, expected = ours.reset(key), theirs.reset(jax.random.key_data(key))
-    np.testing.assert_array_equal(state.obs, expected.obs)
-    for i in range(4):
-        action = jnp.full(ours.spec.action_dim, 0.1 * i)
-        expected = theirs.step(expected, action)
-        state, step = jax.jit(ours.step)(key, state, action)
-        np.testing.assert_allclose(step.next_obs, expected.obs)
-        np.testing.assert_allclose(step.reward, expected.reward)
-        assert bool(step.truncated) == (i == 3)
     from brax.envs.wrappers.training import EpisodeWrapper
 
+    theirs = fast.Fast()
+    ends = assert_same_trajectory(theirs, adapters.from_brax(theirs, name="fast-v0", time_limit=4), 4, 0.1)
+    assert ends == [(False, False)] * 3 + [(False, True)]
     with pytest.raises(ValueError, match="must not be wrapped in EpisodeWrapper"):
         adapters.from_brax(EpisodeWrapper(theirs, 10, 1), name="fast-v0")
+
+
+@struct.dataclass
+class PlaygroundState:
+    """The fields of MuJoCo Playground's `State`."""
+
+    data: Any
+    obs: Any
+    reward: jax.Array
+    done: jax.Array
+    metrics: dict[str, jax.Array]
+    info: dict[str, Any]
+
+
+class Slider:
+    """A mass on a rail with the interface of Playground's `MjxEnv`, and its habits: done as a float, keys in info."""
+
+    action_size, dt = 1, 0.02
+
+    def __init__(self):
+        joint = '<joint name="rail" type="slide" axis="1 0 0"/><geom size=".1" mass="1"/>'
+        motor = '<actuator><motor joint="rail" gear="5"/></actuator>'
+        xml = f"<mujoco><worldbody><body>{joint}</body></worldbody>{motor}</mujoco>"
+        self.mj_model = mujoco.MjModel.from_xml_string(xml)
+
+    @property
+    def observation_size(self):
+        return jax.eval_shape(self.reset, jax.random.PRNGKey(0)).obs.shape[-1]
+
+    def _obs(self, data):
+        return jnp.concatenate([data.qpos, data.qvel])
+
+    def reset(self, rng):
+        rng, used = jax.random.split(rng)
+        data = mjx.make_data(self.mj_model, impl="jax").replace(qpos=jax.random.uniform(used, (1,), maxval=0.1))
+        reward, done = jnp.zeros(2)
+        return PlaygroundState(data, self._obs(data), reward, done, {"speed": jnp.zeros(())}, {"rng": rng, "step": 0})
+
+    def step(self, state, action):
+        # MuJoCo's own Euler step of one mass; `mjx.step` would only add half a minute of compilation.
+        qvel = state.data.qvel + self.dt * 5.0 * action
+        data = state.data.replace(ctrl=action, qvel=qvel, qpos=state.data.qpos + self.dt * qvel)
+        done = (jnp.abs(data.qpos[0]) > 0.2).astype(float)
+        metrics, info = {"speed": data.qvel[0]}, {**state.info, "step": state.info["step"] + 1}
+        return state.replace(
+            data=data, obs=self._obs(data), reward=1.0 - data.qpos[0], done=done, metrics=metrics, info=info
+        )
+
+
+def test_playground_env_keeps_its_trajectory():
+    """Playground itself brings 150 MB that nothing here uses; `test_slow` has a task of its own where it is there."""
+    theirs = Slider()
+    ends = assert_same_trajectory(theirs, adapters.from_brax(theirs, name="slider-v0", time_limit=20), 12, 1.0)
+    assert ends[0] == (False, False) and ends[-1] == (True, False), ends
+    ours = adapters.from_brax(theirs, name="slider-v0")
+    assert (ours.spec.obs_dim, ours.spec.action_dim, ours.spec.dt) == (2, 1, 0.02)
+    seeds = jax.vmap(ours.reset)(jax.random.split(jax.random.key(0), 3))
+    assert len(np.unique(seeds.obs[:, 0])) == 3
 
 
 def test_ours_in_brax_clothes_is_ours():
@@ -50,6 +123,7 @@ def test_ours_in_brax_clothes_is_ours():
         plain, transition = env.step(jax.random.key(0), plain, 3.0 * jnp.clip(jnp.array([action]), -1, 1))
         np.testing.assert_array_equal(state.obs, transition.next_obs)
         assert state.done == 0
+    assert step(state, jnp.array([jnp.inf])).done == 1, "clipping must not make an infinity a valid action"
     from brax.envs.wrappers import training
 
     wrapped = training.wrap(brax_env, episode_length=3)

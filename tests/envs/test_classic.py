@@ -13,12 +13,37 @@ from mbrl_jax import envs
 from mbrl_jax.envs import classic, gridworld, lqr, probes
 
 
-def test_pendulum_starts_where_gymnasium_does():
-    gym_env = make_gym("Pendulum-v1")
+def starts(name: str) -> np.ndarray:
+    """States of 2000 resets, `[2000, n]`."""
+    return np.asarray(jax.vmap(envs.make(name).reset)(jax.random.split(jax.random.key(0), 2000)).physics)
+
+
+@pytest.mark.parametrize(
+    ("name", "gym_id"),
+    [
+        ("pendulum-v1", "Pendulum-v1"),
+        ("cartpole-v1", "CartPole-v1"),
+        ("acrobot-v1", "Acrobot-v1"),
+        ("mountain_car_continuous-v0", "MountainCarContinuous-v0"),
+    ],
+)
+def test_resets_are_gymnasiums(name, gym_id):
+    gym_env = make_gym(gym_id)
     theirs = np.array([(gym_env.reset(seed=seed), gym_env.state)[1] for seed in range(500)])
-    state = jax.vmap(envs.make("pendulum").reset)(jax.random.split(jax.random.key(0), 2000))
-    for ours, expected in zip(state.physics.T, theirs.T, strict=True):
-        assert scipy.stats.ks_2samp(ours, expected).pvalue > 0.01
+    for ours, expected in zip(starts(name).T, theirs.T, strict=True):
+        if np.ptp(expected) == 0:
+            np.testing.assert_array_equal(ours, expected[0])
+        else:
+            assert scipy.stats.ks_2samp(ours, expected).pvalue > 0.01 / theirs.shape[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "bounds"),
+    [("mbbl_pendulum-v0", (np.pi, 1.0)), ("mbbl_cartpole-v0", (0.05,) * 4), ("mbbl_acrobot-v0", (0.1,) * 4)],
+)
+def test_resets_of_the_benchmark_variants_are_uniform(name, bounds):
+    for ours, bound in zip(starts(name).T, bounds, strict=True):
+        assert scipy.stats.kstest(ours, scipy.stats.uniform(-bound, 2 * bound).cdf).pvalue > 0.01 / len(bounds)
 
 
 @pytest.mark.parametrize("name", probes.PROBES)

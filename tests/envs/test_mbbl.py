@@ -85,6 +85,21 @@ def test_reward_and_end_are_those_of_the_benchmark(name):
             assert bool(transition.discount == 0) == ended(data.qpos)
 
 
+def test_swimmer_senses_and_is_paid_for_the_mean_velocity_of_its_front_end():
+    """The tip is 1.5 m ahead of the torso's frame, as the sensor's site is in the benchmark's own model."""
+    speed, before = 0.0, None
+    with jax.enable_x64(True):
+        for transition, (qpos, *_), action, data, obs in walk("mbbl_fixed_swimmer-v0", "Swimmer-v4", 50):
+            if before is None:
+                before = qpos[0] + 1.5 * np.cos(qpos[2])
+            np.testing.assert_allclose(transition.obs[8], speed, atol=1e-12)
+            np.testing.assert_allclose(transition.reward, speed - 1e-4 * action @ action, atol=1e-12)
+            tip = data.body("torso").xpos[0] + 1.5 * data.body("torso").xmat[0]
+            speed, before = (tip - before) / 0.04, tip
+            np.testing.assert_allclose(transition.next_obs, [*obs, speed], atol=1e-11)
+    assert abs(speed) > 1e-2
+
+
 def test_humanoid_pays_for_impacts_before_the_step():
     costs = []
     with jax.enable_x64(True):

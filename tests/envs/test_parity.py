@@ -10,30 +10,43 @@ import mujoco
 import numpy as np
 import pytest
 import scipy.stats
-from reference import Reference, make_gym, record, state_of
+from reference import Reference, body_of, contact_cost, field_of, make_gym, record, state_of
 
 from mbrl_jax import envs
 from mbrl_jax.envs import bits
-from mbrl_jax.envs.mujoco_table import TASKS
+from mbrl_jax.envs.mujoco_envs import ALL_TASKS, load_model
+from mbrl_jax.envs.mujoco_table import ALIASES, TASKS
+from mbrl_jax.envs.mujoco_tasks import Frame
 
 GYM_TASKS = [name for name, task in TASKS.items() if task.gym]
+RESETS = {(task.noise, task.model): name for name, task in reversed(ALL_TASKS.items())}
+"""The first task of each distribution of start states; all other tasks have one of these functions and models."""
 
 
 @functools.cache
 def reference(name: str, steps: int) -> Reference:
-    task = TASKS[name]
-    return record(make_gym(task.gym[0], **dict(task.gym[1:])), task.carried, steps=steps)
+    return record(body_of(name), ALL_TASKS[name].carried, steps=steps)
 
 
-def follow(name: str, engine: str, expected: Reference) -> tuple[np.ndarray, ...]:
-    """Our observations, rewards, terminations and truncations along the reference's actions, [states, steps, ...]."""
+@functools.cache
+def stepper(name: str, engine: str):
+    """One compiled step of a batch for all tests of a task, in each precision."""
+    return jax.jit(jax.vmap(envs.make(name, engine=engine).step, in_axes=(None, 0, 0)))
+
+
+def follow(name: str, engine: str, expected: Reference, *, whole: bool = True) -> tuple[np.ndarray, ...]:
+    """Our observations, rewards, terminations and truncations along the reference's actions, [states, steps, ...].
+
+    Not compiled as a `whole`, tasks on the same body share MJX's program of it.
+    """
     env = envs.make(name, engine=engine)
-    step = jax.jit(jax.vmap(env.step, in_axes=(None, 0, 0)))
-    state, outcomes = state_of(expected, engine), []
+    step = stepper(name, engine) if whole else jax.vmap(env.step, in_axes=(None, 0, 0))
+    state, outcomes, programs = state_of(expected, engine, env.spec.obs_dim), [], set()
     for actions in np.swapaxes(expected.actions, 0, 1):
         state, transition = step(jax.random.key(0), state, jnp.asarray(actions))
         outcomes.append(jax.device_get(transition))
-    assert step._cache_size() == 1, "the second step must not be compiled again"
+        programs.add(step._cache_size() if whole else 0)
+    assert len(programs) == 1, "the second step must not be compiled again"
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *outcomes)
     return stacked.next_obs, stacked.reward, stacked.discount == 0, stacked.truncated
 
@@ -61,10 +74,16 @@ def test_c_engine_in_32_bits_only_rounds_what_it_shows():
     np.testing.assert_array_equal(terminated, expected.terminated)
 
 
-def assert_mjx_parity(name: str, first: float, tenth: float) -> None:
-    """Errors relative to max(1, |value|): all of the first step's below `first`, the tenth's median below `tenth`."""
+def assert_mjx_parity(name: str, first: float, tenth: float, *, whole: bool = True) -> None:
+    """Errors relative to max(1, |value|): all of the first step's below `first`, the tenth's median below `tenth`.
+
+    A task that Gymnasium does not have is compared with the C engine, which is tested for it elsewhere.
+    """
     expected = reference(name, 10)
-    obs, reward, terminated, _ = follow(name, "mjx", expected)
+    if not ALL_TASKS[name].gym:
+        obs, reward, terminated, _ = follow(name, "mujoco", expected)
+        expected = expected._replace(next_obs=obs, reward=reward, terminated=terminated)
+    obs, reward, terminated, _ = follow(name, "mjx", expected, whole=whole)
     error = np.abs(obs - expected.next_obs) / np.maximum(1.0, np.abs(expected.next_obs))
     reward_error = np.abs(reward - expected.reward) / np.maximum(1.0, np.abs(expected.reward))
     assert error[:, 0].max() <= first
@@ -85,12 +104,9 @@ def test_mjx_in_32_bits_is_gymnasium(name):
     assert_mjx_parity(name, first=1e-3, tenth=1e-2)
 
 
-@pytest.mark.parametrize("name", GYM_TASKS)
-def test_resets_are_drawn_from_gymnasiums_distribution(name):
+def assert_resets_are_gymnasiums(name: str) -> None:
     """Two-sample tests of every position and velocity; a level of 0.01 for the task, shared by its coordinates."""
-    task = TASKS[name]
-    gym_env = make_gym(task.gym[0], **dict(task.gym[1:]))
-    theirs = []
+    gym_env, theirs = body_of(name), []
     for seed in range(400):
         gym_env.reset(seed=seed)
         theirs.append(np.concatenate([gym_env.data.qpos, gym_env.data.qvel]))
@@ -107,32 +123,77 @@ def test_resets_are_drawn_from_gymnasiums_distribution(name):
     assert min(pvalues) > 0.01 / len(pvalues)
 
 
-def test_first_step_after_our_reset_is_gymnasiums():
-    """Gym's reset leaves a solver warm start; ours must behave as if it had been there."""
-    for name in GYM_TASKS:
-        task = TASKS[name]
-        gym_env, env = make_gym(task.gym[0], **dict(task.gym[1:])), envs.make(name, engine="mujoco")
-        with jax.enable_x64(True):
-            state = jax.jit(env.reset)(jax.random.key(5))
-            row = bits.from_words(np.asarray(state.physics))
-            nq, nv = gym_env.model.nq, gym_env.model.nv
-            gym_env.reset(seed=0)
-            mujoco.mj_resetData(gym_env.model, gym_env.data)
-            gym_env.set_state(row[1 : 1 + nq], row[1 + nq : 1 + nq + nv])
-            np.testing.assert_allclose(state.obs, gym_env._get_obs(), atol=1e-12)
-            action = np.linspace(*np.array([env.spec.action_low, env.spec.action_high]) * 0.5)[7]
-            _, transition = jax.jit(env.step)(jax.random.key(0), state, action)
-            obs, reward, terminated, *_ = gym_env.step(action)
-            np.testing.assert_allclose(transition.next_obs, obs, atol=1e-12, rtol=1e-12, err_msg=name)
-            np.testing.assert_allclose(transition.reward, reward, atol=1e-11)
-            assert bool(transition.discount == 0) == terminated
+@pytest.mark.parametrize("name", sorted(RESETS.values()))
+def test_resets_are_drawn_from_gymnasiums_distribution(name):
+    assert_resets_are_gymnasiums(name)
 
 
-def _contact_cost(name: str, forces: np.ndarray) -> np.ndarray:
-    """Gym's -v2 costs: Ant 5e-4 of the squared forces clipped to ±1, Humanoid 5e-7 of the squares, at most 10."""
-    if name.startswith("ant"):
-        return 5e-4 * np.square(np.clip(forces, -1, 1)).sum(axis=(-1, -2))
-    return np.minimum(5e-7 * np.square(forces).sum(axis=(-1, -2)), 10)
+@pytest.mark.parametrize("name", GYM_TASKS)
+def test_first_step_after_our_reset_is_gymnasiums(name):
+    """Gym's reset leaves a solver warm start; ours must behave as if it had been there.
+
+    The action is beyond the bounds: the motors saturate, the control cost counts the action as it was given.
+    """
+    gym_env, env = body_of(name), envs.make(name, engine="mujoco")
+    with jax.enable_x64(True):
+        states = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(5), 20))
+        action = -1.4 * np.array(env.spec.action_high)
+        _, steps = stepper(name, "mujoco")(jax.random.key(0), states, jnp.tile(jnp.asarray(action), (20, 1)))
+        states, steps = jax.device_get((states, steps))
+    nq, nv = gym_env.model.nq, gym_env.model.nv
+    gym_env.reset(seed=0)
+    for i, row in enumerate(bits.from_words(states.physics)[:3]):
+        mujoco.mj_resetData(gym_env.model, gym_env.data)
+        gym_env.set_state(row[1 : 1 + nq], row[1 + nq : 1 + nq + nv])
+        np.testing.assert_allclose(states.obs[i], gym_env._get_obs(), atol=1e-12)
+        obs, reward, terminated, *_ = gym_env.step(action)
+        np.testing.assert_allclose(steps.next_obs[i], obs, atol=1e-12, rtol=1e-12)
+        np.testing.assert_allclose(steps.reward[i], reward, atol=1e-11)
+        assert bool(steps.discount[i] == 0) == terminated
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "fallen", "alive"),
+    [
+        ("hopper", 1, 0.5, 1.0),
+        ("walker2d", 1, 0.5, 1.0),
+        ("ant", 2, 0.1, 1.0),
+        ("humanoid", 2, 0.9, 5.0),
+        ("inverted_pendulum", 1, 0.3, 1.0),
+    ],
+)
+def test_v5_withholds_the_healthy_reward_on_the_step_that_ends(name, entry, fallen, alive):
+    """-v2 and -v4 pay it there as well; nothing else in the reward of a state without contacts differs."""
+    old, new = TASKS[f"{name}-v4"], TASKS[f"{name}-v5"]
+    model = load_model(old.model)
+    data = mujoco.MjData(model)
+
+    def frame(change: float | None) -> Frame:
+        qpos = model.qpos0.copy()
+        qpos[entry] = qpos[entry] if change is None else change
+        return Frame(qpos, np.zeros(model.nv), {spec: field_of(model, data, spec) for spec in new.derived})
+
+    action, upright = np.full(model.nu, 0.3), frame(None)
+    assert not old.terminated(upright)
+    np.testing.assert_allclose(old.reward(upright, action, upright, 0.1), new.reward(upright, action, upright, 0.1))
+    down = frame(fallen)
+    assert old.terminated(down) and new.terminated(down)
+    paid = old.reward(upright, action, down, 0.1) - new.reward(upright, action, down, 0.1)
+    np.testing.assert_allclose(paid, alive, atol=1e-12)
+
+
+def test_walkers_feet_have_two_frictions_until_v5_made_them_one():
+    for version, expected in (("v4", (0.9, 1.9)), ("v5", (1.9, 1.9))):
+        model = load_model(TASKS[f"walker2d-{version}"].model)
+        found = [float(model.geom(foot).friction[0]) for foot in ("foot_geom", "foot_left_geom")]
+        assert found == pytest.approx(expected)
+
+
+def test_v2_is_v4_where_the_papers_task_did_not_change():
+    for old, name in ALIASES.items():
+        assert envs.resolve(old) == name and old not in envs.names()
+    for name in ("ant-v2", "ant_truncated-v2", "humanoid-v2", "humanoid_truncated-v2"):
+        assert envs.resolve(name) == name
 
 
 @pytest.mark.parametrize(
@@ -157,7 +218,7 @@ def test_v2_differs_from_v4_by_its_contact_cost_and_observation(name, gym_id, di
             action = rng.uniform(gym_env.action_space.low, gym_env.action_space.high)
             state, transition = step(jax.random.key(0), state, action)
             obs, reward, terminated, *_ = gym_env.step(action)
-            costs.append(_contact_cost(name, gym_env.data.cfrc_ext))
+            costs.append(contact_cost(name, gym_env.data.cfrc_ext))
             np.testing.assert_allclose(transition.next_obs, obs[:dim], rtol=1e-12, atol=1e-11)
             np.testing.assert_allclose(transition.reward, reward - costs[-1], rtol=1e-11, atol=1e-11)
             assert bool(transition.discount == 0) == terminated

@@ -51,7 +51,17 @@ def test_rendering_says_what_is_wrong(monkeypatch, tmp_path):
         monkeypatch.setitem(sys.modules, f"mujoco.{backend}", None)
     with pytest.raises(RuntimeError, match="rendering needs a GL library: EGL"):
         envs.render(env, states)
+    monkeypatch.setattr("shutil.which", lambda program: None)
+    with pytest.raises(RuntimeError, match=r"program ffmpeg, which is not on PATH; save film[.]gif"):
+        envs.save(np.zeros((1, 2, 2, 3), np.uint8), tmp_path / "film.mp4")
     with pytest.raises(ValueError, match="suffix must be"):
         envs.save(np.zeros((1, 2, 2, 3), np.uint8), tmp_path / "picture.bmp")
     with pytest.raises(ValueError, match="uint8"):
         envs.save(np.zeros((1, 2, 2, 3)), tmp_path / "picture.gif")
+
+
+def test_the_background_is_light():
+    env = envs.make("inverted_pendulum", engine="mujoco")
+    states = jax.tree.map(lambda leaf: leaf[None], env.reset(jax.random.key(0)))
+    frame = envs.render(env, states, height=60, width=80)[0]
+    assert frame[:3].min() > 200 and frame.min() < 150, "light above, and the pole is there"

@@ -1,0 +1,1 @@
+"""Ghugare et al., "Simplifying Model-Based RL" (ALM), ICLR 2023."""

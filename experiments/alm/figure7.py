@@ -1,0 +1,213 @@
+"""Figure 7 of ALM: how long the latent model predicts the representations of a good trajectory, with and without KL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jax import lax
+
+from experiments.alm import common, figure5, table1
+from experiments.alm.ablation import planned as ablation_runs
+from mbrl_jax import results, rollouts
+from mbrl_jax.algorithms import alm
+from mbrl_jax.learners import latent
+from mbrl_jax.report import figures, select, statistics
+from mbrl_jax.report.artefact import Artefact, Block, Figure
+from mbrl_jax.report.claims import Claim
+from mbrl_jax.runner import loop, program, record
+from mbrl_jax.runner.run import Run
+from mbrl_jax.types import Env, Key, PyTree
+
+NAME = "alm/figure7"
+SOURCE = f"{common.PAPER}, Appendix E and Figure 7"
+LABELS = (common.ALM, "no KL")
+TASKS = {"smoke": common.SHORT[0], "laptop": common.SHORT[0], "paper": "walker2d-v4"}
+STEPS, HORIZON = 200, 30
+
+
+def _guides(profile: str) -> dict[str, Run]:
+    """The trained runs that are looked at, by label."""
+    env = TASKS[profile]
+    everything = [*table1.planned(profile), *ablation_runs(figure5.ABLATION, profile)]
+    return {one.algorithm: one for one in everything if one.env == env and one.algorithm in LABELS}
+
+
+def run(profile: str, root: Path) -> None:
+    """Trains what is missing, then follows ALM's policy and predicts along its trajectories, seed by seed."""
+    runs = _guides(profile)
+    common.run_all(list(runs.values()), root)
+    guide = runs[common.ALM]
+    env = guide.environment()
+    facts = {"experiment": NAME, "runs": [runs[label].run_id(env) for label in LABELS], "steps": STEPS}
+    identity = results.run_id({**facts, "horizon": HORIZON})
+    if results.finished(root, identity):
+        return
+    states = {label: loop.final_state(runs[label], root) for label in LABELS}
+    tables = []
+    measure = jax.jit(partial(_measure, guide.config, env))
+    for i, seed in enumerate(guide.seeds):
+        own = {label: program.lane(states[label], i).agent for label in LABELS}
+        found = jax.device_get(measure(jax.random.key(seed), own[common.ALM], own))
+        tables += [_table(label, seed, found[label]) for label in LABELS]
+    own_run = replace(guide, experiment=NAME)
+    times = {"status": "finished", "compile_seconds": 0.0, "run_seconds": 0.0}
+    results.save(root, identity, pd.concat(tables, ignore_index=True), record.facts(own_run, env) | times)
+
+
+def _measure(
+    config: alm.Config, env: Env, key: Key, guide: latent.State, agents: dict[str, latent.State]
+) -> dict[str, dict[str, jax.Array]]:
+    """Along one trajectory of the guide's policy: errors by horizon, spread of representations, first coordinates."""
+    unit = rollouts.normalised(env)
+    obs, action = _trajectory(key, unit, latent.mode(config.agent, unit.spec, guide))
+    nets = latent.nets_of(config.agent, unit.spec)
+    return {label: _errors(nets, agent.params["world"], obs, action) for label, agent in agents.items()}
+
+
+def _trajectory(key: Key, unit: Env, act: Any) -> tuple[jax.Array, jax.Array]:
+    """Observations and actions of `STEPS` steps from the start, `[STEPS, ...]`."""
+
+    def body(state: PyTree, k: Key) -> tuple[PyTree, tuple[jax.Array, jax.Array]]:
+        k_act, k_step = jax.random.split(k)
+        action = act(k_act, state.obs[None])[0]
+        following, _ = unit.step(k_step, state, action)
+        return following, (state.obs, action)
+
+    k_reset, k_run = jax.random.split(key)
+    return lax.scan(body, unit.reset(k_reset), jax.random.split(k_run, STEPS))[1]
+
+
+def _errors(nets: Any, params: PyTree, obs: jax.Array, action: jax.Array) -> dict[str, jax.Array]:
+    """Open-loop predictions (means) of the true representations (means of the online encoder).
+
+    `error[h]` is the squared error after h steps, over all starts, as a share of the representations' variance along
+    the trajectory; `spread` that variance over the encoder's own variance.
+    """
+    truth = nets.encode(params["encoder"], obs)
+    starts = STEPS - HORIZON
+
+    def predict(z: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+        taken = lax.dynamic_slice_in_dim(action, h, starts)
+        following = nets.predict(params["model"], z, taken).mean
+        target = lax.dynamic_slice_in_dim(truth.mean, h + 1, starts)
+        return following, jnp.square(following - target).sum(axis=-1).mean()
+
+    squared = lax.scan(predict, truth.mean[:starts], jnp.arange(HORIZON))[1]
+    variance = truth.mean.var(axis=0).sum()
+    step = lambda z, a: (nets.predict(params["model"], z, a).mean,) * 2  # noqa: E731
+    imagined = lax.scan(step, truth.mean[0], action[:-1])[1]
+    return {
+        "error": squared / jnp.maximum(variance, 1e-12),
+        "spread": variance / jnp.square(truth.std).mean(axis=0).sum(),
+        "truth": truth.mean[:, 0],
+        "prediction": jnp.concatenate([truth.mean[:1, 0], imagined[:, 0]]),
+    }
+
+
+def _table(label: str, seed: int, found: dict[str, np.ndarray]) -> pd.DataFrame:
+    first = {"error": 1, "spread": 0, "truth": 0, "prediction": 0}
+    rows = []
+    for metric, values in found.items():
+        values = np.atleast_1d(values)
+        steps = first[metric] + np.arange(len(values))
+        rows.append(pd.DataFrame({"env_step": steps, "metric": metric, "value": values.astype(float)}))
+    return pd.concat(rows).assign(algorithm=label, seed=seed)
+
+
+def _own(frame: pd.DataFrame) -> pd.DataFrame:
+    rows = pd.DataFrame(frame[frame["experiment"] == NAME])
+    if rows.empty:
+        raise select.MissingDataError("nothing has been measured")
+    return rows
+
+
+def blocks(frame: pd.DataFrame) -> Sequence[Block]:
+    """The first coordinate along a trajectory (left), and the error against the horizon (right)."""
+    own = _own(frame)
+    panels = []
+    for label in LABELS:
+        found = {name: select.curves(own, label, metric=name) for name in ("truth", "prediction")}
+        lines = {name: (one.env_step, one.value[0]) for name, one in found.items()}
+        panels.append(figures.lines(lines, title=f"{label}: first coordinate", xlabel="step", ylabel="z₀"))
+    errors = {label: select.curves(own, label, metric="error", worst=np.inf) for label in LABELS}
+    bands = {label: (one.env_step, statistics.aggregate(one.value[:, None, :])) for label, one in errors.items()}
+    panels.append(
+        figures.lines(
+            bands,
+            title="Error of open-loop prediction",
+            xlabel="steps ahead",
+            ylabel="share of variance",
+            logy=True,
+            references={"the mean": 1.0},
+        )
+    )
+    spreads = {label: select.final(own, label, metric="spread") for label in LABELS}
+    said = "; ".join(f"{label} {statistics.iqm(value):.3g}" for label, value in spreads.items())
+    caption = (
+        f"{own['env'].iloc[0]}, trajectories of {common.ALM}'s policy. Left: the first seed's representation and what "
+        f"the model predicts from the first step on. Right: IQM over {own['seed'].nunique()} seeds with 95 % "
+        f"intervals. Variance of the representations along a trajectory over the encoder's own: {said}."
+    )
+    return [Figure(panels, caption)]
+
+
+def _accurate(steps: int):
+    def gap(frame: pd.DataFrame) -> np.ndarray:
+        found = select.curves(_own(frame), common.ALM, metric="error", worst=np.inf)
+        return 1.0 - found.value[:, list(found.env_step).index(steps)]
+
+    return gap
+
+
+def _without_is_worse(frame: pd.DataFrame) -> np.ndarray:
+    own = _own(frame)
+    found = [select.curves(own, label, metric="error", worst=np.inf) for label in ("no KL", common.ALM)]
+    at = [list(one.env_step).index(2) for one in found]
+    with np.errstate(divide="ignore"):
+        return np.log(found[0].value[:, at[0]] / found[1].value[:, at[1]])
+
+
+def _degenerate(frame: pd.DataFrame) -> np.ndarray:
+    own = _own(frame)
+    spread = [select.final(own, label, metric="spread") for label in (common.ALM, "no KL")]
+    return np.log(spread[0] / np.maximum(spread[1], 1e-30))
+
+
+ARTEFACT = Artefact(
+    on_request=common.ON_REQUEST,
+    name=NAME,
+    title="Predicting representations along a good trajectory",
+    paper=f"{common.PAPER}, Figure 7",
+    run=run,
+    blocks=blocks,
+    claims=(
+        Claim(
+            text="The model predicts representations up to about 20 steps ahead: better than their mean does",
+            source=SOURCE,
+            gap=_accurate(20),
+            unit="share of the variance to spare",
+        ),
+        Claim(
+            text="Without the KL term predictions two steps ahead are already worse",
+            source=SOURCE,
+            gap=_without_is_worse,
+            unit="log ratio of errors",
+        ),
+        Claim(
+            text="Without the KL term representations degenerate: they vary less between states",
+            source=SOURCE,
+            gap=_degenerate,
+            unit="log ratio of spreads",
+        ),
+    ),
+    note=common.SCALED_DOWN
+    + " The paper shows HalfCheetah, the paper profile here Walker2d, on which both are trained.",
+)

@@ -1,0 +1,169 @@
+"""ALM (Ghugare et al., 2023, Algorithm 1): one objective for representation, latent model and policy.
+
+The defaults follow the authors' released code where it differs from the paper; docs/alm.md lists the differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from mbrl_jax import replay, rollouts
+from mbrl_jax.learners import latent
+from mbrl_jax.learners.latent_variants import VARIANTS
+from mbrl_jax.types import Act, Algorithm, Env, Key, Shared, check_positive, nearest
+
+__all__ = ["Config", "State", "make", "noise", "offline", "variant"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyper-parameters of ALM; defaults are the released code's (`cfgs/`)."""
+
+    steps: int = 500_000
+    """Environment steps of the run, the random warm-up not counted (ALM code; Table 1 is at 200,000)."""
+    warmup_steps: int = 5_000
+    """Uniformly random steps before learning (Table 3; the code takes 4,999)."""
+    steps_per_iteration: int = 250
+    """Environment steps per call of `step`; what happens between calls (evaluation) is a multiple of it."""
+    updates_per_step: int = 1
+    """Updates of every network per environment step (ALM code; Table 2 prints 3)."""
+    batch: int = 512
+    """Sequences, and transitions, per update (Table 3)."""
+    replay_capacity: int = 100_000
+    """Transitions kept; never more than the run can collect (Table 3: a million for Humanoid)."""
+    first_noise: float = 1.0
+    """Standard deviation of the exploration noise at the first step (Table 3)."""
+    last_noise: float = 0.1
+    """Standard deviation of the exploration noise at the end of its schedule (Table 3)."""
+    noise_steps: int = 100_000
+    """Environment steps over which the noise goes linearly from first to last (Table 3)."""
+    agent: latent.Config = field(default_factory=latent.Config)
+    """The networks' and losses' hyper-parameters."""
+
+    def __post_init__(self) -> None:
+        rollouts.check_steps(self.steps, self.steps_per_iteration, self.warmup_steps)
+        check_positive(self, "updates_per_step", "batch", "replay_capacity", "noise_steps")
+
+
+def noise(config: Config, time: Array) -> Array:
+    """Standard deviation of the policy's noise after `time` environment steps of learning, a scalar."""
+    share = jnp.minimum(time.astype(jnp.float32) / config.noise_steps, 1.0)
+    return config.first_noise + share * (config.last_noise - config.first_noise)
+
+
+class Agent(NamedTuple):
+    """What learns, and how many environment steps it has learnt for."""
+
+    learner: latent.State
+    time: Shared
+
+
+class State(NamedTuple):
+    """Environment, replay, agent, and the environment steps since the warm-up."""
+
+    actor: rollouts.Actor
+    memory: replay.ReplayState
+    agent: latent.State
+    time: Shared
+
+
+Improve = Callable[[Key, Agent, replay.ReplayState], tuple[Agent, dict[str, Array]]]
+
+
+def _improver(config: Config, memory: replay.Replay, update: Callable) -> Improve:
+    """`updates_per_step` updates, each on sequences of K steps within one episode and on single transitions."""
+    rounds, batch, length = config.updates_per_step, config.batch, config.agent.horizon
+
+    def improve(key: Key, agent: Agent, stored: replay.ReplayState) -> tuple[Agent, dict[str, Array]]:
+        k_sequences, k_batch, k_update = jax.random.split(key, 3)
+        time = agent.time.value + 1
+        sequences = memory.sample_sequences(k_sequences, stored, rounds * batch, length)
+        data = latent.Data(
+            sequences=jax.tree.map(lambda x: x.reshape(rounds, batch, *x.shape[1:]), sequences),
+            batch=memory.sample(k_batch, stored, (rounds, batch)),
+            noise=jnp.broadcast_to(noise(config, time), (rounds,)),
+        )
+        xs = (jax.random.split(k_update, rounds), data)
+        learner, info = lax.scan(lambda state, kd: update(kd[0], state, kd[1]), agent.learner, xs)
+        return Agent(learner, Shared(time)), info
+
+    return improve
+
+
+def make(config: Config, env: Env, parts: latent.Parts = latent.STANDARD) -> Algorithm:
+    """ALM on `env`; one iteration is `steps_per_iteration` times (act, store, update `updates_per_step` times).
+
+    Args:
+      parts: what a variant replaces (`learners.latent_variants`).
+    """
+    unit = rollouts.normalised(env)
+    spec = unit.spec
+    memory = replay.make(spec, min(config.replay_capacity, config.steps + config.warmup_steps))
+    learner = latent.make(config.agent, spec, parts)
+    improve = _improver(config, memory, learner.update)
+
+    def explore(agent: Agent) -> Act:
+        return latent.act(config.agent, spec, agent.learner, noise(config, agent.time.value), parts)
+
+    def init(key: Key) -> State:
+        k_warm, k_agent = jax.random.split(key)
+        actor, stored = rollouts.collect(k_warm, unit, memory, rollouts.uniform(spec), config.warmup_steps)
+        return State(actor, stored, learner.init(k_agent), Shared(jnp.zeros((), jnp.int32)))
+
+    def step(key: Key, state: State) -> tuple[State, dict[str, Array]]:
+        carry = (state.actor, state.memory, Agent(state.agent, state.time))
+        actor, stored, agent, info = rollouts.interact(
+            key, unit, memory, explore, improve, carry, config.steps_per_iteration
+        )
+        return State(actor, stored, agent.learner, agent.time), info
+
+    def policy(state: State) -> Act:
+        mode = latent.mode(config.agent, spec, state.agent, parts)
+        return lambda key, obs: rollouts.to_env(env.spec, mode(key, obs))
+
+    return Algorithm(init, step, policy, config.steps_per_iteration, config.warmup_steps)
+
+
+def variant(config: Config, env: Env, name: str) -> Algorithm:
+    """A variant of the paper's ablations by its name in `learners.latent_variants.VARIANTS`.
+
+    Raises:
+      ValueError: there is none of that name; says which are near.
+    """
+    if name not in VARIANTS:
+        raise ValueError(nearest(name, VARIANTS, "variant of ALM"))
+    return make(config, env, VARIANTS[name])
+
+
+def offline(config: Config, env: Env, behaviour: Act, parts: latent.Parts = VARIANTS["cloning"]) -> Algorithm:
+    """ALM on a fixed set of data (Appendix A.7): one iteration is `steps_per_iteration` rounds of updates, no acting.
+
+    Args:
+      behaviour: the policy, actions in [-1, 1], whose first `warmup_steps` transitions are the data.
+      parts: by default with the behaviour-cloning term.
+    """
+    online = make(config, env, parts)
+    unit = rollouts.normalised(env)
+    memory = replay.make(unit.spec, config.warmup_steps)
+    learner = latent.make(config.agent, unit.spec, parts)
+    improve = _improver(config, memory, learner.update)
+
+    def init(key: Key) -> State:
+        k_data, k_agent = jax.random.split(key)
+        actor, stored = rollouts.collect(k_data, unit, memory, behaviour, config.warmup_steps)
+        return State(actor, stored, learner.init(k_agent), Shared(jnp.zeros((), jnp.int32)))
+
+    def step(key: Key, state: State) -> tuple[State, dict[str, Array]]:
+        body = lambda agent, k: improve(k, agent, state.memory)  # noqa: E731
+        keys = jax.random.split(key, config.steps_per_iteration)
+        agent, info = lax.scan(body, Agent(state.agent, state.time), keys)
+        return State(state.actor, state.memory, agent.learner, agent.time), jax.tree.map(jnp.mean, info)
+
+    return online._replace(init=init, step=step)

@@ -1,0 +1,70 @@
+"""REDQ (Chen et al., 2021): soft actor-critic with many updates per step on an ensemble of critics, model-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import jax
+from jaxtyping import Array
+
+from mbrl_jax import off_policy, replay, rollouts
+from mbrl_jax.learners import critics, redq, sac
+from mbrl_jax.off_policy import State
+from mbrl_jax.types import Algorithm, Env, Key, check_positive
+
+__all__ = ["Config", "State", "make"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyper-parameters of REDQ as run by the authors' released code (`watchernyu/REDQ`: `redq/algos/redq_sac.py`)."""
+
+    steps: int = 125_000
+    """Environment steps of the run, the random warm-up not counted (REDQ code: MBPO's epochs)."""
+    warmup_steps: int = 5_000
+    """Uniformly random steps before learning (REDQ code)."""
+    steps_per_iteration: int = 250
+    """Environment steps per call of `step`; what happens between calls (evaluation) is a multiple of it."""
+    updates_per_step: int = 20
+    """Updates of the critics per environment step: the UTD ratio G (REDQ code)."""
+    policy_delay: int = 20
+    """Updates of the critics per update of the policy; must divide `updates_per_step` (REDQ code)."""
+    subset: int = 2
+    """M, critics drawn for each target, whose minimum it takes (REDQ code: num_min)."""
+    batch: int = 256
+    """Transitions per update (REDQ code)."""
+    replay_capacity: int = 1_000_000
+    """Transitions kept; never more than the run can collect (REDQ code)."""
+    agent: sac.Config = field(default_factory=partial(sac.Config, critics=10, target_entropy=-1.0))
+    """Actor, critics and temperature; `critics` is the ensemble's N (REDQ code; target entropy −1 for Hopper)."""
+
+    def __post_init__(self) -> None:
+        rollouts.check_steps(self.steps, self.steps_per_iteration, self.warmup_steps)
+        check_positive(self, "updates_per_step", "policy_delay", "subset", "batch", "replay_capacity")
+        if self.updates_per_step % self.policy_delay:
+            raise ValueError(
+                f"policy_delay must divide updates_per_step, got {self.policy_delay} and {self.updates_per_step}"
+            )
+        if self.subset > self.agent.critics:
+            raise ValueError(f"subset must be at most agent.critics, got {self.subset} and {self.agent.critics}")
+
+
+def make(config: Config, env: Env) -> Algorithm:
+    """REDQ on `env`; one iteration is `steps_per_iteration` times (act, store, update `updates_per_step` times)."""
+    spec = rollouts.normalised(env).spec
+    memory = replay.make(spec, min(config.replay_capacity, config.steps + config.warmup_steps))
+    learner = redq.make(config.agent, spec, config.subset)
+    rounds = config.updates_per_step // config.policy_delay
+
+    def improve(key: Key, state: sac.State, stored: replay.ReplayState) -> tuple[sac.State, dict[str, Array]]:
+        k_sample, k_update = jax.random.split(key)
+        batches = memory.sample(k_sample, stored, (rounds, config.policy_delay, config.batch))
+        return critics.in_turn(learner.update, k_update, state, batches)
+
+    agent = off_policy.Agent(
+        learner.init, partial(sac.act, config.agent, spec), partial(sac.mode, config.agent, spec), improve
+    )
+    return off_policy.make(
+        env, memory, agent, warmup_steps=config.warmup_steps, steps_per_iteration=config.steps_per_iteration
+    )

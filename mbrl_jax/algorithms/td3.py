@@ -1,0 +1,72 @@
+"""TD3 (Fujimoto et al., 2018): the model-free baseline with a deterministic policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import jax
+from jaxtyping import Array
+
+from mbrl_jax import off_policy, replay, rollouts
+from mbrl_jax.learners import td3
+from mbrl_jax.off_policy import State
+from mbrl_jax.types import Algorithm, Env, Key, check_positive
+
+__all__ = ["Config", "State", "make"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyper-parameters of TD3 as run by the authors' released code (`sfujim/TD3`: `main.py`)."""
+
+    steps: int = 1_000_000
+    """Environment steps of the run, the random warm-up not counted (TD3 code counts it)."""
+    warmup_steps: int = 25_000
+    """Uniformly random steps before learning (TD3 code)."""
+    steps_per_iteration: int = 250
+    """Environment steps per call of `step`; what happens between calls (evaluation) is a multiple of it."""
+    batch: int = 256
+    """Transitions per update (TD3 code; 100 in its first release)."""
+    replay_capacity: int = 1_000_000
+    """Transitions kept; never more than the run can collect (TD3 code)."""
+    agent: td3.Config = field(default_factory=td3.Config)
+    """The learner's hyper-parameters."""
+
+    def __post_init__(self) -> None:
+        rollouts.check_steps(self.steps, self.steps_per_iteration, self.warmup_steps)
+        check_positive(self, "batch", "replay_capacity")
+        if self.steps_per_iteration % self.agent.policy_delay:
+            raise ValueError(
+                "steps_per_iteration must be a multiple of agent.policy_delay, "
+                f"got {self.steps_per_iteration} and {self.agent.policy_delay}"
+            )
+
+
+def make(config: Config, env: Env) -> Algorithm:
+    """TD3 on `env`: one update of the critics per environment step, one of the policy per `agent.policy_delay`.
+
+    The updates of `policy_delay` steps are made together after the last of them: the policy that acts is the same, and
+    an update may see up to `policy_delay` − 1 transitions more than if it had followed its own step at once.
+    """
+    spec = rollouts.normalised(env).spec
+    memory = replay.make(spec, min(config.replay_capacity, config.steps + config.warmup_steps))
+    learner = td3.make(config.agent, spec)
+
+    def improve(key: Key, state: td3.State, stored: replay.ReplayState) -> tuple[td3.State, dict[str, Array]]:
+        k_sample, k_update = jax.random.split(key)
+        return learner.update(
+            k_update, state, memory.sample(k_sample, stored, (config.agent.policy_delay, config.batch))
+        )
+
+    agent = off_policy.Agent(
+        learner.init, partial(td3.act, config.agent, spec), partial(td3.mode, config.agent, spec), improve
+    )
+    return off_policy.make(
+        env,
+        memory,
+        agent,
+        warmup_steps=config.warmup_steps,
+        steps_per_iteration=config.steps_per_iteration,
+        every=config.agent.policy_delay,
+    )
