@@ -2,8 +2,8 @@
 
 Work of one laptop run, counted before it was chosen (one multiply-add is 2 operations; networks 2x64):
 a model row is 15 kFLOP in IcyRoad and 23 kFLOP in Intersection, a discriminator row 10 and 11 kFLOP.
-A decision plans K sequences x P particles x (H - 1) steps; a gradient step takes 3 x batch model rows, or
-2 x (3 + model) rows for the discriminator. docs/dam.md has the sums beside the measured times.
+A decision plans K sequences x P particles x (H - 1) steps; a gradient step takes 3 x batch model rows, or batch model
+rows and 6 x batch discriminator rows. docs/dam.md has the sums beside the measured times.
 """
 
 from __future__ import annotations

@@ -138,13 +138,20 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
     return [Figure([_panel(frame, model) for model in common.MODELS], caption), Table(pd.DataFrame(rows), note)]
 
 
+def _known_mean(values: np.ndarray) -> np.ndarray:
+    """Mean over seeds `[points]` of what is known; NaN where no seed knows anything (a bin without samples)."""
+    known = np.isfinite(values)
+    count = known.sum(axis=0)
+    return np.where(count > 0, np.where(known, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
 def _panel(frame: pd.DataFrame, model: str) -> Drawing:
     figure, axes = figures.panel(f"{model} model", "sideways speed", "density")
     p, width = icy_road.Config().swerve_probability, EDGES[1] - EDGES[0]
     bars = axes.bar([-2, 0, 2], np.array([p / 2, 1 - p, p / 2]) / width, width, color=theme.color("truth"), alpha=0.25)
     bars.set_label("true")
     plain, weighted, logit = (
-        np.nanmean(_values(frame, model, name), axis=0) for name in ("density", "weighted density", "log weight")
+        _known_mean(_values(frame, model, name)) for name in ("density", "weighted density", "log weight")
     )
     axes.plot(CENTRES, plain, color=theme.color("x0"), label="model")
     axes.plot(CENTRES, weighted, color=theme.color("dam"), linestyle="--", label="model, reweighted")
