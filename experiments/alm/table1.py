@@ -214,7 +214,7 @@ CLAIMS = (
     ),
     Claim(
         text="ALM(3)'s return on HalfCheetah exceeds SAC's after the scaled-down run",
-        source="the paper's statement at the laptop's sizes: 20,000 steps, smaller networks and batches",
+        source="the paper's statement at the laptop's sizes: 10,000 steps, smaller networks and batches",
         gap=_better("half_cheetah-v4", "SAC", at=None),
         unit="return",
         note="In the paper profile: at the end of the run.",

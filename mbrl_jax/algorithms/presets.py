@@ -134,17 +134,18 @@ _SMALL = alm.Config(
     warmup_steps=500,
     updates_per_step=2,
     batch=128,
-    noise_steps=4_000,
+    noise_steps=3_000,
     agent=latent.Config(
         latent_dim=16,
-        hidden=(128, 128),
-        model_hidden=(128, 128),
-        classifier_hidden=(128, 128),
+        hidden=(64, 64),
+        model_hidden=(64, 64),
+        classifier_hidden=(64, 64),
         world_lr=1e-3,
         heads_lr=1e-3,
         critics_lr=1e-3,
-        actor_lr=1e-3,
+        actor_lr=3e-4,
         tau=0.01,
+        std_bounds=(0.02, 10.0),  # the pendulums' observations are small, and 0.1 hides half of the pole's angle
     ),
 )
 
