@@ -1,4 +1,4 @@
-"""ALM(3) solves InvertedPendulum in the laptop profile of its Table 1 (slow suite)."""
+"""ALM(3) solves InvertedPendulum at the sizes and steps of the laptop profile of Table 1 (slow suite)."""
 
 from dataclasses import replace
 
