@@ -14,7 +14,7 @@ from mbrl_jax import envs
 from mbrl_jax.envs import adapters
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-LIMIT, LEARNT = 200, 150
+LIMIT = 200
 
 
 def test_brax_sac_learns_inverted_pendulum_of_ours(monkeypatch):
@@ -44,7 +44,7 @@ def test_brax_sac_learns_inverted_pendulum_of_ours(monkeypatch):
         discounting=0.98,
         progress_fn=lambda steps, metrics: found.append(float(metrics["eval/episode_reward"])),
     )
-    assert found[-1] > LEARNT > 5 * found[0], found
+    assert found[-1] > 0.75 * LIMIT > 5 * found[0], found
 
 
 def test_stable_baselines_sac_learns_inverted_pendulum_of_ours():
@@ -73,10 +73,10 @@ def test_stable_baselines_sac_learns_inverted_pendulum_of_ours():
             seed=0,
         )
         scores = [mean_length(agent, fresh)]
-        while scores[-1] < LEARNT and len(scores) <= 12:  # its policies come and go while it learns
+        while scores[-1] < LIMIT / 2 and len(scores) <= 8:
             agent.learn(1000, reset_num_timesteps=False)
             scores.append(mean_length(agent, fresh))
-    assert scores[-1] > LEARNT > 3 * scores[0], scores
+    assert scores[-1] > LIMIT / 2 > 5 * scores[0], scores
 
 
 def mean_length(agent, env) -> float:
