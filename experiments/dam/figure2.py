@@ -128,14 +128,23 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
     for model in common.MODELS:
         row: dict[str, Any] = {"model": model}
         for name in SCALARS:
-            middle = statistics.aggregate(_scalar(frame, model, name))
-            row[name] = f"{middle.estimate:.2f} [{middle.low:.2f}, {middle.high:.2f}]"
+            row[name] = _interval(_scalar(frame, model, name))
         rows.append(row)
     note = (
         f"IQM [95 % interval] over {seeds} seeds. Impossible: further than {NEAR:g} from −2, 0 and 2. True probability "
         f"of staying on the road: {1 - icy_road.Config().swerve_probability:.1f}."
     )
     return [Figure([_panel(frame, model) for model in common.MODELS], caption), Table(pd.DataFrame(rows), note)]
+
+
+def _interval(values: np.ndarray) -> str:
+    """IQM and interval of the seeds that know the number: without samples in a region, its mean weight is unknown."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return "no samples there"
+    middle = statistics.aggregate(known)
+    fewer = "" if len(known) == len(values) else f" ({len(known)} seeds with samples there)"
+    return f"{middle.estimate:.2f} [{middle.low:.2f}, {middle.high:.2f}]{fewer}"
 
 
 def _known_mean(values: np.ndarray) -> np.ndarray:

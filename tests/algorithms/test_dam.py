@@ -257,3 +257,10 @@ def test_the_curve_of_figure_1_is_exact():
     assert figure1.middle() == pytest.approx(np.mean(inside), rel=1e-4)
     mean, std = figure1.moments()
     assert mean == 0 and std == pytest.approx(np.sqrt(0.5 * (0.4**2 + 0.6**2) + 1.5**2))
+
+
+def test_figure_2_names_the_seeds_without_samples_in_a_region():
+    """A mixture may put none of its samples where nothing can be; such a seed has no mean weight there."""
+    assert figure2._interval(np.full(3, np.nan)) == "no samples there"
+    assert figure2._interval(np.array([1.0, 1.0, np.nan])) == "1.00 [1.00, 1.00] (2 seeds with samples there)"
+    assert figure2._interval(np.ones(3)) == "1.00 [1.00, 1.00]"
