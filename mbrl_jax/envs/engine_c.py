@@ -11,7 +11,9 @@ handed to the learner are rounded.
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,10 +22,9 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from jax.experimental.buffer_callback import buffer_callback
 from jaxtyping import Array
 
-from mbrl_jax.envs import bits
+from mbrl_jax.envs import bits, host_call
 from mbrl_jax.envs.base import Advance, Start, float_dtype
 from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, locate
 from mbrl_jax.envs.simulations import STATE, Pool, Simulations
@@ -47,10 +48,7 @@ def make(task: Task, model: mujoco.MjModel, *, threads: int | None = None) -> tu
       threads: threads that share the simulations of one call; default, the processors this process may use.
         The results do not depend on it.
     """
-    model = copy.deepcopy(model)
-    # A diverged simulation must stay so and be seen; by default MuJoCo would silently start it anew.
-    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
-    host = _Host(task, model, len(os.sched_getaffinity(0)) if threads is None else threads)
+    host = _host_of(task, model, len(os.sched_getaffinity(0)) if threads is None else threads)
     blank, end_of_qpos = bits.to_words(host.blank()), 2 * (1 + model.nq)
 
     def start(key: Key) -> tuple[Array, Array]:
@@ -58,13 +56,13 @@ def make(task: Task, model: mujoco.MjModel, *, threads: int | None = None) -> tu
         words = jnp.asarray(blank).at[2:end_of_qpos].set(bits.widen(qpos))  # the first number is the time
         words = words.at[end_of_qpos : end_of_qpos + 2 * model.nv].set(bits.widen(qvel))
         if task.observes_derived:
-            return words, _on_host(host.observe, (_shape((host.obs_dim,)),))(words)[0]
+            return words, _on_host(host.observe, f"{host.name}:observe", (_shape((host.obs_dim,)),))(words)[0]
         return words, task.observe(Frame(qpos, qvel, {}))
 
     def advance(key: Key, words: Array, obs: Array, action: Array) -> tuple[Array, Array, Array, Array]:
         del key
         shapes = (_shape(words.shape, jnp.uint32), _shape(obs.shape), _shape(()), _shape((), jnp.bool_))
-        return _on_host(host.step, shapes)(words, action)
+        return _on_host(host.step, f"{host.name}:step", shapes)(words, action)
 
     return start, advance
 
@@ -73,33 +71,46 @@ def _shape(shape: tuple[int, ...], dtype: Any = None) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, float_dtype() if dtype is None else dtype)
 
 
-def _on_host(run: Callable[..., tuple[np.ndarray, ...]], shapes: Any) -> Callable[..., Any]:
+def _on_host(run: Callable[..., tuple[np.ndarray, ...]], name: str, shapes: Any) -> Callable[..., Any]:
     """`run` as a pure JAX function.
 
-    On the CPU the callback works on XLA's buffers in place. The ordinary `jax.pure_callback` first puts its arguments
-    on the device, on the thread pool that the running program occupies: with several virtual devices and arguments
-    of about a megabyte it waits for itself for ever.
+    On the CPU it works on XLA's buffers in place. `jax.pure_callback` would first put its arguments on the device, on
+    the thread pool that the running program occupies: with several virtual devices and arguments of about a megabyte
+    it waits for itself for ever.
     """
-    if jax.default_backend() != "cpu":
-        types = [shape.dtype for shape in shapes]
+    if jax.default_backend() == "cpu":
+        return partial(host_call.call, host_call.publish(run, name), shapes)
+    types = [shape.dtype for shape in shapes]
 
-        def cast(*args: Any) -> tuple[np.ndarray, ...]:
-            return tuple(np.asarray(value, dtype) for value, dtype in zip(run(*args), types, strict=True))
+    def cast(*args: Any) -> tuple[np.ndarray, ...]:
+        return tuple(np.asarray(value, dtype) for value, dtype in zip(run(*args), types, strict=True))
 
-        return partial(jax.pure_callback, cast, shapes, vmap_method="broadcast_all")
+    return partial(jax.pure_callback, cast, shapes, vmap_method="broadcast_all")
 
-    def fill(context: Any, out: Any, *args: Any) -> None:
-        del context
-        for buffer, value in zip(out, run(*args), strict=True):
-            np.asarray(buffer)[...] = value
 
-    return buffer_callback(fill, shapes, vmap_method="broadcast_all")
+_hosts: dict[tuple[Task, str, int], _Host] = {}
+
+
+def _host_of(task: Task, model: mujoco.MjModel, threads: int) -> _Host:
+    """The host of a task and a model: one, with its simulations, however often the environment is made."""
+    model = copy.deepcopy(model)
+    # A diverged simulation must stay so and be seen; by default MuJoCo would silently start it anew.
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    saved = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, saved)
+    text = re.sub(r" at 0x[0-9a-f]+", "", repr(task))  # the same in every process, so that they share programs
+    name = f"{task.model}:{hashlib.sha256(saved.tobytes() + text.encode()).hexdigest()[:16]}"
+    key = (task, name, threads)
+    if key not in _hosts:
+        _hosts[key] = _Host(task, model, threads, name)
+    return _hosts[key]
 
 
 class _Host:
     """What runs on the host, in NumPy and float64, for any leading axes of its arguments."""
 
-    def __init__(self, task: Task, model: mujoco.MjModel, threads: int):
+    def __init__(self, task: Task, model: mujoco.MjModel, threads: int, name: str):
+        self.name = name
         self._task, self._model = task, model
         self._dt = model.opt.timestep * task.frame_skip
         self._size = mujoco.mj_stateSize(model, STATE)
