@@ -135,10 +135,8 @@ def bounds(name: str) -> tuple[float, float]:
     return 1e-12, 1e-11
 
 
-# Neighbours share MJX's program of a body. Pusher is left out: its cylinder meets capsules, for which MJX compiles a
-# search over signed distance fields; that took longer than anybody waited for (more than ten minutes on busy cores).
-MEASURED = [name for name in ALL_TASKS if not name.startswith("pusher")]
-ON_MJX = sorted(MEASURED, key=lambda name: (ALL_TASKS[name].model, ALL_TASKS[name].solver, name))
+# Neighbours share MJX's program of a body.
+ON_MJX = sorted(ALL_TASKS, key=lambda name: (ALL_TASKS[name].model, ALL_TASKS[name].solver, name))
 
 
 @pytest.mark.parametrize("name", ON_MJX)
