@@ -1,5 +1,6 @@
 """Settings of every test, made before JAX is first used: two CPU devices, one compilation cache, strict warnings."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -29,3 +30,13 @@ def pytest_configure(config):
 def rng():
     """NumPy's generator with a fixed seed."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bounded_memory():
+    """Drops compiled programs between modules once the process holds 3 GB; they are read back from the cache."""
+    yield
+    statm = Path("/proc/self/statm")
+    if statm.exists() and int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > 3e9:
+        jax.clear_caches()
+        gc.collect()

@@ -26,6 +26,9 @@ from mbrl_jax.types import Key, Learner, ModelStep, PyTree, Spec, Transition, ch
 
 __all__ = ["Config", "Data", "State", "make", "model_step", "predict"]
 
+_SHORTEST_SORT = 512
+"""Below this many keys a sort costs less than the choice of its length."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -203,10 +206,23 @@ def _split(key: Key, config: Config, data: Data) -> tuple[_Split, normalise.Scal
 
 
 def _random_order(key: Key, shape: tuple[int, ...], size: Array) -> Array:
-    """Random permutations along the last axis in which the first `size` places hold the indices below `size`."""
+    """Random permutations along the last axis in which the first `size` places hold the indices below `size`.
+
+    Only a prefix is sorted, of the axis' length halved as often as `size` allows: early in a run the replay is nearly
+    empty, and sorting all of its capacity in each epoch would take as long as the training.
+    """
     bits = jax.random.bits(key, shape) >> 1
     beyond = jnp.where(jnp.arange(shape[-1]) < size, jnp.uint32(0), jnp.uint32(1 << 31))
-    return jnp.argsort(bits | beyond, axis=-1)
+    lengths = [shape[-1]]
+    while lengths[-1] >= 2 * _SHORTEST_SORT:
+        lengths.append((lengths[-1] + 1) // 2)
+
+    def prefix(length: int, keys: Array) -> Array:
+        rest = jnp.broadcast_to(jnp.arange(length, shape[-1]), (*shape[:-1], shape[-1] - length))
+        return jnp.concatenate([jnp.argsort(keys[..., :length], axis=-1), rest], axis=-1)
+
+    shorter = jnp.sum(size <= jnp.asarray(lengths[1:], jnp.int32), dtype=jnp.int32)
+    return lax.switch(shorter, [partial(prefix, length) for length in lengths], bits | beyond)
 
 
 def _epoch(

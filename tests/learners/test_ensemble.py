@@ -126,6 +126,16 @@ def test_an_epoch_visits_every_bootstrap_row_once_in_a_fresh_order(monkeypatch):
         np.testing.assert_array_equal(seen[m], np.bincount(split.bootstrap[m, :train_size], minlength=capacity))
 
 
+@pytest.mark.parametrize("capacity", [7, 1024, 4999])
+def test_random_orders_of_a_part_are_those_of_sorting_all(capacity):
+    order = jax.jit(lambda key, size: ensemble._random_order(key, (2, capacity), size))
+    for size in sorted({1, 5, 500, 511, 512, 513, 624, 625, 626, 1250, 2500, 4999} & set(range(capacity + 1))):
+        keys = np.asarray(jax.random.bits(jax.random.key(size), (2, capacity)) >> 1)
+        found = np.asarray(order(jax.random.key(size), jnp.int32(size)))
+        np.testing.assert_array_equal(found[:, :size], np.argsort(keys[:, :size], axis=-1, kind="stable"))
+        np.testing.assert_array_equal(np.sort(found, axis=-1), np.tile(np.arange(capacity), (2, 1)))
+
+
 def test_random_orders_are_uniform_over_the_first_places():
     orders = jax.vmap(lambda k: ensemble._random_order(k, (2, 7), jnp.int32(4)))(
         jax.random.split(jax.random.key(0), 3000)
