@@ -116,9 +116,9 @@ def pick(frame: pd.DataFrame, experiment: str, metric: str, algorithm: str, env:
 
 
 def _facts(metrics: pd.DataFrame, seeds: int, double: bool) -> dict[str, Any]:
-    """What the manifest says of a finished run besides its identity and times."""
+    """What the manifest says of a finished run besides its identity and times; what a sweep varies is in the table."""
     return {
-        "algorithm": ", ".join(metrics["algorithm"].unique()),
+        "algorithm": ", ".join(dict.fromkeys(name.partition("[")[0] for name in metrics["algorithm"])),
         "env": ", ".join(metrics["env"].unique()),
         "seeds": list(range(seeds)),
         "status": "finished",

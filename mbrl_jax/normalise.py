@@ -36,9 +36,13 @@ def identity(dim: int) -> Scaler:
 def fit(rows: Float[Array, "rows dim"], valid: Bool[Array, " rows"]) -> Scaler:
     """Mean and (population) standard deviation of the valid rows; entries that never vary get a deviation of 1.
 
-    Two passes, because the one-pass formula loses all digits in float32 where the mean is large.
+    Two passes, because the one-pass formula loses all digits in float32 where the mean is large. An entry that never
+    varies is told by its values: its mean is rounded, so that its deviation need not be 0, and what a model draws for
+    it would be blown up by a million.
     """
     count = jnp.maximum(valid.sum(), 1)
     mean = jnp.where(valid[:, None], rows, 0.0).sum(axis=0) / count
     std = jnp.sqrt(jnp.where(valid[:, None], jnp.square(rows - mean), 0.0).sum(axis=0) / count)
-    return Scaler(mean, jnp.where(std < 1e-12, 1.0, std))
+    inside = valid[:, None]
+    varies = jnp.where(inside, rows, -jnp.inf).max(axis=0) > jnp.where(inside, rows, jnp.inf).min(axis=0)
+    return Scaler(mean, jnp.where(varies & (std >= 1e-12), std, 1.0))

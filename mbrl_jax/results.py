@@ -95,10 +95,10 @@ def save(
         taken from the manifest when the columns are missing. One row per (algorithm, env, seed, env_step, metric).
       manifest: `experiment`, `algorithm`, `env`, `seeds` (list of int), `status` (one of `STATUSES`); by convention
         also `profile`, `engine`, `config`, `versions` and `commit` (see `provenance`), `device`, `precision`,
-        `compile_seconds`, `run_seconds`, `updates` (gradient steps of one seed), `lanes` (seeds times labels, where a
-        run holds several labels) and `diverged` (`"seed"` or `"label/seed"` -> env step at which a non-finite loss
-        froze it). Anything else is kept; `written` is the time of saving unless given. The label `algorithm` must tell
-        configurations of one experiment apart: figures draw one line per label.
+        `compile_seconds`, `run_seconds`, `updates` (gradient steps of one seed; None where they are not counted),
+        `lanes` (seeds times labels, where a run holds several labels) and `diverged` (`"seed"` or `"label/seed"` -> env
+        step at which a non-finite loss froze it). Anything else is kept; `written` is the time of saving unless given.
+        The label `algorithm` must tell configurations of one experiment apart: figures draw one line per label.
       arrays: optional arrays by name; no object dtype.
 
     Returns:

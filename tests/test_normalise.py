@@ -30,6 +30,14 @@ def test_entries_that_never_vary_keep_their_scale():
     assert (scaler.mean, scaler.std) == (7.0, 1.0)
 
 
+@pytest.mark.parametrize("value", [2.0, np.pi / 2, 0.1, -1e4])
+@pytest.mark.parametrize("count", [250, 371, 5000])
+def test_the_rounding_of_a_mean_is_not_taken_for_a_deviation(value, count):
+    rows = jnp.full((count + 50, 1), value, jnp.float32).at[count:].set(3.0)
+    scaler = normalise.fit(rows, jnp.arange(count + 50) < count)
+    assert scaler.std == 1.0
+
+
 def test_a_large_mean_does_not_swallow_the_deviation(rng):
     rows = 1e4 + rng.normal(size=(1000, 1))
     scaler = normalise.fit(jnp.asarray(rows, jnp.float32), jnp.ones(1000, bool))

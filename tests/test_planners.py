@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from mbrl_jax import planners, rollouts
 from mbrl_jax.envs import icy_road, intersection, intersection_exact
@@ -92,6 +93,50 @@ def test_a_true_model_needs_no_correction_and_sigma_hides_a_discount():
     np.testing.assert_allclose(value(1.0), 1 + 0.5 + 0.25 + 0.125, rtol=1e-6)
 
 
+def swerving(particles, believed=0.4, true=0.8):
+    """Exact expectation of the self-normalised value of accelerating twice, by how many of the particles swerve.
+
+    1, then 2, then 3 with a chance to have swerved: 3 - 6 off the road, 3 + 8 on it.
+    """
+    off = np.arange(particles + 1)
+    weight = off * true / believed, (particles - off) * (1 - true) / (1 - believed)
+    mixed = (weight[0] * -3.0 + weight[1] * 11.0) / (weight[0] + weight[1])
+    return 3.0 + stats.binom.pmf(off, particles, believed) @ mixed
+
+
+def test_self_normalised_weights_are_consistent():
+    truth, believed = 3 + 0.8 * -3 + 0.2 * 11, 3 + 0.4 * -3 + 0.6 * 11
+    correction = planners.Correction(icy_road.log_ratio(icy_road.Config(), WRONG_ICE), self_normalised=1.0)
+    bias = {}
+    for particles, repeats in ((1, 4000), (4, 4000), (16, 4000), (64, 2000)):
+        value = lambda key, count=particles: planners.estimate(  # noqa: E731
+            key, icy_model(WRONG_ICE), START["icy"], sequence(0, 0, 2), particles=count, correction=correction
+        )
+        found = np.asarray(jax.jit(jax.vmap(value))(jax.random.split(KEY, repeats)).value[:, 0], np.float64)
+        bias[particles] = swerving(particles) - truth
+        assert abs(found.mean() - swerving(particles)) < 3.5 * found.std(ddof=1) / np.sqrt(repeats)
+        assert found.min() > -1e-4 and found.max() < 14 + 1e-4  # between what can be earned
+    assert bias[1] == pytest.approx(believed - truth)  # one particle is not corrected at all
+    assert abs(bias[64]) < 0.1 < abs(bias[16]) < abs(bias[4])
+    assert swerving(1024) - truth == pytest.approx((swerving(256) - truth) / 4, rel=0.05)  # of order 1/n
+
+
+def test_a_common_factor_of_the_weights_does_not_matter_where_they_are_self_normalised():
+    def value(shift, share):
+        exact = icy_road.log_ratio(icy_road.Config(), WRONG_ICE)
+        logit = lambda obs, action, next_obs: exact(obs, action, next_obs) + shift  # noqa: E731
+        correction = planners.Correction(logit, self_normalised=share)
+        found = planners.estimate(
+            KEY, icy_model(WRONG_ICE), START["icy"], sequence(0, 0, 2, 2), particles=32, correction=correction
+        )
+        return found.value[0], found.ess[0]
+
+    values = jax.jit(jax.vmap(value))(jnp.array([0.0, -2.0, 2.0, 0.0, 2.0]), jnp.array([1.0, 1.0, 1.0, 0.0, 0.0]))
+    np.testing.assert_allclose(values[0][:3], values[0][0], rtol=1e-4)
+    assert values[0][4] < values[0][3] - 10 or values[0][4] > values[0][3] + 10
+    np.testing.assert_allclose(values[1], values[1][0], rtol=1e-4)  # the effective sample size never changes
+
+
 def paid_model(key, obs, action):
     """Pays the action's first entry; the state counts steps."""
     del key
@@ -117,6 +162,25 @@ def test_weights_are_products_in_log_space_clipped_twice():
     assert value(-np.inf) == pytest.approx(np.exp(-5.0 * np.arange(6)).sum(), rel=1e-5)
 
 
+def test_what_the_discriminator_is_shown_is_drawn_anew_at_every_step():
+    """Weights `exp(d z - d^2 / 2)` of fresh noise z have mean 1, and so have their products only if it is fresh."""
+    d = 0.5
+    correction = planners.Correction(
+        lambda obs, action, shown: d * (shown - obs - 1.0)[:, 0] - 0.5 * d**2,
+        blurred=lambda key, next_obs: next_obs + jax.random.normal(key, next_obs.shape),
+    )
+    count = 20_000
+    value = jax.jit(
+        lambda key: (
+            planners.estimate(key, paid_model, jnp.zeros(1), jnp.ones((count, 4, 1)), correction=correction).value
+        )
+    )
+    found = np.asarray(value(KEY), np.float64)
+    assert abs(found.mean() - 4.0) < 4 * found.std() / np.sqrt(count) < 0.1
+    shared = np.exp(np.arange(4) * (np.arange(4) - 1) * d**2 / 2).sum()  # with one z for all steps
+    assert shared > 5
+
+
 def test_nothing_is_earned_after_the_end():
     def ends_after_two(key, obs, action):
         next_obs, reward, _ = paid_model(key, obs, action)
@@ -125,6 +189,28 @@ def test_nothing_is_earned_after_the_end():
     found = planners.estimate(KEY, ends_after_two, jnp.zeros(1), jnp.ones((3, 5, 1)), particles=2)
     np.testing.assert_allclose(found.value, 2.0)
     np.testing.assert_allclose(found.ess, 0.0)
+
+
+def test_an_ended_path_keeps_its_weight_among_the_others():
+    """Half of the paths end in the first step; what the model says of them afterwards must not count."""
+
+    def coin(key, obs, action):
+        ends = jax.random.bernoulli(key, 0.5, obs.shape[:1]) & (obs[:, 0] == 0)
+        return obs + 1.0, action[:, 0], 1.0 - ends.astype(jnp.float32)
+
+    # A logit of 5 from the second transition on, for ended and living paths alike.
+    correction = planners.Correction(
+        lambda obs, action, next_obs: jnp.where(obs[:, 0] > 0, 5.0, 0.0), self_normalised=1.0
+    )
+    count = 20_000
+    found = jax.jit(
+        lambda key: planners.estimate(
+            key, coin, jnp.zeros(1), jnp.ones((1, 3, 1)), particles=count, correction=correction
+        )
+    )(KEY)
+    # Weights: 1; 1; exp(5) of the living half against 1 of the ended one.
+    share = np.exp(5.0) / (np.exp(5.0) + 1.0)
+    np.testing.assert_allclose(found.value, 1.0 + 0.5 + share, atol=4 * 0.5 / np.sqrt(count) + 1e-3)
 
 
 def test_effective_sample_size_is_the_particles_or_what_is_left_of_them():

@@ -8,7 +8,7 @@ rows and 6 x batch discriminator rows. docs/dam.md has the sums beside the measu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -17,10 +17,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from mbrl_jax.algorithms import dam
-from mbrl_jax.envs import icy_road
+from mbrl_jax.envs import icy_road, intersection
 from mbrl_jax.learners import discriminator, fitting, mixture
 from mbrl_jax.report import Claim, Samples, select, statistics, theme
-from mbrl_jax.runner.run import Run
+from mbrl_jax.runner.run import Lane, Run
 from mbrl_jax.types import Env, nearest
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "MODELS",
     "PAPER",
     "SWEEP",
+    "WORLDS",
     "Cell",
     "Scale",
     "Statement",
@@ -36,6 +37,7 @@ __all__ = [
     "claim",
     "config",
     "label",
+    "place",
     "planned",
     "scale",
     "scores",
@@ -79,70 +81,72 @@ class Scale:
 _SHORT = fitting.Config(learning_rate=3e-3, batch=64, interval=25, patience=4, max_steps=300)
 _TINY = fitting.Config(learning_rate=3e-3, batch=32, interval=5, patience=1, max_steps=10)
 _LONG = fitting.Config(learning_rate=1e-3, batch=256, interval=25, patience=40, max_steps=5000)
+_ICY = Scale(
+    warmup=20,
+    episodes=5,
+    hidden=(64, 64),
+    fit=_SHORT,
+    planning=dam.Planning(horizon=5, sequences=48, particles=20),
+    evaluation=30,
+)
+_INTERSECTION = replace(
+    _ICY, warmup=10, episodes=2, planning=dam.Planning(horizon=15, sequences=32, particles=4), evaluation=8
+)
+_FULL = Scale(warmup=20, episodes=10, hidden=(200, 200), fit=_LONG, planning=dam.Planning(), evaluation=50)
+_SMOKE = Scale(
+    rounds=2,
+    warmup=4,
+    episodes=2,
+    hidden=(8, 8),
+    fit=_TINY,
+    planning=dam.Planning(horizon=3, sequences=9, particles=2),
+    evaluation=4,
+)
 SCALES: dict[str, dict[str, Scale]] = {
-    "smoke": {
-        "icy_road-v0": Scale(
-            rounds=2,
-            warmup=4,
-            episodes=2,
-            hidden=(8, 8),
-            fit=_TINY,
-            planning=dam.Planning(horizon=3, sequences=9, particles=2),
-            evaluation=4,
-        ),
-    },
-    "laptop": {
-        "icy_road-v0": Scale(
-            warmup=20,
-            episodes=5,
-            hidden=(64, 64),
-            fit=_SHORT,
-            planning=dam.Planning(horizon=5, sequences=48, particles=5),
-            evaluation=30,
-        ),
-        "intersection-v0": Scale(
-            warmup=10,
-            episodes=2,
-            hidden=(64, 64),
-            fit=_SHORT,
-            planning=dam.Planning(horizon=15, sequences=32, particles=4),
-            evaluation=8,
-        ),
-    },
-    "paper": {
-        "icy_road-v0": Scale(
-            warmup=20,
-            episodes=10,
-            hidden=(200, 200),
-            fit=_LONG,
-            planning=dam.Planning(horizon=5, sequences=500, particles=20),
-            evaluation=50,
-        ),
-        "intersection-v0": Scale(
-            warmup=20,
-            episodes=10,
-            hidden=(200, 200),
-            fit=_LONG,
-            planning=dam.Planning(horizon=15, sequences=500, particles=20),
-            evaluation=50,
-        ),
-    },
+    "smoke": {"icy_road-v0": _SMOKE},
+    "laptop": {"icy_road-v0": _ICY, "intersection-v0": _INTERSECTION},
+    "paper": {"icy_road-v0": _FULL, "intersection-v0": replace(_FULL, planning=dam.Planning(horizon=15))},
 }
 SEEDS = {"smoke": 2, "laptop": 20, "paper": 20}
+WORLDS = {"icy_road-v0": icy_road, "intersection-v0": intersection}
+"""The module of each environment, with its `Config` of what the paper leaves open."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell(Run):
-    """Four methods on an environment; on IcyRoad, the swerve probability can be another than the registered one."""
+    """Four methods on an environment, evaluated after the last round.
 
-    swerve: float | None = None
+    Attributes:
+      variant: what is different from Table 1; becomes a part of the environment's name.
+      world: settings of the environment that are not the registered ones, by name.
+    """
+
+    variant: str = ""
+    world: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def evaluated_untrained(self) -> bool:
+        """Planning in an untrained model would cost as much as the evaluation that counts."""
+        return False
+
+    def lanes(self) -> list[Lane]:
+        """All lanes, labelled by the two halves of the method; other numbers are in the variant's name."""
+        shown = [name for name, _ in SWEEP]
+        return [
+            replace(lane, label=self._label({name: lane.values[name] for name in shown})) for lane in super().lanes()
+        ]
 
     def environment(self) -> Env:
         """The environment, under a name that says what is different."""
-        if self.swerve is None:
+        if not self.variant:
             return super().environment()
-        name = f"{self.env}, swerve probability {self.swerve:g}"
-        return icy_road.make(name, config=icy_road.Config(swerve_probability=self.swerve))
+        module = WORLDS[self.env]
+        return module.make(place(self.env, self.variant), config=module.Config(**dict(self.world)))
+
+
+def place(env: str, variant: str = "") -> str:
+    """The name of an environment in the results, with what is different from Table 1."""
+    return f"{env}, {variant}" if variant else env
 
 
 def scale(profile: str) -> dict[str, Scale]:
@@ -154,9 +158,8 @@ def scale(profile: str) -> dict[str, Scale]:
 
 def config(size: Scale, env: str, model: str) -> dam.Config:
     """DAM's configuration for a cell of the table."""
-    steps = {"icy_road-v0": icy_road.STEPS, "intersection-v0": 25}[env]
     return dam.Config(
-        steps=size.rounds * size.episodes * steps,
+        steps=size.rounds * size.episodes * WORLDS[env].STEPS,
         warmup_episodes=size.warmup,
         episodes=size.episodes,
         model=mixture.Config(components=MODELS[model], hidden=size.hidden, fit=size.fit),
@@ -265,11 +268,11 @@ def statements() -> tuple[Statement, ...]:
     )
 
 
-def claim(statement: Statement, env: str, where: str) -> Claim:
-    """A statement as a claim on results whose column `env` says `where`."""
+def claim(statement: Statement, env: str, where: str, same: Collection[str] = ()) -> Claim:
+    """A statement as a claim on results whose column `env` says `where`; methods in `same` are as in Table 1."""
 
     def gap(frame: pd.DataFrame) -> Samples:
-        return statement.samples(lambda model, method: scores(frame, where, model, method))
+        return statement.samples(lambda model, method: scores(frame, env if method in same else where, model, method))
 
     name = ENVS[env]
     return Claim(text=f"{name}: {statement.text}", source=statement.source, gap=gap, unit="return", note=statement.note)

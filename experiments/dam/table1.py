@@ -148,6 +148,6 @@ ARTEFACT = Artefact(
     blocks=blocks,
     claims=CLAIMS,
     note="The paper gives no sizes of networks, planner or data and leaves parts of both environments open; "
-    "docs/dam.md lists what was chosen and why. The laptop profile plans with fewer sequences and particles and "
-    "smaller networks than the paper profile. All cells of an environment share every setting.",
+    "docs/dam.md lists what was chosen and why. The laptop profile plans with fewer sequences (at the intersection "
+    "also particles) and smaller networks than the paper profile. All cells of an environment share every setting.",
 )

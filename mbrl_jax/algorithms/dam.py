@@ -50,6 +50,8 @@ class Planning:
     """Logits are clipped to plus and minus this; not in the paper."""
     weight_clip: float = 10.0
     """Largest logarithm of a product of weights; not in the paper."""
+    self_normalised: float = 0.0
+    """1: weights of a step divided by their mean over a sequence's particles; 0: not (Algorithm 1)."""
 
     def __post_init__(self) -> None:
         check_positive(self, "horizon", "sequences", "particles", "iterations", "elites")
@@ -102,6 +104,8 @@ def planner(config: Config, env: Env, model: mixture.State, judge: discriminator
         plan.sigmoid,
         plan.logit_clip,
         plan.weight_clip,
+        plan.self_normalised,
+        lambda key, next_obs: discriminator.blurred(config.discriminator, judge, key, next_obs),
     )
 
     def score(key: Key, obs: Array, sequences: Array) -> planners.Scored:

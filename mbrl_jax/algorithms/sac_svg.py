@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,8 @@ class Config:
     """Transitions kept; never more than the run can collect (SVG code)."""
     agent: sac_svg.Config = field(default_factory=sac_svg.Config)
     """The learner's hyper-parameters."""
+    updates_per_step: ClassVar[int] = 1
+    """Updates of critics and actor per environment step (SVG code)."""
 
     def __post_init__(self) -> None:
         rollouts.check_steps(self.steps, self.steps_per_iteration, self.warmup_steps)

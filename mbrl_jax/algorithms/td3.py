@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 import jax
 from jaxtyping import Array
@@ -32,6 +33,8 @@ class Config:
     """Transitions kept; never more than the run can collect (TD3 code)."""
     agent: td3.Config = field(default_factory=td3.Config)
     """The learner's hyper-parameters."""
+    updates_per_step: ClassVar[int] = 1
+    """Updates of the critics per environment step (TD3 code)."""
 
     def __post_init__(self) -> None:
         rollouts.check_steps(self.steps, self.steps_per_iteration, self.warmup_steps)

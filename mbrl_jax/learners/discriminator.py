@@ -12,15 +12,16 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax import normalise
 from mbrl_jax.learners import fitting, mixture
 from mbrl_jax.networks import MLP, apply, glorot
 from mbrl_jax.objectives.dam import discriminator_loss
-from mbrl_jax.types import Key, Learner, PyTree, Spec
+from mbrl_jax.types import Key, Learner, PyTree, Spec, check_not_negative
 
-__all__ = ["Config", "Data", "State", "logit", "make"]
+__all__ = ["Config", "Data", "State", "blurred", "logit", "make"]
 
 Sample = Callable[[Key, Array, Array], Array]
 """`sample(key, obs[B, O], action[B, A]) -> next_obs[B, O]`, the model whose samples are the fakes."""
@@ -36,11 +37,15 @@ class Config:
     """Share of the transitions held out for early stopping, drawn anew at every fit."""
     warm_start: bool = False
     """Start a fit from the last one's parameters; Algorithm 2 starts from random ones."""
+    noise: float = 0.0
+    """Gaussian noise on next observations, real and model's alike, in standard deviations of their changes: what is
+    deterministic in reality then does not give every sample of a model away; not in the paper."""
     fit: fitting.Config = field(default_factory=fitting.Config)
     """How long and how fast."""
 
     def __post_init__(self) -> None:
         mixture.check_fraction(self.holdout_fraction)
+        check_not_negative(self, "noise")
 
 
 class State(NamedTuple):
@@ -69,6 +74,16 @@ def logit(config: Config, state: State, obs: Array, action: Array, next_obs: Arr
     return apply(_network(config), state.params, jnp.concatenate([before, change], axis=-1))[..., 0]
 
 
+def blurred(config: Config, state: State, key: Key, next_obs: Array) -> Array:
+    """Next observations `[..., obs_dim]` with the noise that it is fitted with and, to stay unbiased, is used with."""
+
+    def add() -> Array:
+        return next_obs + config.noise * state.targets.std * jax.random.normal(key, next_obs.shape, next_obs.dtype)
+
+    # Lanes without noise draw none where lanes run one after the other.
+    return lax.cond(jnp.asarray(config.noise) != 0, add, lambda: next_obs)
+
+
 def make(config: Config, spec: Spec, sample: Sample | None = None) -> Learner:
     """The discriminator as a learner: `update(key, state, Data)` is one whole fit; only that needs `sample`."""
     width = 2 * spec.obs_dim + spec.action_dim
@@ -94,7 +109,9 @@ def make(config: Config, spec: Spec, sample: Sample | None = None) -> Learner:
         def losses(params: PyTree, rows: Array, k: Key) -> Array:
             obs, action = real.obs[rows], real.action[rows]
             judge = State(params, inputs, targets)
-            pair = jnp.stack([real.next_obs[rows], fake(k, obs, action)])
+            k_fake, k_noise = jax.random.split(k)
+            pair = jnp.stack([real.next_obs[rows], fake(k_fake, obs, action)])
+            pair = blurred(config, judge, k_noise, pair)
             both = jax.vmap(lambda following: logit(config, judge, obs, action, following))(pair)
             return discriminator_loss(both[0], both[1])
 

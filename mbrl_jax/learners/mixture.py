@@ -22,7 +22,7 @@ from mbrl_jax import normalise
 from mbrl_jax.learners import fitting
 from mbrl_jax.networks import MLP, apply, glorot
 from mbrl_jax.objectives.dam import minimum_variance_loss
-from mbrl_jax.objectives.likelihood import bounded_log_var
+from mbrl_jax.objectives.likelihood import bounded_variance
 from mbrl_jax.types import Key, Learner, ModelStep, PyTree, Spec, Transition, check_positive
 
 __all__ = ["Config", "Data", "State", "distribution", "log_prob", "make", "model_step", "sample"]
@@ -78,18 +78,24 @@ def _network(config: Config, spec: Spec) -> MLP:
     return MLP(config.hidden, config.components * (1 + 2 * spec.obs_dim), nn.relu)
 
 
-def _components(config: Config, spec: Spec, params: PyTree, x: Array) -> tuple[Array, Array, Array]:
-    """Logits `[..., M]`, means and standard deviations `[..., M, obs_dim]`, for standardised inputs `x [..., in]`."""
+def _outputs(config: Config, spec: Spec, params: PyTree, x: Array) -> tuple[Array, Array]:
+    """Logits `[..., M]` and what describes each Gaussian `[..., M, 2 obs_dim]`; standardised inputs `x [..., in]`."""
     raw = apply(_network(config, spec), params, x)
     logits, rest = jnp.split(raw, [config.components], axis=-1)
-    mean, log_var = jnp.split(rest.reshape(*raw.shape[:-1], config.components, 2 * spec.obs_dim), 2, axis=-1)
-    low, high = (jnp.full(spec.obs_dim, 2.0 * bound, raw.dtype) for bound in config.log_std)
-    return logits, mean, jnp.exp(0.5 * bounded_log_var(log_var, low, high))
+    return logits, rest.reshape(*raw.shape[:-1], config.components, 2 * spec.obs_dim)
+
+
+def _gaussian(config: Config, described: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation, each `[..., obs_dim]`, of what `described [..., 2 obs_dim]` says."""
+    mean, log_var = jnp.split(described, 2, axis=-1)
+    low, high = (jnp.full(mean.shape[-1], 2.0 * bound, mean.dtype) for bound in config.log_std)
+    return mean, jnp.sqrt(bounded_variance(log_var, low, high))
 
 
 def distribution(config: Config, spec: Spec, params: PyTree, x: Array) -> distrax.Distribution:
     """The distribution of the standardised change of the observation, given standardised inputs `x [..., in]`."""
-    logits, mean, std = _components(config, spec, params, x)
+    logits, described = _outputs(config, spec, params, x)
+    mean, std = _gaussian(config, described)
     if config.components == 1:
         return distrax.MultivariateNormalDiag(mean[..., 0, :], std[..., 0, :])
     return distrax.MixtureSameFamily(distrax.Categorical(logits), distrax.MultivariateNormalDiag(mean, std))
@@ -114,13 +120,13 @@ def sample(config: Config, spec: Spec, state: State, key: Key, obs: Array, actio
     """
     uniform = jax.random.uniform(key, (*obs.shape[:-1], 1 + spec.obs_dim), obs.dtype, 1e-7, 1.0)
     x = state.inputs.forward(jnp.concatenate([obs, action], axis=-1))
-    logits, mean, std = _components(config, spec, state.params, x)
-    if config.components == 1:
-        mean, std = mean[..., 0, :], std[..., 0, :]
-    else:
+    logits, described = _outputs(config, spec, state.params, x)
+    if config.components > 1:
         reached = jnp.cumsum(jax.nn.softmax(logits, axis=-1), axis=-1)[..., :-1]
         chosen = (uniform[..., :1] > reached).sum(axis=-1)
-        mean, std = (jnp.take_along_axis(v, chosen[..., None, None], axis=-2)[..., 0, :] for v in (mean, std))
+        # A sum over masked rows: a gather takes longer on a CPU.
+        described = jnp.where((jnp.arange(config.components) == chosen[..., None])[..., None], described, 0.0)
+    mean, std = _gaussian(config, described.sum(axis=-2))
     normal = math.sqrt(2) * lax.erf_inv(2 * uniform[..., 1:] - 1)
     draw = mean + std * normal
     return obs + state.targets.backward(draw)

@@ -16,15 +16,16 @@ from mbrl_jax.tabular import trajectories
 from mbrl_jax.tabular.trajectories import Paths
 
 __all__ = [
-    "clipped_weights",
     "discriminator_loss",
     "effective_sample_size",
+    "log_products",
     "log_weight",
     "minimum_variance_distribution",
     "minimum_variance_gradient",
     "minimum_variance_loss",
     "ratio_weight",
     "return_weights",
+    "self_normalised",
     "sigmoid_weight",
     "step_logits",
     "stepwise_estimate",
@@ -59,18 +60,32 @@ def log_weight(logit: Array, form: float | Array = 0.0) -> Array:
     return (1.0 - form) * logit + form * jax.nn.log_sigmoid(logit)
 
 
-def clipped_weights(log_weights: Array, limit: float | Array) -> Array:
-    """Weights of the rewards in Algorithm 1, `[..., T]`: 1, then products of the weights of the transitions before.
+def log_products(log_weights: Array, limit: float | Array) -> Array:
+    """Logarithms `[..., T]` of the weights of the rewards in Algorithm 1: 0, then sums over the transitions before.
 
     Args:
       log_weights: `[..., T - 1]` of the transitions.
-      limit: largest logarithm of a product, at least 0; products are taken in log space.
+      limit: largest logarithm of a product, at least 0.
 
     Bias: none as long as no product is clipped; clipping lowers the estimates of positive rewards.
     """
     first = jnp.zeros((*log_weights.shape[:-1], 1), log_weights.dtype)
     product = jnp.concatenate([first, jnp.cumsum(log_weights, axis=-1)], axis=-1)
-    return jnp.exp(jnp.minimum(product, limit))
+    return jnp.minimum(product, limit)
+
+
+def self_normalised(log_weights: Array, share: float | Array = 1.0, axis: int = -1) -> Array:
+    """Log-weights of samples of one model, less `share` times the logarithm of the weights' mean along an axis.
+
+    For 1 the weights have the mean 1 that exact ones have in expectation (self-normalised importance sampling, Owen
+    2013, Sec. 9.2; not in the paper), and none exceeds the number of samples; 0 leaves them as they are. A number, so
+    that both are lanes of one program. Where all weights are 0 they stay 0.
+
+    Bias: of order 1/n with n samples, for a normalised estimate; a single sample gets the weight 1 whatever it was.
+    """
+    size = jnp.log(jnp.asarray(log_weights.shape[axis], log_weights.dtype))
+    log_mean = jax.nn.logsumexp(log_weights, axis=axis, keepdims=True) - size
+    return log_weights - share * jnp.where(jnp.isfinite(log_mean), log_mean, 0.0)
 
 
 def effective_sample_size(weights: Array, axis: int = -1) -> Array:

@@ -25,6 +25,8 @@ class Correction(NamedTuple):
       form: 0 for `exp(logit)` (Eq. 8), 1 for `sigma(logit)` (as Algorithm 1 prints).
       logit_clip: logits are clipped to plus and minus this.
       weight_clip: a product of weights stays below `exp(weight_clip)`.
+      self_normalised: 1 divides the weights of a step by their mean over a sequence's particles, 0 does not.
+      blurred: `blurred(key, next_obs[B, O]) -> [B, O]`, what `logit` is shown; None: the next observation itself.
     """
 
     logit: Callable[[Array, Array, Array], Array]
@@ -32,6 +34,8 @@ class Correction(NamedTuple):
     form: float | Array = 0.0
     logit_clip: float | Array = 5.0
     weight_clip: float | Array = 10.0
+    self_normalised: float | Array = 0.0
+    blurred: Callable[[Key, Array], Array] | None = None
 
 
 class Scored(NamedTuple):
@@ -75,7 +79,8 @@ def estimate(
       correction: importance weights; None plans with the model as it is.
       path_reward: rewards `[time, rows]` of whole paths `(obs, action)`, where they are not functions of a step.
 
-    Bias: with exact logits and no clipping, none, if the model has mass wherever the true dynamics have.
+    Bias: with exact logits and no clipping, none, if the model has mass wherever the true dynamics have; with
+    self-normalised weights it vanishes as the particles grow (one particle is not corrected at all).
     """
     count, horizon = sequences.shape[:2]
     rows = count * particles
@@ -84,8 +89,10 @@ def estimate(
 
     def advance(carry: tuple[Array, Array], inputs: tuple[Key, Array]) -> tuple[tuple[Array, Array], _Paths]:
         (here, alive), (k, action) = carry, inputs
-        next_obs, reward, discount = model_step(k, here, action)
-        log_weight = _log_weight(correction, here, action, next_obs)
+        k_model, k_shown = jax.random.split(k)
+        next_obs, reward, discount = model_step(k_model, here, action)
+        # A path that has ended keeps its weight, which the others are measured against.
+        log_weight = jnp.where(alive > 0, _log_weight(correction, k_shown, here, action, next_obs), 0.0)
         return (next_obs, alive * discount), _Paths(here, reward, alive, log_weight)
 
     start = jnp.broadcast_to(obs, (rows, *obs.shape)), jnp.ones(rows, obs.dtype)
@@ -94,19 +101,22 @@ def estimate(
     _, final = advance(last, (keys[-1], actions[-1]))
     seen, reward, alive = (jnp.concatenate([x, y[None]]) for x, y in zip(before[:3], final[:3], strict=True))
     reward = reward if path_reward is None else path_reward(seen, actions)
-    limit = jnp.inf if correction is None else correction.weight_clip
-    weights = dam.clipped_weights(before.log_weight.T, limit) * alive.T
-    value = (weights * reward.T).sum(axis=-1).reshape(count, particles).mean(axis=-1)
-    return Scored(value, dam.effective_sample_size(weights[:, -1].reshape(count, particles)))
+    of_particles = lambda x: x.T.reshape(count, particles, -1)  # noqa: E731
+    limit, share = (jnp.inf, 0.0) if correction is None else (correction.weight_clip, correction.self_normalised)
+    log_weights = dam.log_products(of_particles(before.log_weight), limit)
+    weights = jnp.exp(dam.self_normalised(log_weights, share, axis=1)) * of_particles(alive)
+    value = (weights * of_particles(reward)).sum(axis=-1).mean(axis=-1)
+    return Scored(value, dam.effective_sample_size(weights[..., -1]))
 
 
-def _log_weight(correction: Correction | None, obs: Array, action: Array, next_obs: Array) -> Array:
+def _log_weight(correction: Correction | None, key: Key, obs: Array, action: Array, next_obs: Array) -> Array:
     if correction is None:
         return jnp.zeros_like(obs[..., 0])
     clip, form = correction.logit_clip, correction.form
 
     def weigh() -> Array:
-        logit = jnp.clip(correction.logit(obs, action, next_obs), -clip, clip)
+        shown = next_obs if correction.blurred is None else correction.blurred(key, next_obs)
+        logit = jnp.clip(correction.logit(obs, action, shown), -clip, clip)
         return correction.strength * dam.log_weight(logit, form)
 
     # Lanes without correction skip the discriminator where lanes run one after the other; under `vmap` it is computed.

@@ -93,7 +93,8 @@ def cost_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
                 "compile s": _float(facts.get("compile_seconds")),
                 "run s": seconds,
                 "s per seed": seconds / count,
-                "updates/s": _float(facts.get("updates")) * count / seconds if seconds else np.nan,
+                # Where a fit stops by itself, or nothing is fitted, there is no number to divide.
+                "updates/s": _float(facts.get("updates") or None) * count / seconds if seconds else np.nan,
                 "device": facts.get("device", "unknown"),
                 "precision": facts.get("precision", "unknown"),
                 "jax": (versions or {}).get("jax", "unknown"),

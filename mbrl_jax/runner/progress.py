@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import TextIO
@@ -41,10 +42,11 @@ class Bar:
             self._live.start()
 
     def update(self, done: int, score: float, healthy: int, seeds: int) -> None:
-        """Shows the state after `done` environment steps per seed; `score` is the last evaluation's mean return."""
+        """Shows the state after `done` environment steps per seed; `score` is the last mean return (NaN: none)."""
         now = time.monotonic()
         rate = (done - self._first) * seeds / max(now - self._began, 1e-9)
-        facts = f"{rate:,.0f} steps/s · return {score:,.1f} · seeds {healthy}/{seeds}"
+        earned = "" if math.isnan(score) else f" · return {score:,.1f}"
+        facts = f"{rate:,.0f} steps/s{earned} · seeds {healthy}/{seeds}"
         if self._live is not None:
             self._live.update(self._task, completed=done, facts=facts)
         elif now - self._said > QUIET_SECONDS or done >= self._total:

@@ -33,7 +33,7 @@ class Schedule(NamedTuple):
 
 
 def schedule(run: Run, algorithm: Algorithm) -> Schedule:
-    """The run's schedule: evaluated before training, every `eval_every` steps, and at the end.
+    """The run's schedule: evaluated before training (if wanted), every `eval_every` steps, and at the end.
 
     Raises:
       ValueError: `eval_every` is not a multiple of the environment steps per iteration.
@@ -44,7 +44,7 @@ def schedule(run: Run, algorithm: Algorithm) -> Schedule:
             f"eval_every must be a multiple of the {per} environment steps of an iteration, got {run.eval_every}"
         )
     iterations, every = run.config.steps // per, run.eval_every // per
-    at = sorted({*range(0, iterations + 1, every), iterations})
+    at = sorted({*range(0 if run.evaluated_untrained else every, iterations + 1, every), iterations})
     return Schedule(iterations, per, every, tuple(at))
 
 
@@ -81,8 +81,8 @@ def means(history: History, schedule: Schedule, iteration: int) -> dict[str, flo
     healthy = history["diverged"] < 0
     if not healthy.any():
         return {}
-    at = max(i for i, e in enumerate(schedule.eval_at) if e <= iteration)
-    latest = {name: rows[at] for name, rows in history["eval"].items()}
+    done = [i for i, e in enumerate(schedule.eval_at) if e <= iteration]
+    latest = {name: rows[done[-1]] for name, rows in history["eval"].items()} if done else {}
     if iteration:
         latest |= {name: rows[iteration - 1] for name, rows in history["info"].items()}
     known = {name: row[healthy] for name, row in latest.items() if np.isfinite(row[healthy]).any()}
@@ -124,7 +124,7 @@ def manifest(
     run: Run, env: Env, algorithm: Algorithm, schedule: Schedule, history: History, status: str
 ) -> dict[str, Any]:
     """What the run is and on what it ran, for the store."""
-    lanes = run.lanes()
+    lanes, each = run.lanes(), getattr(run.config, "updates_per_step", None)
     frozen = {
         f"{lane.label}/{lane.seed}": int(at) * schedule.env_steps
         for lane, at in zip(lanes, history["diverged"], strict=True)
@@ -137,7 +137,7 @@ def manifest(
         "status": status,
         "steps": schedule.steps,
         "warmup_steps": algorithm.warmup_steps,
-        "updates": getattr(run.config, "updates_per_step", 0) * schedule.steps,
+        "updates": None if each is None else each * schedule.steps,
     }
 
 

@@ -72,6 +72,11 @@ class Run:
             for value in values:
                 override(self.config, {name: value})
 
+    @property
+    def evaluated_untrained(self) -> bool:
+        """Whether the policy is evaluated before training too; where planning is dear and nobody asks, it need not."""
+        return True
+
     def environment(self) -> Env:
         """The environment."""
         return envs.make(self.env, engine=self.engine)

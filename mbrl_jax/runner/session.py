@@ -142,7 +142,8 @@ class Session:
         if found is None:
             self.iteration = 0
             self.carry = self.compiled.init(self.compiled.lanes)
-            self._evaluate()
+            if self.iteration in self.schedule.eval_at:
+                self._evaluate()
             self._store("running")
             return
         for warning in found.warnings:

@@ -11,13 +11,13 @@ import pytest
 from scipy import stats
 
 from experiments import exact
-from experiments.dam import common, figure1, figure2, sensitivity, table1
+from experiments.dam import common, figure1, figure2, sensitivity, settings, table1
 from mbrl_jax import envs, report, results
 from mbrl_jax.algorithms import dam, preset
 from mbrl_jax.envs import icy_road
 from mbrl_jax.learners import discriminator, fitting, mixture
 from mbrl_jax.runner import program
-from mbrl_jax.runner.run import sweepable
+from mbrl_jax.runner.run import override, sweepable
 
 ENV = envs.make("icy_road")
 FIT = fitting.Config(learning_rate=1e-2, batch=32, interval=10, patience=2, max_steps=60)
@@ -159,6 +159,7 @@ def test_a_single_episode_and_one_sequence_of_one_step_run():
 def test_hyper_parameters_that_share_a_program():
     names = sweepable(dam.Config())
     assert {"correction", "minimum_variance", "planning.sigmoid", "planning.weight_clip"} <= set(names)
+    assert {"planning.self_normalised", "discriminator.noise"} <= set(names)
     assert {"model.fit.learning_rate", "planning.temperature"} <= set(names)
     assert not {"planning.horizon", "model.holdout_fraction"} & set(names)
 
@@ -185,7 +186,8 @@ def test_presets_are_whole_rounds():
 
 
 ICY, CROSS = "icy_road-v0", "intersection-v0"
-WHERE = {table1.NAME: (ICY, CROSS), sensitivity.NAME: (f"{ICY}, one particle", f"{ICY}, swerve probability 0.6")}
+VARIED = ("all 243 sequences", "one particle (Algorithm 1)", "instance noise 0.2", "swerve probability 0.6")
+WHERE = {table1.NAME: (ICY, CROSS), sensitivity.NAME: tuple(f"{ICY}, {name}" for name in VARIED)}
 SEEDS = 8
 
 
@@ -199,9 +201,15 @@ def synthetic(value):
         for env in places:
             for place, (model, method) in enumerate((m, k) for m in common.MODELS for k in common.METHODS):
                 found = value(place, env) + np.arange(SEEDS)[:, None]
-                part = exact.table(common.label(model, method), "eval/return_mean", found, [0], env)
-                parts.append(part.assign(experiment=experiment, run="one", diverged_at=np.nan))
+                for metric in ("eval/return_mean", "planner/promise_gap", "planner/ess"):
+                    part = exact.table(common.label(model, method), metric, found, [0], env)
+                    parts.append(part.assign(experiment=experiment, run="one", diverged_at=np.nan))
     return pd.concat(parts, ignore_index=True)
+
+
+def test_a_manifest_names_the_runs_and_leaves_what_is_swept_to_the_table():
+    frame = synthetic(lambda place, env: 0.0)
+    assert exact._facts(frame, SEEDS, False)["algorithm"] == "unimodal, multimodal"
 
 
 def verdicts(module, frame):
@@ -224,14 +232,55 @@ def test_table_1_has_the_papers_numbers_beside_ours_and_verdicts_that_follow_the
     assert set(verdicts(table1, frame[frame["seed"] < 3])) == {"OPEN"}
 
 
-def test_the_sensitivity_table_shows_what_turns(tmp_path):
+def test_the_sensitivity_tables_show_what_turns():
     steady = synthetic(lambda place, env: 20.0 * place)
-    blocks = sensitivity.ARTEFACT.blocks(steady)
-    assert list(blocks[0].frame["setting"]) == ["Table 1", "one particle", "swerve probability 0.6"]
-    assert verdicts(sensitivity, steady) == ["HOLDS", "OPEN"]  # nothing is varied at the intersection
+    tables = [block.frame for block in sensitivity.ARTEFACT.blocks(steady) if isinstance(block, report.Table)]
+    sizes, guesses, returns, promises = tables[:4]
+    assert list(sizes["setting"]) == ["Table 1", "all 243 sequences"]
+    assert list(guesses["setting"]) == ["Table 1", "one particle (Algorithm 1)", *VARIED[2:]]
+    assert guesses["DAM multimodal best"].str.endswith("HOLDS (same)").tolist() == [False, True, True, True]
+    assert returns.set_index("setting").loc["instance noise 0.2", "unimodal, DAM"] == "63.5 ± 0.9"
+    assert set(promises["setting"]) == {"Table 1", *VARIED[2:]}
+    assert verdicts(sensitivity, steady) == ["HOLDS", "HOLDS", "OPEN", "OPEN"]  # nothing is varied at the intersection
     turned = synthetic(lambda place, env: -20.0 * place if "0.6" in env else 20.0 * place)
-    assert verdicts(sensitivity, turned) == ["FAILS", "OPEN"]
-    assert "FAILS" in sensitivity.ARTEFACT.blocks(turned)[0].frame.iloc[2]["DAM multimodal best"]
+    assert verdicts(sensitivity, turned) == ["HOLDS", "FAILS", "OPEN", "OPEN"]
+    assert "FAILS (opposite)" in sensitivity.ARTEFACT.blocks(turned)[1].frame.iloc[-1]["DAM multimodal best"]
+    smaller = synthetic(lambda place, env: -20.0 * place if "243" in env else 20.0 * place)
+    assert verdicts(sensitivity, smaller) == ["FAILS", "HOLDS", "OPEN", "OPEN"]
+
+
+def test_weights_of_the_discriminator_do_not_touch_methods_without_one():
+    """Under such a setting the baseline is Table 1's: what is stored for it there is not looked at."""
+    frame = synthetic(lambda place, env: 20.0 * place)
+    other = synthetic(lambda place, env: 20.0 * place + 1000.0 * ("noise" in env and place % 4 < 2))
+    pd.testing.assert_frame_equal(*(sensitivity.ARTEFACT.blocks(one)[1].frame for one in (frame, other)))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "usual", "expected"),
+    [
+        ("HOLDS", "HOLDS", "same"),
+        ("OPEN", "FAILS", "open"),
+        ("FAILS", "HOLDS", "opposite"),
+        ("HOLDS", "OPEN", "decided"),
+    ],
+)
+def test_how_a_verdict_stands_to_that_of_table_1(verdict, usual, expected):
+    assert sensitivity.relation(report.Verdict(verdict), report.Verdict(usual)) == expected
+
+
+@pytest.mark.parametrize("profile", settings.SETTINGS)
+def test_every_setting_names_what_exists(profile):
+    for env, rows in settings.SETTINGS[profile].items():
+        assert len({one.name for one in rows}) == len(rows)
+        assert sum(len(group) for group in sensitivity._programs(rows)) == sum(not one.own for one in rows)
+        for one in rows:
+            cell = sensitivity._trained(profile, env, "unimodal", one)
+            assert {lane.label for lane in cell.lanes()} <= {common.label("unimodal", name) for name in common.METHODS}
+            assert cell.environment().spec.name == f"{env}, {one.name}"
+            assert dam.make(override(cell.config, cell.lanes()[0].values), cell.environment()).env_steps > 0
+            assert replace(cell.config.planning, **one.planning) != cell.config.planning or not one.planning
+            assert override(cell.config, one.weights) != cell.config or not one.weights
 
 
 def test_unknown_profiles_are_refused(tmp_path):

@@ -227,6 +227,36 @@ def test_a_discriminator_that_can_tell_all_saturates_and_stays_a_number():
     assert jnp.isfinite(info["disc/holdout_loss"])
 
 
+def test_noise_on_what_it_sees_hides_what_is_deterministic():
+    """The second entry never changes in reality, and the model's samples of it spread by 0.2."""
+    count, noise, rng = 2000, 0.5, np.random.default_rng(0)
+    obs, action = rng.normal(size=(count, 2)), rng.uniform(-1, 1, (count, 1))
+    rows = data(obs, action, obs + rng.normal(size=(count, 2)) * [1.0, 0.0])
+
+    def fake(key, obs, action):
+        del action
+        return obs + jax.random.normal(key, obs.shape) * jnp.array([1.0, 0.2])
+
+    def fitted(config):
+        learner = discriminator.make(config, SPEC, fake)
+        return jax.jit(learner.update)(KEY, learner.init(KEY), discriminator.Data(rows, jnp.asarray(True)))[0]
+
+    here = jnp.zeros((count, 2)), jnp.zeros((count, 1))
+    sample = fake(jax.random.key(1), *here)
+    sharp = fitted(JUDGE)
+    np.testing.assert_array_equal(discriminator.blurred(JUDGE, sharp, KEY, sample), sample)
+    assert discriminator.logit(JUDGE, sharp, *here, sample).mean() < -2  # almost every sample is given away
+    config = replace(JUDGE, noise=noise)
+    soft = fitted(config)
+    shown = discriminator.blurred(config, soft, KEY, sample)
+    np.testing.assert_allclose((shown - sample).std(axis=0), noise * soft.targets.std, rtol=0.05)
+    spread = np.hypot(noise, 0.2)  # an entry that never varies is not rescaled
+    exact = stats.norm.logpdf(shown[:, 1], 0, noise) - stats.norm.logpdf(shown[:, 1], 0, spread)
+    found = np.asarray(discriminator.logit(config, soft, *here, shown))
+    assert np.abs(found - exact).mean() < 0.15
+    assert abs(np.exp(found).mean() - 1.0) < 0.1
+
+
 def test_a_discriminator_that_is_not_wanted_takes_no_step():
     rows, _ = two_ways(50)
     learner = discriminator.make(JUDGE, SPEC, lambda key, obs, action: obs)
@@ -272,6 +302,7 @@ def test_a_fit_keeps_its_best_and_stops_when_it_gets_worse():
         (lambda: mixture.Config(holdout_fraction=1.0), r"strictly between 0 and 1, got 1.0"),
         (lambda: mixture.Config(log_std=(1.0, 1.0)), "a lower and a higher bound"),
         (lambda: discriminator.Config(holdout_fraction=0.0), "strictly between 0 and 1, got 0.0"),
+        (lambda: discriminator.Config(noise=-0.1), "noise must not be negative, got -0.1"),
         (lambda: fitting.Config(interval=0), "interval must be at least 1, got 0"),
     ],
 )

@@ -27,6 +27,8 @@ def _estimates(d):
         return chance @ jnp.square(values)
 
     perfect = dam.stepwise_estimate(jnp.full_like(weights[:, :-1], 0.5), rewards)
+    # As samples of a model that finds all paths alike likely, each with its weight up to a common factor.
+    alike = dam.self_normalised(log_p + 3.0)
     best = jnp.exp(dam.minimum_variance_distribution(log_p, returns))
     flat = jnp.where(best > 0, jnp.exp(log_p) / jnp.where(best > 0, best, 1) * returns, 0)
     return {
@@ -34,6 +36,7 @@ def _estimates(d):
         "algorithm 1": equal(chance @ dam.stepwise_estimate(weights[:, :-1], rewards), truth),
         "eq. 4": equal(chance @ dam.stepwise_estimate_inclusive(weights, rewards), truth),
         "variance of a term": holds(second(powers[:, 0] * rewards[:, 1]), second(powers[:, 1] * rewards[:, 1])),
+        "self-normalised": equal((jnp.exp(alike) * returns).mean(), truth),
         "eq. 9, constant": equal(best @ jnp.square(flat), jnp.square(truth)),
         "eq. 9, least": holds(jnp.square(truth), second(dam.trajectory_estimate(weights, rewards))),
         "sigmoid": equal(chance @ dam.stepwise_estimate(squashed[:, :-1], rewards), truth),
@@ -53,7 +56,19 @@ def test_dam_estimates_are_unbiased_and_the_sigmoid_form_is_not(check, seed):
     found = check(seed)
     biased = -found.pop("sigmoid")
     assert np.mean(biased > 1e-3) > 0.99
-    verify(found, ("eq. 2", "algorithm 1", "eq. 4", "eq. 9, constant", "sigmoid, perfect model"))
+    verify(found, ("eq. 2", "algorithm 1", "eq. 4", "self-normalised", "eq. 9, constant", "sigmoid, perfect model"))
+
+
+def test_self_normalised_weights_have_mean_one_and_leave_what_cannot_be_normalised():
+    weights = jnp.log(jnp.array([[1.0, 2.0, 5.0, 8.0], [3.0, 3.0, 3.0, 3.0], [0.0, 0.0, 0.0, 0.0]]))
+    found = np.exp(dam.self_normalised(weights))
+    np.testing.assert_allclose(found, [[0.25, 0.5, 1.25, 2.0], [1, 1, 1, 1], [0, 0, 0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(dam.self_normalised(weights, 0.0), weights)
+    np.testing.assert_allclose(np.exp(dam.self_normalised(weights.T, axis=0)), found.T)
+    half = np.exp(dam.self_normalised(weights, 0.5)[:2])
+    np.testing.assert_allclose(half, np.exp(weights[:2]) / np.sqrt([[4.0], [3.0]]), rtol=1e-6)
+    far = dam.self_normalised(jnp.array([-400.0, -400.0 + jnp.log(3.0)]))  # weights below the smallest float32
+    np.testing.assert_allclose(np.exp(far), [0.5, 1.5], rtol=1e-4)
 
 
 def _fitting(d):

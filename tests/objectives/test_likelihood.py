@@ -7,7 +7,7 @@ import pytest
 from jax.test_util import check_grads
 from scipy import stats
 
-from mbrl_jax.objectives.likelihood import bounded_log_var, gaussian_nll
+from mbrl_jax.objectives.likelihood import bounded_log_var, bounded_variance, gaussian_nll
 
 
 def test_gaussian_nll_is_twice_scipys_without_the_constant(rng):
@@ -40,6 +40,21 @@ def test_bounds_hold_far_out_and_vanish_in_the_middle():
     out = bounded_log_var(jnp.array([[-1e4], [0.0], [1e4]]), low, high)
     # The lower bound is applied last, so the upper end overshoots by softplus(low - high), 2e-9 here.
     np.testing.assert_allclose(out, [[-10.0], [0.0], [10.0]], atol=1e-4)
+
+
+def test_bounded_variances_are_the_exponentials_of_bounded_log_variances(rng):
+    low, high = jnp.array([-10.0, -2.0]), jnp.array([4.0, 1.0])
+    raw = jnp.asarray(rng.normal(scale=8, size=(200, 2)), jnp.float32)
+    np.testing.assert_allclose(bounded_variance(raw, low, high), np.exp(bounded_log_var(raw, low, high)), rtol=2e-5)
+    slope, exact = (
+        jax.grad(lambda r, f=f: f(r, low, high).sum())(raw)
+        for f in (lambda *x: jnp.log(bounded_variance(*x)), bounded_log_var)
+    )
+    np.testing.assert_allclose(slope, exact, rtol=1e-3, atol=1e-6)
+    far = jnp.array([[-1e4, -1e4], [1e4, 1e4]])
+    value, slope = jax.value_and_grad(lambda r: bounded_variance(r, low, high).sum())(far)
+    np.testing.assert_allclose(value, np.exp(low).sum() * 2 + np.exp(high).sum(), rtol=1e-6)
+    np.testing.assert_array_equal(slope, 0.0)
 
 
 def test_gradients_reach_the_bounds():

@@ -90,6 +90,12 @@ def test_verdicts_and_numbers_are_those_of_the_judgements(built):
     np.testing.assert_allclose(cost["updates/s"], 50_000 * 8 / cost["run s"])
 
 
+@pytest.mark.parametrize(("updates", "shown"), [(2000, 800.0), (0, np.nan), (None, np.nan)])
+def test_updates_per_second_are_left_out_where_nobody_counted(updates, shown):
+    facts = {"algorithm": "a", "env": "e", "seeds": [0, 1], "status": "finished", "run_seconds": 5.0}
+    np.testing.assert_equal(page.cost_table([{**facts, "updates": updates}])["updates/s"][0], shown)
+
+
 def test_markdown_names_files_that_exist(built):
     text = (built.parent / "report.md").read_text()
     linked = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)

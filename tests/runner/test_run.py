@@ -16,8 +16,8 @@ import tiny
 
 import mbrl_jax
 from mbrl_jax import results
-from mbrl_jax.algorithms import REGISTRY, sac
-from mbrl_jax.runner import loop, memory, program
+from mbrl_jax.algorithms import REGISTRY, dam, sac, td3
+from mbrl_jax.runner import loop, memory, program, record
 from mbrl_jax.runner.run import Run, override, sweepable
 from mbrl_jax.types import Algorithm, Storage
 
@@ -85,6 +85,37 @@ def breaking(config, env, seed):
         inner.env_steps,
         inner.warmup_steps,
     )
+
+
+class Late(Run):
+    """A run whose untrained policy nobody asks about."""
+
+    @property
+    def evaluated_untrained(self):
+        return False
+
+
+def test_a_run_may_be_evaluated_at_the_end_only(finished, tmp_path):
+    run = tiny.run(eval_every=240)
+    late = Late(**{field.name: getattr(run, field.name) for field in dataclasses.fields(run)})
+    loop.train(late, tmp_path, QUIET)
+    found = metrics(late, tmp_path, metric="eval/return_mean")
+    whole = metrics(tiny.run(), finished, metric="eval/return_mean")
+    pd.testing.assert_frame_equal(found, whole[whole["env_step"] == 240].reset_index(drop=True), check_exact=True)
+    assert tiny.final_bytes(late, tmp_path) == tiny.final_bytes(tiny.run(), finished)
+
+
+def test_updates_are_counted_where_their_number_is_known():
+    env = tiny.run().environment()
+
+    def counted(config):
+        one = dataclasses.replace(tiny.run(), config=config)
+        schedule = record.Schedule(60, 4, 10, (60,))
+        return record.manifest(one, env, sac.make(tiny.CONFIG, env), schedule, {"diverged": np.full(3, -1)}, "running")
+
+    assert counted(tiny.CONFIG)["updates"] == 240
+    assert counted(td3.Config(steps=240, steps_per_iteration=4))["updates"] == 240
+    assert counted(dam.Config())["updates"] is None
 
 
 def test_a_seed_that_diverges_is_frozen_alone(finished, tmp_path, capsys):
