@@ -1,8 +1,8 @@
 """ALM's update at the paper's sizes: `python -m benchmarks.alm [--torch PYTHON] [--quick]`; one JSON file per machine.
 
 One update of all networks (batch 512, observations 17, actions 6, K = 3) against the machine's matmul peak and, given
-the interpreter of an environment with PyTorch, against the same update in PyTorch (`peers/alm_torch.py`), in turn; and
-8 seeds in one program against one. Rows are drawn from a replay as the algorithm draws them.
+the interpreter of an environment with PyTorch, against the same update in PyTorch (`peers/alm_torch.py`), in turn; then
+8 seeds in one program against one, in turn. Rows are drawn from a replay as the algorithm draws them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -26,37 +26,59 @@ from benchmarks.training import ways
 from mbrl_jax import replay
 from mbrl_jax.learners import latent
 from mbrl_jax.learners.latent_networks import Config
-from mbrl_jax.runner import setup
+from mbrl_jax.runner import program, setup
 from mbrl_jax.types import Key, Spec
 
 SIZES = workloads.Sizes(obs_dim=17, action_dim=6, batch=512)
 AGENT = Config()
 QUICK = Config(latent_dim=4, hidden=(32, 32), model_hidden=(32, 32), classifier_hidden=(32, 32))
 MANY = 8
-UPDATES = 4  # per block and seed
+UPDATES = 4  # per block of one seed, and of PyTorch's; 1 per seed where there are many
 
 
-def matmul_flops(config: Config, spec: Spec, batch: int) -> float:
-    """Floating-point operations of the matrix products of one update, counted by hand, two per multiply-add.
+def products(config: Config, spec: Spec, batch: int) -> dict[str, dict[str, float]]:
+    """Floating-point operations of the matrix products of one update by loss and network, counted by hand.
 
-    Per row: a pass forwards costs a network's weights; backwards the same for the inputs (where they need a gradient)
-    and again for the weights (where they are trained). Only half of the rows go through the model for the classifier.
+    Two per multiply-add. Per row: a pass forwards costs a network's weights; backwards the same for the inputs (where
+    they need a gradient) and again for the weights (where they are trained). The classifier's loss sends half of the
+    rows through the model.
     """
     z, a, k = config.latent_dim, spec.action_dim, config.horizon
     weights = lambda *widths: sum(i * o for i, o in itertools.pairwise(widths))  # noqa: E731
-    encoder = weights(spec.obs_dim, *config.hidden, 2 * z)
-    encoder_input = spec.obs_dim * config.hidden[0]
+    trained = lambda *widths: 3 * weights(*widths) - widths[0] * widths[1]  # noqa: E731 – inputs need no gradient
+    encoder = spec.obs_dim, *config.hidden, 2 * z
     model = weights(z + a, *config.model_hidden, 2 * z)
-    actor, actor_input = weights(z, *config.hidden, a), z * config.hidden[0]
-    head, head_input = weights(z + a, *config.hidden, 1), (z + a) * config.hidden[0]
-    classifier = weights(2 * z + a, *config.classifier_hidden, 2)
-    classifier_input = (2 * z + a) * config.classifier_hidden[0]
-    critics, critics_input = config.critics * head, config.critics * head_input
-    world = 3 * encoder - encoder_input + k * encoder + 3 * k * model + 2 * k * head + actor + 2 * critics
-    heads = 2 * encoder + 0.5 * model + 3 * head - head_input + 3 * classifier - classifier_input
-    critic = actor + critics + 3 * critics - critics_input
-    policy = k * (3 * actor - actor_input) + actor + 2 * k * (model + head + classifier + critics)
-    return 2.0 * batch * (world + heads + critic + policy)
+    actor, head = (z, *config.hidden, a), (z + a, *config.hidden, 1)
+    classifier, n = (2 * z + a, *config.classifier_hidden, 2), config.critics
+    rows = {
+        "target encoder": {"encoder": (2 + k) * weights(*encoder)},
+        "encoder and model": {
+            "encoder": trained(*encoder),
+            "model": 3 * k * model,
+            "reward": 2 * k * weights(*head),
+            "actor": weights(*actor),
+            "critics": 2 * n * weights(*head),
+        },
+        "reward and classifier": {
+            "model": 0.5 * model,
+            "reward": trained(*head),
+            "classifier": trained(*classifier),
+        },
+        "critics": {"actor": weights(*actor), "critics": n * (weights(*head) + trained(*head))},
+        "actor": {
+            "actor": k * trained(*actor) + weights(*actor),
+            "model": 2 * k * model,
+            "reward": 2 * k * weights(*head),
+            "classifier": 2 * k * weights(*classifier),
+            "critics": 2 * k * n * weights(*head),
+        },
+    }
+    return {loss: {name: 2.0 * batch * each for name, each in by.items()} for loss, by in rows.items()}
+
+
+def matmul_flops(config: Config, spec: Spec, batch: int) -> float:
+    """Floating-point operations of all matrix products of one update, counted by hand."""
+    return sum(sum(by.values()) for by in products(config, spec, batch).values())
 
 
 def update(config: Config, spec: Spec, batch: int, updates: int) -> workloads.Workload:
@@ -84,68 +106,107 @@ def update(config: Config, spec: Spec, batch: int, updates: int) -> workloads.Wo
     return workloads.Workload(algorithm, "ALM update", updates, matmul_flops(config, spec, batch))
 
 
-def xla_flops(config: Config, spec: Spec, batch: int) -> float | None:
-    """Operations of one update by XLA's cost analysis, everything elementwise included."""
-    learner, key = latent.make(config, spec), jax.random.key(0)
-    rows = workloads.transitions(key, spec, batch * config.horizon)
-    sequences = jax.tree.map(lambda x: x.reshape(batch, config.horizon, *x.shape[1:]), rows)
-    data = latent.Data(sequences, workloads.transitions(key, spec, batch), jnp.float32(0.5))
-    return workloads.cost(learner.update, key, learner.init(key), data)
+def example(config: Config, spec: Spec, batch: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """The learner's `update`, and the shapes of its arguments at the given sizes."""
+    learner = latent.make(config, spec)
+
+    def arguments(key: Key) -> tuple[Key, latent.State, latent.Data]:
+        rows = workloads.transitions(key, spec, batch * config.horizon)
+        sequences = jax.tree.map(lambda x: x.reshape(batch, config.horizon, *x.shape[1:]), rows)
+        data = latent.Data(sequences, workloads.transitions(key, spec, batch), jnp.float32(0.5))
+        return key, learner.init(key), data
+
+    return learner.update, jax.eval_shape(arguments, jax.random.key(0))
 
 
-def measure(
-    config: Config, sizes: workloads.Sizes, torch: Path | None, rounds: int, side: int, many: int
-) -> dict[str, Any]:
-    """Seconds per update and seed: ours with one seed and with `many`, the peer's, and the peak, in turn."""
-    spec, seeds = sizes.spec, (1, many)
-    work = {n: update(config, spec, sizes.batch, UPDATES) for n in seeds}
-    chosen = {f"{n} seeds {way}": (n, how) for n in seeds for way, how in ways(n).items()}
-    timed = {name: (n, workloads.prepare(work[n], n, *how)) for name, (n, how) in chosen.items()}
-    probes = common.matmul_probes(side)
-    blocks: dict[str, Callable[[], Any]] = {name: t.block for name, (_, t) in timed.items()}
-    blocks |= {f"peak {name}": probe for name, (probe, _) in probes.items()}
+class Timed(NamedTuple):
+    """A compiled block: its seeds, the updates of each in it, an update's operations, and what `prepare` gives."""
+
+    seeds: int
+    units: int
+    flops: float
+    made: workloads.Timed
+
+
+def prepare(config: Config, sizes: workloads.Sizes, seeds: int, updates: int) -> Timed:
+    """The update of many seeds as the runner batches them here: over all devices, or all on one if there is one."""
+    known = ways(seeds)
+    way = next(known[name] for name in ("alone", "sharded", program.default_batching()) if name in known)
+    work = update(config, sizes.spec, sizes.batch, updates)
+    return Timed(seeds, work.units, work.flops or 0.0, workloads.prepare(work, seeds, *way))
+
+
+def _beside_torch(one: Timed, torch: Path | None, rounds: int, side: int) -> dict[str, Any]:
+    """One seed, PyTorch's update and the peak, in turn."""
+    blocks: dict[str, common.Block] = {}
     worker = compare.start([str(torch.absolute()), "alm_torch.py"], compare.HERE) if torch else None
     peer: list[float] = []
     if worker is not None:
         blocks["torch"] = lambda: (time.sleep(compare.REST), peer.append(worker.ask("alm")))
-    samples = common.in_turn(blocks, rounds)
+    found, samples = _in_turn({"1 seed": one}, blocks, rounds, side)
     if worker is not None:
         cast(IO[str], worker.process.stdin).close()
         worker.process.wait()
-    peak = common.matmul_peak({name: samples[f"peak {name}"] for name in probes}, probes)
-    flops = work[1].flops or 0.0
-    found: dict[str, Any] = {"mflop_matmul": flops / 1e6, "peak_gflops": peak, "seeds": {}}
-    for name, (n, t) in timed.items():
-        per_unit = common.spread([s / (UPDATES * n) for s in samples[name]])
-        of_peak = flops / per_unit["median"] / (peak["peak"] * 1e9)
-        found["seeds"][name] = {"seconds": per_unit, "of_peak": of_peak, "compile_seconds": t.compile_seconds}
-    if worker is not None:
-        ours = [s / UPDATES for s in samples["1 seeds alone"]]
-        ratios = [p / o for p, o in zip(peer[1:], ours, strict=True)]  # the first call of each block does not count
-        found["torch"] = {"versions": worker.versions, "seconds": common.spread(peer[1:])}
-        found["torch"]["ratio"] = common.spread(ratios)
+        own = [s / one.units for s in samples["1 seed"]]
+        ratio = common.spread([p / o for p, o in zip(peer[1:], own, strict=True)])  # the first call does not count
+        found["torch"] = {"versions": worker.versions, "seconds": common.spread(peer[1:]), "ratio": ratio}
     return found
 
 
+def _together(one: Timed, many: Timed, rounds: int, side: int) -> dict[str, Any]:
+    """Many seeds in one program, one seed, and the peak, in turn."""
+    name = f"{many.seeds} seeds"
+    found, samples = _in_turn({"1 seed": one, name: many}, {}, rounds, side)
+    own, all_of_them = ([s / (t.units * t.seeds) for s in samples[n]] for n, t in (("1 seed", one), (name, many)))
+    found["one by one over together"] = common.spread([o / a for o, a in zip(own, all_of_them, strict=True)])
+    return found
+
+
+def _in_turn(
+    timed: Mapping[str, Timed], others: Mapping[str, common.Block], rounds: int, side: int
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """Seconds per update and seed, the share of the peak of the same rounds, and the seconds of compiling."""
+    probes = common.matmul_probes(side)
+    blocks = {name: one.made.block for name, one in timed.items()} | dict(others)
+    blocks |= {f"peak {name}": probe for name, (probe, _) in probes.items()}
+    samples = common.in_turn(blocks, rounds)
+    peak = common.matmul_peak({name: samples[f"peak {name}"] for name in probes}, probes)
+    rows = {}
+    for name, one in timed.items():
+        each = common.spread([s / (one.units * one.seeds) for s in samples[name]])
+        of_peak = one.flops / each["median"] / (peak["peak"] * 1e9)
+        rows[name] = {"seconds": each, "of_peak": of_peak, "compile_seconds": one.made.compile_seconds}
+    return {"peak_gflops": peak, **rows}, samples
+
+
 def main(arguments: Sequence[str] | None = None) -> Path | None:
-    """Measures, prints and writes `benchmarks/results/<machine>.alm.json` (`--quick` alone writes nothing)."""
+    """Measures, prints and writes `benchmarks/results/alm-<machine>.json` (`--quick` alone writes nothing)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--torch", type=Path, help="the Python of an environment with PyTorch")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=9, help="of one seed; many seeds are measured half as often")
     parser.add_argument("--out", type=Path, help="folder for the JSON file")
     options = parser.parse_args(arguments)
     setup.configure()
     facts: dict[str, Any] = common.machine()
     config, side, many = (QUICK, 256, 2) if options.quick else (AGENT, common.PEAK_SIZE, MANY)
-    flops = xla_flops(config, SIZES.spec, SIZES.batch)
-    found = measure(config, SIZES, options.torch, options.rounds, side, many)
+    fn, args = example(config, SIZES.spec, SIZES.batch)
+    content = {"machine": facts, "quick": options.quick, "batch": SIZES.batch}
+    compiled = jax.jit(fn).lower(*args).compile()
+    content["mflop"] = {
+        "by hand": matmul_flops(config, SIZES.spec, SIZES.batch) / 1e6,
+        "products compiled": workloads.product_cost(compiled.as_text() or "") / 1e6,
+        "everything compiled": (compiled.cost_analysis() or {}).get("flops", 0.0) / 1e6,
+    }
+    print(json.dumps(content["mflop"]), flush=True)
+    one, together = prepare(config, SIZES, 1, UPDATES), prepare(config, SIZES, many, 1)
+    content["one seed"] = _beside_torch(one, options.torch, options.rounds, side)
+    print(json.dumps(content["one seed"], indent=1), flush=True)
+    content["many seeds"] = _together(one, together, -(-options.rounds // 2), side)
     facts["load_after"] = os.getloadavg()[0]
-    content = {"machine": facts, "quick": options.quick, "batch": SIZES.batch, **found}
-    content["mflop_xla"] = flops and flops / 1e6
-    print(json.dumps(content, indent=1))
+    print(json.dumps(content["many seeds"], indent=1), flush=True)
     folder = options.out or (None if options.quick else common.FOLDER)
-    return common.write(f"{common.slug(facts)}.alm", content, folder) if folder else None
+    return common.write(f"alm-{common.slug(facts)}", content, folder) if folder else None
 
 
 if __name__ == "__main__":

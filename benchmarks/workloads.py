@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -113,6 +115,21 @@ def cost(fn: Callable[..., Any], *args: Any) -> float | None:
     """Operations of a program by XLA's cost analysis, in which the body of a loop counts once."""
     analysis = jax.jit(fn).lower(*args).compile().cost_analysis()
     return analysis.get("flops") if analysis else None
+
+
+_SHAPE = re.compile(r"%?([\w.\-]+) = \w+\[([\d,]*)\]")
+_DOT = re.compile(_SHAPE.pattern + r"\S* dot\((?:\w+\[[\d,]*\]\S* )?%?([\w.\-]+),.*lhs_contracting_dims=\{([\d,]*)\}")
+
+
+def product_cost(text: str) -> float:
+    """Operations of the matrix products in a compiled program's text, two per multiply-add; a loop's body counts once.
+
+    Products over a single term, which XLA writes as multiplications, are not among them.
+    """
+    numbers = lambda listed: [int(n) for n in listed.split(",") if n]  # noqa: E731
+    shapes = {name: numbers(dims) for name, dims in _SHAPE.findall(text)}
+    found = _DOT.findall(text)
+    return sum(2.0 * math.prod([*numbers(out), *(shapes[of][i] for i in numbers(over))]) for _, out, of, over in found)
 
 
 @functools.cache

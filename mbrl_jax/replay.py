@@ -19,6 +19,8 @@ from mbrl_jax.types import Key, Shared, Spec, Storage, Transition
 
 __all__ = ["Replay", "ReplayState", "Slabs", "SlabsState", "make", "make_slabs", "pack", "row_width", "unpack"]
 
+ROUNDS = 64  # of drawing windows; with one transition in five starting one, a draw in 1.6 million is left after them
+
 
 def row_width(spec: Spec) -> int:
     """Floats in a packed transition."""
@@ -62,8 +64,8 @@ class Replay(NamedTuple):
       add: `add(state, transition) -> state`, one transition; the oldest is overwritten when full.
       sample: `sample(key, state, shape) -> Transition [*shape, ...]`, uniform with replacement; needs size >= 1.
       sample_sequences: `sample_sequences(key, state, batch, length) -> Transition [batch, length, ...]`, uniform over
-        all windows that lie within one episode. Where none exists (no episode is that long yet) the result's
-        `discount` is NaN throughout, which freezes a seed that trains on it rather than teaching it nonsense.
+        all windows that lie within one episode (`window_ages`). Where none exists (no episode is that long yet) the
+        result's `discount` is NaN throughout, which freezes a seed that trains on it rather than teaching it nonsense.
       capacity: transitions it can hold.
     """
 
@@ -94,31 +96,70 @@ def make(spec: Spec, capacity: int) -> Replay:
         return unpack(state.rows.value[index], spec)
 
     def sample_sequences(key: Key, state: ReplayState, batch: int, length: int) -> Transition:
-        starts = window_starts(state, spec, length)
-        total = jnp.cumsum(starts)
-        draw = jax.random.randint(key, (batch,), 0, jnp.maximum(total[-1], 1))
-        age = jnp.searchsorted(total, draw, side="right")
-        windows = unpack(state.rows.value[_slot(state, age[:, None] + jnp.arange(length), capacity)], spec)
-        return windows._replace(discount=jnp.where(total[-1] > 0, windows.discount, jnp.nan))
+        age, found = window_ages(key, state, spec, batch, length)
+        windows = unpack(state.rows.value[_slot(state, age[:, None] + jnp.arange(length))], spec)
+        return windows._replace(discount=jnp.where(found[:, None], windows.discount, jnp.nan))
 
     return Replay(init, add, sample, sample_sequences, capacity)
 
 
-def _slot(state: ReplayState, age: Array, capacity: int) -> Array:
+def _slot(state: ReplayState, age: Array) -> Array:
     """The slot of the transition that is `age` places younger than the oldest one held."""
-    return (state.head.value - state.size.value + age) % capacity
+    return (state.head.value - state.size.value + age) % state.rows.value.shape[0]
 
 
-def window_starts(state: ReplayState, spec: Spec, length: int) -> Array:
-    """Marks, in order of age, the transitions that start a window of `length` within one episode; bool `[capacity]`.
+def _ends(state: ReplayState, spec: Spec, age: Array) -> Array:
+    """Whether the transitions of these ages are the last of their episodes; reads two entries of each."""
+    rows, slot = state.rows.value, _slot(state, age)
+    return (rows[slot, spec.obs_dim + spec.action_dim + 1] == 0) | (rows[slot, row_width(spec) - 1] > 0.5)
 
-    A window may end with an episode's last transition but may not reach past it, nor past the youngest transition.
+
+class _Draws(NamedTuple):
+    """Ages of first transitions `[batch]`, which of them start a window, and the rounds of drawing so far."""
+
+    age: Array
+    found: Array
+    rounds: Array
+
+
+def window_ages(key: Key, state: ReplayState, spec: Spec, batch: int, length: int) -> tuple[Array, Array]:
+    """Ages `[batch]` of transitions, exactly uniform over those that start a window, and whether there are any.
+
+    A window of `length` lies within one episode: it may end with an episode's last transition but may not reach past
+    it, nor past the youngest transition. Whether a transition starts one is seen from the window alone, so they are
+    drawn from all and the others drawn anew: the cost does not depend on the capacity. Only if `ROUNDS` rounds leave
+    some undrawn, because windows are rare or there is none, is the whole replay searched for those. Either way a draw
+    is uniform, so all are. The loops hold no replay; a seed's draws do not depend on the other seeds'.
     """
+    k_draw, k_search = jax.random.split(key)
+
+    def draw(draws: _Draws) -> _Draws:
+        last = jnp.maximum(state.size.value - length, 0)
+        fresh = jax.random.randint(jax.random.fold_in(k_draw, draws.rounds), (batch,), 0, last + 1)
+        age = jnp.where(draws.found, draws.age, fresh)
+        broken = _ends(state, spec, age[:, None] + jnp.arange(length - 1)).any(axis=1)
+        return _Draws(age, ~broken & (age + length <= state.size.value), draws.rounds + 1)
+
+    def search(draws: _Draws) -> _Draws:
+        # Zero, but known inside the loop only: else the compiler would search before it, every time.
+        oldest = draws.rounds - ROUNDS
+        total = jnp.cumsum(window_starts(state, spec, length, oldest))
+        fresh = jax.random.randint(k_search, (batch,), 0, jnp.maximum(total[-1], 1))
+        age = jnp.where(draws.found, draws.age, jnp.searchsorted(total, fresh, side="right"))
+        return _Draws(age, jnp.broadcast_to(total[-1] > 0, (batch,)), draws.rounds + 1)
+
+    none = jnp.zeros((batch,), bool)
+    draws = _Draws(jnp.zeros((batch,), jnp.int32), none, jnp.zeros((), jnp.int32))
+    draws = lax.while_loop(lambda d: ~d.found.all() & (d.rounds < ROUNDS), draw, draws)
+    draws = lax.while_loop(lambda d: ~d.found.all() & (d.rounds == ROUNDS), search, draws)  # once or not at all
+    return draws.age, draws.found
+
+
+def window_starts(state: ReplayState, spec: Spec, length: int, oldest: Array) -> Array:
+    """Marks, from age `oldest` on, the transitions that start a window of `length` within one episode; `[capacity]`."""
     capacity = state.rows.value.shape[0]
-    age = jnp.arange(capacity)
-    held = unpack(state.rows.value, spec)
-    ends = ((held.discount == 0) | held.truncated)[_slot(state, age, capacity)]
-    before = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(ends)])
+    age = oldest + jnp.arange(capacity)
+    before = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(_ends(state, spec, age))])
     last = jnp.minimum(age + length - 1, capacity - 1)
     return (before[last] == before[age]) & (age + length <= state.size.value)
 

@@ -2,18 +2,21 @@
 
 import io
 import json
+import math
 import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxprs import trace
 
-from benchmarks import baselines, common, workloads
+from benchmarks import alm, baselines, common, workloads
 from benchmarks import envs as env_benchmark
 from benchmarks.peers import compare, serve
 from mbrl_jax import envs
 from mbrl_jax.learners import sac
+from mbrl_jax.learners.latent_networks import Config
 
 TINY = workloads.Sizes(hidden=(8, 8), model_hidden=(8, 8), members=2, batch=8, rollout_batch=16)
 
@@ -130,3 +133,25 @@ def test_what_is_required_of_environments_is_measured_first():
     ]
     assert jobs[: len(wanted)] == wanted and len(wanted) == 13
     assert {job.batch for job in jobs if job.labels == ("mujoco",) or "mjx" in job.labels} == {1, 64, 1024}
+
+
+HLO = """
+  %p = f32[6,8]{1,0} parameter(0)
+  %w.1 = f32[8,5]{1,0} parameter(1)
+  %dot.2 = f32[6,5]{1,0} dot(%p, %w.1), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  ROOT %dot.3 = f32[8,5]{1,0} dot(f32[6,8]{1,0} %p, f32[6,5]{1,0} %dot.2), lhs_contracting_dims={0}
+"""
+
+
+def test_products_are_counted_in_a_programs_text():
+    assert workloads.product_cost(HLO) == 2 * 6 * 5 * 8 + 2 * 8 * 5 * 6
+
+
+def test_alms_update_computes_no_product_that_the_count_by_hand_has_not():
+    config = Config(latent_dim=6, hidden=(24, 16), model_hidden=(40,), classifier_hidden=(16,))
+    fn, args = alm.example(config, TINY.spec, 8)
+    found = 0
+    for product in [e for e in trace(fn, *args) if e.primitive.name == "dot_general"]:
+        ((over, _), _), of = product.params["dimension_numbers"], product.invars[0].aval.shape
+        found += 2 * math.prod([*product.outvars[0].aval.shape, *(of[axis] for axis in over)])
+    assert found == alm.matmul_flops(config, TINY.spec, 8)

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxprs import touching, trace
+from jax.extend import core
+from jaxprs import equations, has_batched_end, touching, trace
 from scipy import stats
 
 from mbrl_jax import replay
@@ -103,6 +104,73 @@ def test_sequences_are_uniform_over_the_windows_within_one_episode(ends, length)
     first = np.asarray(drawn.obs[:, 0, 0])
     np.testing.assert_array_equal(drawn.obs[..., 0], first[:, None] + np.arange(length))
     assert chi_square(first, valid_windows(ends, length)) > 1e-3
+
+
+@pytest.mark.parametrize("rounds", [0, 1])
+@pytest.mark.parametrize("ends", ["--t----c------t--", "t" * CAPACITY + "--t--" + "tc" * 3])
+def test_windows_that_were_not_drawn_are_searched_for_and_just_as_uniform(monkeypatch, ends, rounds):
+    """All of them, or those that one round has left."""
+    monkeypatch.setattr(replay, "ROUNDS", rounds)
+    drawn = jax.jit(lambda k, s: MEMORY.sample_sequences(k, s, 6000, 3))(jax.random.key(4), filled(ends))
+    assert chi_square(drawn.obs[:, 0, 0], valid_windows(ends, 3)) > 1e-3
+
+
+def sample_many(keys, states):
+    """Sequences of 3 for many seeds that share the ring's pointers."""
+    axes = replay.ReplayState(rows=0, head=None, size=None)
+    return jax.vmap(lambda k, s: MEMORY.sample_sequences(k, s, 20, 3), in_axes=(0, axes))(keys, states)
+
+
+def stacked(states):
+    """Replays of many seeds, of equal size, as the runner keeps them."""
+    return states[0]._replace(rows=jax.tree.map(lambda *x: jnp.stack(x), *(s.rows for s in states)))
+
+
+def test_the_windows_of_a_seed_do_not_depend_on_the_other_seeds():
+    """One seed has many windows, one few, one none: they end after different numbers of rounds."""
+    states = [filled(ends) for ends in ("-" * 12, "ttttttttt---", "tttttttttttt")]
+    keys = jax.random.split(jax.random.key(5), 3)
+    many = jax.jit(sample_many)(keys, stacked(states))
+    for i, state in enumerate(states):
+        alone = jax.jit(lambda k, s: MEMORY.sample_sequences(k, s, 20, 3))(keys[i], state)
+        jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[i], y), many, alone)  # noqa: B023
+
+
+def test_only_the_search_looks_through_the_replay():
+    states = stacked([filled("-" * 12)] * 2)
+    top = list(jax.make_jaxpr(sample_many)(jax.random.split(jax.random.key(0)), states).eqns)
+    loops = [e for e in top if e.primitive.name == "while"]
+    assert len(loops) == 2 and all(map(has_batched_end, loops))  # rounds of drawing, then the search
+    wide = lambda eqns: [e for e in eqns for v in e.outvars if CAPACITY in getattr(v.aval, "shape", ())]  # noqa: E731
+    inner = lambda e: [i for p in core.jaxprs_in_params(e.params) for i in equations(p)]  # noqa: E731
+    assert wide(inner(loops[1]))
+    assert not wide(top) and not [e for e in top if e is not loops[1] and wide(inner(e))]
+
+
+def test_the_compiled_program_searches_inside_the_loop_only():
+    """XLA moves what does not change in a loop out of it."""
+    draw = jax.jit(lambda k, s: MEMORY.sample_sequences(k, s, 20, 3))
+    program = draw.lower(jax.random.key(0), MEMORY.init()).compile().as_text()
+    wide = lambda text: set(re.findall(rf"= \w+(\[(?:\d+,)*{CAPACITY}(?:,\d+)*\])", text))  # noqa: E731
+    inside, outside = program.split("\nENTRY ")
+    assert wide(inside) - wide(outside) and wide(outside) == {f"[{CAPACITY},{replay.row_width(SPEC)}]"}
+
+
+def test_drawing_windows_while_storing_copies_no_replay():
+    """The compiled loop of acting and learning writes in place and reads in place."""
+
+    def interact(state, keys):
+        def step(state, k):
+            state = MEMORY.add(state, transition(1))
+            return state, MEMORY.sample_sequences(k, state, 20, 3).reward.sum()
+
+        return jax.lax.scan(step, state, keys)
+
+    keys = jax.random.split(jax.random.key(0), 4)
+    program = jax.jit(interact, donate_argnums=0).lower(MEMORY.init(), keys).compile().as_text()
+    rows = rf"f32\[{CAPACITY},{replay.row_width(SPEC)}\]"
+    assert re.search(rf"{rows}\S* dynamic-update-slice\(", program)
+    assert not re.search(rf"{rows}\S* (copy|select)\(", program)
 
 
 @pytest.mark.parametrize("ends", ["--", "-t-c-t-t-c--", "t" * 2 * CAPACITY])

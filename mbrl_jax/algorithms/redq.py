@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,7 +12,7 @@ from jaxtyping import Array
 from mbrl_jax import off_policy, replay, rollouts
 from mbrl_jax.learners import critics, redq, sac
 from mbrl_jax.off_policy import State
-from mbrl_jax.types import Algorithm, Env, Key, check_positive
+from mbrl_jax.types import Algorithm, Env, Key, Spec, check_positive
 
 __all__ = ["Config", "State", "make"]
 
@@ -50,11 +51,19 @@ class Config:
             raise ValueError(f"subset must be at most agent.critics, got {self.subset} and {self.agent.critics}")
 
 
-def make(config: Config, env: Env) -> Algorithm:
-    """REDQ on `env`; one iteration is `steps_per_iteration` times (act, store, update `updates_per_step` times)."""
+Variation = Callable[[sac.Config, Spec], sac.Targets]
+"""`targets(config, spec) -> Targets`: what the critics are fitted to."""
+
+
+def make(config: Config, env: Env, targets: Variation | None = None) -> Algorithm:
+    """REDQ on `env`; one iteration is `steps_per_iteration` times (act, store, update `updates_per_step` times).
+
+    Args:
+      targets: instead of REDQ's own, for example `learners.redq.average_targets`.
+    """
     spec = rollouts.normalised(env).spec
     memory = replay.make(spec, min(config.replay_capacity, config.steps + config.warmup_steps))
-    learner = redq.make(config.agent, spec, config.subset)
+    learner = redq.make(config.agent, spec, config.subset, targets and targets(config.agent, spec))
     rounds = config.updates_per_step // config.policy_delay
 
     def improve(key: Key, state: sac.State, stored: replay.ReplayState) -> tuple[sac.State, dict[str, Array]]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -118,6 +118,18 @@ class Terms(NamedTuple):
     std: Array
 
 
+def _unrolled(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: PyTree) -> tuple[Any, PyTree]:
+    """`lax.scan(step, carry, xs)` for a few steps, written out.
+
+    An unrolled scan stacks what each step keeps for the backward pass and takes it apart again; this does not.
+    """
+    outputs = []
+    for i in range(jax.tree.leaves(xs)[0].shape[0]):
+        carry, y = step(carry, jax.tree.map(lambda x: x[i], xs))  # noqa: B023
+        outputs.append(y)
+    return carry, jax.tree.map(lambda *y: jnp.stack(y), *outputs)
+
+
 def rollout(params: PyTree, key: Key, ctx: Context) -> tuple[Terms, Array, Array]:
     """Encodes the first observation of each sequence and imagines the rest with the actions really taken.
 
@@ -138,8 +150,9 @@ def rollout(params: PyTree, key: Key, ctx: Context) -> tuple[Terms, Array, Array
 
     first = sample(k_first, nets.encode(params["encoder"], sequences.obs[:, 0]))
     keys = jax.random.split(k_model, actions.shape[0])
-    last, (z, predicted) = lax.scan(imagine, first, (keys, actions), unroll=True)
-    divergence = objectives.consistency(*predicted, *nets.encode(state.target["encoder"], next_obs))
+    last, (z, predicted) = _unrolled(imagine, first, (keys, actions))
+    truth = nets.encode(state.target["encoder"], next_obs)
+    divergence = objectives.consistency(predicted.mean, predicted.std, truth.mean, truth.std)
     reward = nets.reward(state.params["heads"]["reward"], z, actions)
     return Terms(reward, divergence, predicted.std), z, last
 
@@ -248,7 +261,7 @@ def _imagined(
         return sample(k_model, ctx.nets.predict(model, z, action)), (z, action, log_prob)
 
     keys = jax.random.split(k_steps, config.horizon)
-    last, (z, action, log_prob) = lax.scan(imagine, sample(k_first, ctx.now), keys, unroll=True)
+    last, (z, action, log_prob) = _unrolled(imagine, sample(k_first, ctx.now), keys)
     last_action, last_log_prob = explored(config, ctx, params, k_last, lax.stop_gradient(last))
     shifted = lambda x, end: jnp.concatenate([x[1:], end[None]])  # noqa: E731
     pairs = (z, shifted(z, last)), (action, shifted(action, last_action))

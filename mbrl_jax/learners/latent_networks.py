@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mbrl_jax.networks import MLP, Diagonal, NormedMLP, bounded_diagonal, perturbed
+from mbrl_jax.networks import MLP, Diagonal, NormedMLP, bounded_diagonal, elu, perturbed
 from mbrl_jax.types import Key, PyTree, Spec, check_positive
 
 __all__ = ["Config", "Encoder", "Nets", "Policy", "gaussian_encoder", "mlp", "networks", "noisy_policy"]
@@ -125,7 +125,7 @@ def gaussian_encoder(config: Config, spec: Spec) -> Encoder:
 
 def mlp(hidden: tuple[int, ...], out_dim: int) -> MLP:
     """A network of the encoder's kind: ELU, orthogonal weights."""
-    return MLP(hidden, out_dim, nn.elu, nn.initializers.orthogonal())
+    return MLP(hidden, out_dim, elu, nn.initializers.orthogonal())
 
 
 def _limited(config: Config, outputs: Array) -> Diagonal:

@@ -14,7 +14,7 @@ from jaxtyping import Array
 from mbrl_jax.learners import critics, sac
 from mbrl_jax.types import Key, Learner, PyTree, Spec, Transition
 
-__all__ = ["make", "subset_targets"]
+__all__ = ["average_targets", "make", "subset_targets"]
 
 POLICY = ("actor", "log_temperature")
 
@@ -36,11 +36,16 @@ def subset_targets(config: sac.Config, spec: Spec, subset: int) -> sac.Targets:
 
 
 def _average(value: Array) -> Array:
-    """What the actor climbs: the mean over all critics, as one row."""
+    """The mean over all critics, as one row: what the actor climbs."""
     return value.mean(axis=0, keepdims=True)
 
 
-def make(config: sac.Config, spec: Spec, subset: int = 2) -> Learner:
+def average_targets(config: sac.Config, spec: Spec) -> sac.Targets:
+    """One-step soft targets with the mean over all target critics ("AVG" of Chen et al., 2021)."""
+    return sac.bootstrap(config, spec, _average)
+
+
+def make(config: sac.Config, spec: Spec, subset: int = 2, targets: sac.Targets | None = None) -> Learner:
     """REDQ on transitions whose actions lie in [-1, 1].
 
     `update(key, state, batches)` takes any number of batches `[updates, batch, ...]`: on each, all critics learn from
@@ -49,13 +54,14 @@ def make(config: sac.Config, spec: Spec, subset: int = 2) -> Learner:
 
     Args:
       subset: M, the critics whose minimum is the target.
+      targets: what the critics are fitted to instead.
 
     Source: Chen et al., "Randomized Ensembled Double Q-Learning: Learning Fast Without a Model", 2021, and the released
     code, which takes the policy's gradient at the critics before the last of their updates; here it is taken after it.
     """
     if not 1 <= subset <= config.critics:
         raise ValueError(f"need 1 <= subset <= critics, got subset={subset}, critics={config.critics}")
-    rates, targets = sac.rates(config), subset_targets(config, spec, subset)
+    rates, regression = sac.rates(config), targets or subset_targets(config, spec, subset)
     of_critics, of_policy = critics.adam(rates), critics.adam(rates)
 
     def init(key: Key) -> sac.State:
@@ -64,7 +70,7 @@ def make(config: sac.Config, spec: Spec, subset: int = 2) -> Learner:
         return sac.State(params, target, opt)
 
     def critic_step(key: Key, state: sac.State, batch: Transition) -> tuple[sac.State, dict[str, Array]]:
-        loss = partial(sac.critic_loss, config=config, spec=spec, fit=targets(key, state, batch))
+        loss = partial(sac.critic_loss, config=config, spec=spec, fit=regression(key, state, batch))
         own = {"critic": state.params["critic"]}
         own, opt, info = critics.descend(loss, of_critics, own, state.opt[0])
         target = optax.incremental_update(own["critic"], state.target, config.tau)

@@ -124,13 +124,17 @@ def soft_value(config: Config, spec: Spec, key: Key, state: State, obs: Array) -
     return critics.values(critic, state.target, obs, action), log_prob
 
 
-def bootstrap(config: Config, spec: Spec) -> Targets:
-    """The usual one-step soft targets at the batch's own states and actions."""
+def bootstrap(config: Config, spec: Spec, judge: Callable[[Array], Array] = lambda value: value) -> Targets:
+    """The usual one-step soft targets at the batch's own states and actions.
+
+    Args:
+      judge: what of the target critics' values `[critics, batch]` counts; of several rows the smallest.
+    """
 
     def targets(key: Key, state: State, batch: Transition) -> Regression:
         value, log_prob = soft_value(config, spec, key, state, batch.next_obs)
         temperature = jnp.exp(state.params["log_temperature"])
-        y = objectives.soft_target(batch.reward, config.gamma * batch.discount, value, log_prob, temperature)
+        y = objectives.soft_target(batch.reward, config.gamma * batch.discount, judge(value), log_prob, temperature)
         return Regression(batch.obs, batch.action, y, jnp.ones_like(y))
 
     return targets

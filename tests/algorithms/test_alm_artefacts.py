@@ -3,13 +3,16 @@
 import importlib
 import pkgutil
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
 import experiments.alm
-from experiments.alm import ablation, common, figure3, figure5, figure6, table1
-from mbrl_jax import results
+from experiments.alm import ablation, common, figure3, figure4, figure5, figure6, table1
+from mbrl_jax import envs, results
+from mbrl_jax.envs.probes import LENGTH, PROBES
 from mbrl_jax.report import select
 from mbrl_jax.report.claims import Verdict, judge
 
@@ -93,6 +96,17 @@ def test_an_ablation_draws_all_its_variants_and_judges_its_claims(name):
         assert "could not be judged" not in judged.note, judged.note
 
 
+def test_the_laptop_trains_the_variants_named_for_it_and_says_so_of_the_others():
+    planned = [one.algorithm for one in ablation.planned(figure5.ABLATION, "laptop")]
+    assert planned == list(figure5.ABLATION.laptop) and set(planned) < set(figure5.ABLATION.variants)
+    scores = dict.fromkeys(planned, 500.0)
+    frame = pd.concat([made_up(figure5.NAME, scores), made_up(table1.NAME, {common.ALM: 1000.0, "SAC": 100.0})])
+    assert set(figure5.ARTEFACT.blocks(frame)[1].frame["variant"]) == {*planned, common.ALM, "SAC"}
+    found = verdicts(figure5.ARTEFACT, frame)
+    assert found["The KL term is crucial for good performance"] is Verdict.HOLDS
+    assert found["All lengths of roll-outs perform better than SAC: K = 1"] is Verdict.OPEN
+
+
 def test_figure_5_judges_by_the_terms_left_out():
     scores = {"no KL": 100.0, "no value": 990.0, "no classifier": 1200.0, "ALM(1)": 1000.0, "ALM(2)": 995.0}
     scores |= {"ALM(5)": 2000.0, figure5.FREE: 900.0, figure5.SAME: 500.0}
@@ -102,6 +116,51 @@ def test_figure_5_judges_by_the_terms_left_out():
     assert found["The classifier term helps"] is Verdict.FAILS
     assert found["The value term has little effect: without it the return is at most a tenth lower"] is Verdict.HOLDS
     assert found["K = 3 performs best: no worse than K = 5 by more than a tenth"] is Verdict.FAILS
+
+
+@pytest.mark.parametrize("profile", ["smoke", "laptop", "paper"])
+def test_figure_4_plans_alm_and_the_ensembles_on_each_task(profile):
+    planned = figure4.planned(profile)
+    ids = {results.run_id(one.identity(one.environment())) for one in planned}
+    assert len(ids) == len(planned) == len(figure4.METHODS) * len(figure4.SETUPS[profile].envs)
+    assert len({one.config.steps for one in planned}) == 1
+    updates = {one.config.updates_per_step for one in planned if one.algorithm != common.ALM}
+    assert updates == {20 if profile == "paper" else 5}
+
+
+def test_figure_4_measures_a_known_bias():
+    """On the probe that ends after five rewards of 1; every action after the first adds a quarter to a soft return."""
+    name, gamma, bonus = "probe-termination-v0", 0.9, 0.25
+    left = np.arange(LENGTH, 0, -1)
+    plain = (1 - gamma**left) / (1 - gamma)
+    soft = plain + bonus * gamma * (1 - gamma ** (left - 1)) / (1 - gamma)
+
+    def act(state):
+        return lambda key, obs: (jnp.zeros((*obs.shape[:-1], 1)), jnp.full(obs.shape[:-1], bonus))
+
+    def estimates(key, state, obs, action):
+        exact = PROBES[name].action_value(obs, action, gamma)
+        steps = jnp.round((1 - obs[:, 0]) * LENGTH)
+        return jnp.stack([exact, exact + 0.5, exact + bonus * gamma * (1 - gamma ** (steps - 1)) / (1 - gamma)])
+
+    judge = figure4.Judge(act, estimates)
+    found = jax.jit(lambda k: figure4.bias(k, envs.make(name), judge, (), 2, gamma))(jax.random.key(0))
+    gaps = np.stack([plain - soft, plain + 0.5 - soft, np.zeros(LENGTH)]) / soft.mean()
+    np.testing.assert_allclose(found["bias"], gaps.mean(axis=1), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["spread"], gaps.std(axis=1), rtol=1e-4, atol=1e-5)
+
+
+def test_figure_4_compares_spreads_and_draws_every_estimate():
+    levels = {"bias": {figure4.BOUND: -0.2, "critics alone": 0.1, "REDQ": 0.3, "SAC-AVG": 0.3}}
+    levels["spread"] = {figure4.BOUND: 0.2, "critics alone": 0.2, "REDQ": 0.4, "SAC-AVG": 0.1}
+    frame = pd.concat([made_up(figure4.NAME, own).assign(metric=metric) for metric, own in levels.items()])
+    found = verdicts(figure4.ARTEFACT, frame)
+    assert found["The spread of the bias is lower for ALM than for REDQ"] is Verdict.HOLDS
+    assert found["The spread of the bias is lower for ALM than for SAC-AVG"] is Verdict.FAILS
+    assert found["The joint objective is a biased estimate of the return, from below"] is Verdict.HOLDS
+    (drawn,) = figure4.ARTEFACT.blocks(frame)
+    labels = [{line.get_label() for line in panel.axes[0].lines} for panel in drawn.panels]
+    assert labels == [set(levels["bias"])] * 2
 
 
 def test_figure_6_is_exact(tmp_path):

@@ -1,11 +1,15 @@
 """Learners on all probe environments at once, one lane each, and what is known exactly about the result."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mbrl_jax import envs, replay, rollouts
 from mbrl_jax.envs.probes import PROBES
+from mbrl_jax.learners import critics
+from mbrl_jax.networks import MLP
 from mbrl_jax.types import Transition
 
 ROWS = 400
@@ -21,12 +25,22 @@ def random_batch(shape, seed=0):
     return Transition(obs, action, reward, discount, obs + 1.0, jnp.zeros(shape, bool))
 
 
-FEW = ("probe-delayed-v0", "probe-truncation-v0", "probe-match-v0")
-"""Bootstrapping, time limits, and a policy that must see its input."""
+class Trained(NamedTuple):
+    """A learner on one probe: data of the random policy, the state after training on it, and the configuration."""
+
+    name: str
+    batch: Transition
+    state: Any
+    config: Any
+
+    def values(self):
+        """The critics at the data, `[critics, rows]`."""
+        critic, batch = MLP(self.config.hidden, 1), self.batch
+        return critics.values(critic, self.state.params["critic"], batch.obs, batch.action)
 
 
-def train(learner, updates, shape, names=tuple(PROBES)):
-    """Name of a probe -> data of the random policy and the learner's state after so many updates on it.
+def train(make, config, updates, shape, names):
+    """Name of a probe -> what `make(config, spec)` has learned there after so many updates.
 
     Args:
       shape: of the batches that one update takes, `(batch,)` or `(steps, batch)`.
@@ -37,6 +51,7 @@ def train(learner, updates, shape, names=tuple(PROBES)):
         memory = replay.make(env.spec, ROWS)
         return rollouts.collect(jax.random.key(0), env, memory, rollouts.uniform(env.spec), ROWS)[1].rows.value
 
+    learner = make(config, SPEC)
     data = jnp.stack([jax.jit(collect, static_argnums=0)(name) for name in names])
 
     def run(key, rows):
@@ -48,19 +63,19 @@ def train(learner, updates, shape, names=tuple(PROBES)):
         return jax.lax.scan(update, learner.init(key), jax.random.split(key, updates))[0]
 
     states = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(1), len(names)), data)
-    return {
-        name: (replay.unpack(data[i], SPEC), jax.tree.map(lambda x: x[i], states))  # noqa: B023
-        for i, name in enumerate(names)
-    }
+    found = lambda i: (replay.unpack(data[i], SPEC), jax.tree.map(lambda x: x[i], states))  # noqa: E731
+    return {name: Trained(name, *found(i), config) for i, name in enumerate(names)}
 
 
-def check_values(name, batch, values, gamma):
-    """Values `[critics, rows]` are those of the action and optimal play after it, to 3 % of the largest."""
-    exact = np.asarray(PROBES[name].action_value(batch.obs, batch.action, gamma))
+def check_values(trained):
+    """The critics are the values of the action and optimal play after it, to 3 % of the largest."""
+    name, batch, _, config = trained
+    exact, values = np.asarray(PROBES[name].action_value(batch.obs, batch.action, config.gamma)), trained.values()
     np.testing.assert_allclose(values, np.stack([exact] * len(values)), atol=0.03 * max(1.0, np.abs(exact).max()))
 
 
-def check_policy(name, batch, mode):
-    """The deterministic policy takes the best action: half of the observation, or a half."""
+def check_policy(trained, mode):
+    """The deterministic policy `mode(config, spec, state)` takes the best action: half the observation, or a half."""
+    name, batch, state, config = trained
     best = 0.5 * (batch.obs if name == "probe-match-v0" else jnp.ones_like(batch.obs))
-    np.testing.assert_allclose(mode(jax.random.key(0), batch.obs), best, atol=0.08)
+    np.testing.assert_allclose(mode(config, SPEC, state)(jax.random.key(0), batch.obs), best, atol=0.08)
