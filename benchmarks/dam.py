@@ -60,8 +60,15 @@ def planning(config: dam.Config, env: str) -> Workload:
         return state, {"value": plans.value.mean(), "action": plans.action.sum()}
 
     flops = row_flops(config, spec.obs_dim, spec.action_dim)
-    units = DECISIONS * plan.sequences * plan.particles * (plan.horizon - 1)
+    units = DECISIONS * evaluations(plan, spec.action_dim)
     return Workload(Algorithm(init, step, _idle, 1), "planner evaluation", units, sum(flops.values()))
+
+
+def evaluations(plan: dam.Planning, choices: int) -> int:
+    """Model steps of one decision; there is none behind the last action, and sequences may share their beginnings."""
+    if plan.search == "exhaustive":
+        return plan.particles * sum(choices**t for t in range(1, plan.horizon))
+    return plan.particles * plan.sequences * (plan.horizon - 1)
 
 
 def fitting(config: dam.Config, env: str) -> Workload:

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import sys
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,11 @@ import pytest
 from jaxprs import trace
 
 from benchmarks import alm, baselines, common, workloads
+from benchmarks import dam as dam_benchmark
 from benchmarks import envs as env_benchmark
 from benchmarks.peers import compare, serve
 from mbrl_jax import envs
+from mbrl_jax.algorithms import dam
 from mbrl_jax.learners import sac
 from mbrl_jax.learners.latent_networks import Config
 
@@ -155,3 +158,9 @@ def test_alms_update_computes_no_product_that_the_count_by_hand_has_not():
         ((over, _), _), of = product.params["dimension_numbers"], product.invars[0].aval.shape
         found += 2 * math.prod([*product.outvars[0].aval.shape, *(of[axis] for axis in over)])
     assert found == alm.matmul_flops(config, TINY.spec, 8)
+
+
+def test_planner_evaluations_are_the_model_steps_of_a_decision():
+    random = dam.Planning(sequences=48, particles=20, horizon=5)
+    assert dam_benchmark.evaluations(random, 3) == 48 * 20 * 4
+    assert dam_benchmark.evaluations(replace(random, search="exhaustive"), 3) == (3 + 9 + 27 + 81) * 20

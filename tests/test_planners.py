@@ -239,6 +239,43 @@ def test_one_sequence_and_one_step_are_enough():
     np.testing.assert_array_equal(best.action, [1, 0, 0])
 
 
+def test_sequences_with_shared_beginnings_are_worth_the_same_without_chance():
+    """Reward, ends, weights and rewards of whole paths, in a model that draws nothing: equal to one by one."""
+    pays = jnp.array([[0.5, 1.0], [-0.25, 2.0], [0.1, 3.0]])
+
+    def model(key, obs, action):
+        del key
+        next_obs = jnp.tanh(obs + action[:, :1])
+        return next_obs, action[:, 1] * obs[:, 0], (next_obs[:, 0] < 0.8).astype(jnp.float32)
+
+    correction = planners.Correction(lambda obs, action, next_obs: next_obs[:, 0] - obs[:, 0] * action[:, 0])
+    whole = lambda obs, action: jnp.cumsum(obs[..., 0] * action[..., 1], axis=0)  # noqa: E731
+    for horizon, path_reward in ((1, None), (4, None), (4, whole)):
+        options = {"particles": 2, "correction": correction, "path_reward": path_reward}
+        every = planners.all_sequences(3, horizon) @ pays
+        alone = planners.estimate(KEY, model, jnp.array([0.3]), every, **options)
+        found = planners.estimate_all(KEY, model, jnp.array([0.3]), pays, horizon, **options)
+        np.testing.assert_allclose(found.value, alone.value, rtol=1e-5)
+        np.testing.assert_allclose(found.ess, alone.ess, rtol=1e-5)
+        assert len(np.unique(np.asarray(alone.value))) > 2 ** (horizon - 1)
+
+
+def test_sequences_with_shared_beginnings_have_the_values_of_sequences_alone():
+    """In the mean, with a corrected model: the exact value by enumeration is tested for `estimate`."""
+    correction = planners.Correction(icy_road.log_ratio(icy_road.Config(), WRONG_ICE))
+    options = {"particles": 8, "correction": correction}
+    keys, model, start = jax.random.split(KEY, 1000), icy_model(WRONG_ICE), START["icy"]
+    together = jax.vmap(lambda k: planners.estimate_all(k, model, start, jnp.eye(3), 4, **options).value)
+    alone = jax.vmap(lambda k: planners.estimate(k, model, start, planners.all_sequences(3, 4), **options).value)
+    a, b = (np.asarray(jax.jit(f)(keys), np.float64) for f in (together, alone))
+    error = np.sqrt((a.var(axis=0) + b.var(axis=0)) / len(keys))
+    np.testing.assert_array_less(abs(a.mean(axis=0) - b.mean(axis=0)), 4.5 * error + 1e-5)
+    # The reward does not depend on the last transition: sequences that differ in their last action only by what it
+    # pays at once have the same draws, sequences alone do not.
+    spread = lambda values: np.ptp(values.reshape(len(keys), 27, 3), axis=-1).std(axis=0).max()  # noqa: E731
+    assert spread(a) < 1e-4 < spread(b)
+
+
 def target_score(key, obs, sequences):
     """Deterministic: the sequence should be (0.5, -0.25, 0.1, ...) in each entry."""
     del key
@@ -331,8 +368,14 @@ def test_with_the_true_model_the_planner_reaches_the_icy_optimum():
     def uncorrected(key, obs, sequences):
         return planners.estimate(key, icy_model(WRONG_ICE), obs, sequences, particles=64)
 
+    def shared(key, obs, sequences):
+        del sequences
+        correction = planners.Correction(icy_road.log_ratio(icy_road.Config(), WRONG_ICE))
+        return planners.estimate_all(key, icy_model(WRONG_ICE), obs, jnp.eye(3), 5, particles=64, correction=correction)
+
     every = planners.all_sequences(3, 5)
-    np.testing.assert_allclose(earned(ICY, planners.exhaustive(score, every), 16), icy_road.exact_return())
+    for known in (score, shared):
+        np.testing.assert_allclose(earned(ICY, planners.exhaustive(known, every), 16), icy_road.exact_return())
     assert earned(ICY, planners.exhaustive(uncorrected, every), 64).mean() < 8
 
 

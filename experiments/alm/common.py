@@ -78,7 +78,7 @@ class Scale:
 SCALES = {
     "smoke": Scale(tasks={"inverted_pendulum-v4": 500}, seeds=2, eval_every=250, eval_episodes=2),
     "laptop": Scale(
-        tasks={"inverted_pendulum-v4": 5_000, "half_cheetah-v4": 10_000}, seeds=6, eval_every=500, eval_episodes=5
+        tasks={"inverted_pendulum-v4": 6_000, "half_cheetah-v4": 10_000}, seeds=6, eval_every=500, eval_episodes=5
     ),
     "paper": Scale(tasks=dict.fromkeys(TASKS), seeds=5, eval_every=5_000, eval_episodes=5, small=False),
 }

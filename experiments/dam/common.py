@@ -86,7 +86,7 @@ _ICY = Scale(
     episodes=5,
     hidden=(64, 64),
     fit=_SHORT,
-    planning=dam.Planning(horizon=5, sequences=48, particles=20),
+    planning=dam.Planning(search="exhaustive", horizon=5, particles=20),
     evaluation=30,
 )
 _INTERSECTION = replace(

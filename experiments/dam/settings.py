@@ -62,11 +62,15 @@ _MEAN_ONE = {"planning.self_normalised": 1.0, "discriminator.noise": 0.0}
 _NOISE = {"planning.self_normalised": 0.0, "discriminator.noise": 0.2}
 _BOTH = {"planning.self_normalised": 1.0, "discriminator.noise": 0.2}
 
+_BLIND = {"search": "random_shooting"}
+_WIDER = {"model.hidden": (128, 128), "discriminator.hidden": (128, 128)}
 _ICY_MANY: dict[str, Any] = {"seeds": 20, "episodes": 10}
 _ICY_FEW: dict[str, Any] = {"seeds": 8, "episodes": 10}
 _ICY = (
-    Setting(name="all 243 sequences", kind="fuller", planning={"search": "exhaustive"}, **_ICY_FEW),
-    Setting(name="24 sequences", kind="smaller", planning={"sequences": 24}, **_ICY_MANY),
+    Setting(name="40 particles", kind="fuller", planning={"particles": 40}, **_ICY_MANY),
+    Setting(name="networks 2×128", kind="fuller", config=_WIDER, **_ICY_FEW),
+    Setting(name="48 random sequences", kind="smaller", planning=_BLIND | {"sequences": 48}, **_ICY_MANY),
+    Setting(name="24 random sequences", kind="smaller", planning=_BLIND | {"sequences": 24}, **_ICY_MANY),
     Setting(name="5 particles", kind="smaller", planning={"particles": 5}, **_ICY_MANY),
     Setting(name="one particle (Algorithm 1)", planning={"particles": 1}, **_ICY_MANY),
     Setting(name="horizon 3", planning={"horizon": 3}, **_ICY_MANY),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ class Planning:
     """How actions are chosen. The paper has random shooting with one particle and gives no sizes (docs/dam.md)."""
 
     search: Literal["random_shooting", "exhaustive", "cross_entropy", "mppi"] = "random_shooting"
-    """How sequences are searched; `exhaustive` takes all there are (Algorithm 3: random shooting)."""
+    """How sequences are searched; `exhaustive`: all, with shared beginnings (Algorithm 3: random shooting)."""
     actions: Literal["choices", "box"] = "choices"
     """Whether an action is a choice, given as one-hot scores, or a vector in the environment's bounds."""
     horizon: int = 5
@@ -108,16 +108,17 @@ def planner(config: Config, env: Env, model: mixture.State, judge: discriminator
         lambda key, next_obs: discriminator.blurred(config.discriminator, judge, key, next_obs),
     )
 
+    options: dict[str, Any] = {
+        "particles": plan.particles,
+        "correction": correction,
+        "path_reward": env.path_reward,
+    }
+
     def score(key: Key, obs: Array, sequences: Array) -> planners.Scored:
-        return planners.estimate(
-            key,
-            model_step,
-            obs,
-            sequences,
-            particles=plan.particles,
-            correction=correction,
-            path_reward=env.path_reward,
-        )
+        if plan.search == "exhaustive":
+            one_hot = jnp.eye(spec.action_dim, dtype=obs.dtype)
+            return planners.estimate_all(key, model_step, obs, one_hot, plan.horizon, **options)
+        return planners.estimate(key, model_step, obs, sequences, **options)
 
     return _search(plan, spec, score)
 

@@ -2,7 +2,7 @@
 
 from mbrl_jax.planners.proposals import Proposal, all_sequences, box, choices
 from mbrl_jax.planners.search import Plan, Planner, Score, cross_entropy, exhaustive, mppi, random_shooting
-from mbrl_jax.planners.value import Correction, Scored, estimate
+from mbrl_jax.planners.value import Correction, Scored, estimate, estimate_all
 
 __all__ = [
     "Correction",
@@ -16,6 +16,7 @@ __all__ = [
     "choices",
     "cross_entropy",
     "estimate",
+    "estimate_all",
     "exhaustive",
     "mppi",
     "random_shooting",

@@ -186,7 +186,7 @@ def test_presets_are_whole_rounds():
 
 
 ICY, CROSS = "icy_road-v0", "intersection-v0"
-VARIED = ("all 243 sequences", "one particle (Algorithm 1)", "instance noise 0.2", "swerve probability 0.6")
+VARIED = ("40 particles", "one particle (Algorithm 1)", "instance noise 0.2", "swerve probability 0.6")
 WHERE = {table1.NAME: (ICY, CROSS), sensitivity.NAME: tuple(f"{ICY}, {name}" for name in VARIED)}
 SEEDS = 8
 
@@ -236,7 +236,7 @@ def test_the_sensitivity_tables_show_what_turns():
     steady = synthetic(lambda place, env: 20.0 * place)
     tables = [block.frame for block in sensitivity.ARTEFACT.blocks(steady) if isinstance(block, report.Table)]
     sizes, guesses, returns, promises = tables[:4]
-    assert list(sizes["setting"]) == ["Table 1", "all 243 sequences"]
+    assert list(sizes["setting"]) == ["Table 1", "40 particles"]
     assert list(guesses["setting"]) == ["Table 1", "one particle (Algorithm 1)", *VARIED[2:]]
     assert guesses["DAM multimodal best"].str.endswith("HOLDS (same)").tolist() == [False, True, True, True]
     assert returns.set_index("setting").loc["instance noise 0.2", "unimodal, DAM"] == "63.5 ± 0.9"
@@ -245,7 +245,7 @@ def test_the_sensitivity_tables_show_what_turns():
     turned = synthetic(lambda place, env: -20.0 * place if "0.6" in env else 20.0 * place)
     assert verdicts(sensitivity, turned) == ["HOLDS", "FAILS", "OPEN", "OPEN"]
     assert "FAILS (opposite)" in sensitivity.ARTEFACT.blocks(turned)[1].frame.iloc[-1]["DAM multimodal best"]
-    smaller = synthetic(lambda place, env: -20.0 * place if "243" in env else 20.0 * place)
+    smaller = synthetic(lambda place, env: -20.0 * place if "40 particles" in env else 20.0 * place)
     assert verdicts(sensitivity, smaller) == ["FAILS", "HOLDS", "OPEN", "OPEN"]
 
 
