@@ -91,8 +91,8 @@ def estimate(
     last, before = lax.scan(advance, start, (keys[:-1], actions[:-1]))
     # Only the reward of the last step is used: what it does not depend on is compiled away.
     _, final = advance(last, (keys[-1], actions[-1]))
-    seen = (jnp.concatenate([x, y[None]]) for x, y in zip(before[:3], final[:3], strict=True))
-    return _scored(_Paths(*seen, before.log_weight), actions, particles, correction, path_reward)
+    both = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), before, final)
+    return _scored(both._replace(log_weight=before.log_weight), actions, particles, correction, path_reward)
 
 
 def estimate_all(
@@ -166,7 +166,7 @@ def _scored(
 ) -> Scored:
     """Values of sequences whose particles are neighbours; there are log-weights of all steps but the last."""
     reward = paths.reward if path_reward is None else path_reward(paths.obs, actions)
-    of_particles = lambda x: x.T.reshape(-1, particles, x.shape[0])  # noqa: E731
+    of_particles = lambda x: x.T.reshape(x.shape[1] // particles, particles, x.shape[0])  # noqa: E731
     limit, share = (jnp.inf, 0.0) if correction is None else (correction.weight_clip, correction.self_normalised)
     log_weights = dam.log_products(of_particles(paths.log_weight), limit)
     weights = jnp.exp(dam.self_normalised(log_weights, share, axis=1)) * of_particles(paths.alive)
