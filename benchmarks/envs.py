@@ -250,6 +250,11 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     given = parser.parse_args(arguments)
     facts, began, found, skipped = common.machine(), time.perf_counter(), [], []
     facts["versions"] |= {name: common.version(name) for name in ("mujoco", "mujoco-mjx", "gymnasium", "brax")}
+
+    def write() -> Path:
+        content = {"machine": facts, "measurements": found, "required": REQUIRED, "skipped": skipped}
+        return common.write(f"envs-{common.slug(facts)}", content, given.out)
+
     print(f"{'task':28} {'side':17} {'batch':>5} {'compile':>8} {'steps/s':>10}")
     for job in plan([envs.resolve(t) for t in given.tasks], [envs.resolve(t) for t in given.mjx_tasks]):
         if time.perf_counter() - began > given.budget:
@@ -259,10 +264,10 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         if "mjx-default" in job.labels and not ALL_TASKS[job.task].carried:
             found[-1]["errors_against_c"] = accuracy(job.task)
         show(found[-1])
+        write()  # what has been measured stays, whatever happens to the next
     summarise(found)
     print(f"left out after {given.budget:.0f} s: {len(skipped)} measurements")
-    content = {"machine": facts, "measurements": found, "required": REQUIRED, "skipped": skipped}
-    path = common.write(f"envs-{common.slug(facts)}", content, given.out)
+    path = write()
     print(f"wrote {path}")
     return path
 
