@@ -283,4 +283,5 @@ ARTEFACT = Artefact(
     "weights, and what changes the environment are used from the first round on. Settings of the weights do not "
     "concern methods without a discriminator, which are taken from Table 1.",
     also=(table1.NAME,),
+    on_request=("smoke",),
 )

@@ -192,4 +192,5 @@ ARTEFACT = Artefact(
     + " The laptop profile shows the inverted pendulum where the paper shows Hopper. MBPO's own preset there has "
     "roll-outs of one step. Long roll-outs start from proportionally fewer states.",
     also=(figure2.NAME,),
+    on_request=("smoke",),
 )
