@@ -210,10 +210,11 @@ def plan(tasks: Sequence[str], mjx_tasks: Sequence[str]) -> list[Job]:
     jobs = [Job(task, 64, both) for task in tasks if ALL_TASKS[task].gym]
     jobs += [Job(task, 64, ("mjx", "mjx-default")) for task in mjx_tasks]
     jobs += [Job(task, 1, both[:2]) for task in tasks if ALL_TASKS[task].gym]
-    jobs += [Job(task, 1024, both[:1]) for task in tasks]
-    jobs += [Job(task, batch, ("mjx",)) for batch in (1024, 1) for task in mjx_tasks]
+    jobs += [Job(task, 1024, both[:1]) for task in tasks] + [Job(task, 1, ("mjx",)) for task in mjx_tasks]
     able = [task for task in mjx_tasks if task.split("-")[0] in BRAX]
-    return jobs + [Job(task, 64, ("mujoco", *(f"brax {name}" for name in BACKENDS))) for task in able]
+    jobs += [Job(task, 64, ("mujoco", *(f"brax {name}" for name in BACKENDS))) for task in able]
+    # Last, because with jaxlib before 0.11 a large batch may wait for ever (docs/environments.md).
+    return jobs + [Job(task, 1024, ("mjx",)) for task in mjx_tasks]
 
 
 def show(found: Mapping[str, Any]) -> None:

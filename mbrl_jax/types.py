@@ -73,6 +73,7 @@ class Spec:
       action_high: upper bounds of the action.
       time_limit: steps after which an episode is truncated.
       dt: simulated seconds per environment step; 0 where time has no unit.
+      choices: whether an action is one score per choice, of which the largest is taken.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Spec:
     action_high: tuple[float, ...]
     time_limit: int
     dt: float = 0.0
+    choices: bool = False
 
 
 class Env(NamedTuple):

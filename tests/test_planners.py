@@ -315,8 +315,24 @@ def test_fitted_choices_find_the_best_sequence(search):
 
 def test_scores_that_are_not_numbers_lose():
     candidates = planners.all_sequences(3, 1)
-    score = lambda key, obs, s: planners.Scored(jnp.array([jnp.nan, -jnp.inf, -3.0]), jnp.ones(3))  # noqa: E731
-    np.testing.assert_array_equal(planners.exhaustive(score, candidates)(KEY, jnp.zeros(1)).action, [0, 0, 1])
+    for bad in ([jnp.nan, -jnp.inf, -3.0], [jnp.inf, jnp.nan, -3.0]):
+        score = lambda key, obs, s, bad=bad: planners.Scored(jnp.array(bad), jnp.ones(3))  # noqa: E731
+        np.testing.assert_array_equal(planners.exhaustive(score, candidates)(KEY, jnp.zeros(1)).action, [0, 0, 1])
+
+
+@pytest.mark.parametrize("behind", [np.inf, np.nan, 1e30])
+def test_what_a_model_says_behind_an_end_is_worth_nothing(behind):
+    """The task ends with the second step; rewards of 1, 1, then nonsense."""
+
+    def step(key, obs, action):
+        t = obs[:, 0]
+        reward = jnp.where(t < 2, 1.0, behind)
+        return obs + 1.0, reward, jnp.where(t < 1, 1.0, 0.0)
+
+    plan = sequence(0, 0, 0, 0)
+    assert planners.estimate(KEY, step, jnp.zeros(1), plan, particles=2).value == 2.0
+    shared = planners.estimate_all(KEY, step, jnp.zeros(1), jnp.eye(3), 3, particles=2)
+    np.testing.assert_array_equal(shared.value, 2.0)
 
 
 def test_all_sequences_are_all_there_are():

@@ -143,7 +143,7 @@ def better(name: str, first: str, second: str) -> Gap:
         if not tasks:
             raise select.MissingDataError("no variant has been trained")
         scores = {label: [select.final(frame, label, env) for env in tasks] for label in (first, second)}
-        units = [max(abs(statistics.iqm(scores[label][i])) for label in scores) for i in range(len(tasks))]
+        units = [common.unit(*(scores[label][i] for label in scores)) for i in range(len(tasks))]
         stacked = {label: _columns([s / u for s, u in zip(scores[label], units, strict=True)]) for label in scores}
         return Samples(stacked[first], stacked[second])
 
@@ -151,9 +151,11 @@ def better(name: str, first: str, second: str) -> Gap:
 
 
 def _columns(scores: Sequence[np.ndarray]) -> np.ndarray:
-    """Scores per task as `[runs, tasks]`; as many runs as the task with the fewest has."""
-    shortest = min(len(one) for one in scores)
-    return np.stack([one[:shortest] for one in scores], axis=1)
+    """Scores per task as `[runs, tasks]`."""
+    counts = [len(one) for one in scores]
+    if len(set(counts)) > 1:
+        raise select.MissingDataError(f"tasks must have equally many seeds, there are {counts}")
+    return np.stack(scores, axis=1)
 
 
 def no_worse(name: str, first: str, second: str, margin: float = 0.1) -> Gap:
@@ -166,6 +168,7 @@ def no_worse(name: str, first: str, second: str, margin: float = 0.1) -> Gap:
     return gap
 
 
-def claim(text: str, figure: str, gap: Gap, note: str = "") -> Claim:
+def claim(text: str, figure: str, gap: Gap, note: str = "", profiles: tuple[str, ...] = ()) -> Claim:
     """A claim about final returns."""
-    return Claim(text=text, source=f"{common.PAPER}, {figure}", gap=gap, unit="share of the better return", note=note)
+    source, unit = f"{common.PAPER}, {figure}", "share of the better return"
+    return Claim(text=text, source=source, gap=gap, unit=unit, note=note, profiles=profiles)

@@ -13,6 +13,7 @@ import pandas as pd
 from experiments import training
 from experiments.training import run_all
 from mbrl_jax.algorithms import REGISTRY, alm, preset, sac
+from mbrl_jax.report import statistics
 from mbrl_jax.runner.run import Run, override
 from mbrl_jax.types import Algorithm, nearest
 
@@ -31,6 +32,7 @@ __all__ = [
     "run_all",
     "runs",
     "scale",
+    "unit",
     "variant",
 ]
 
@@ -161,6 +163,12 @@ def variant(chosen: Variant, env: str, size: Scale) -> tuple[Any, Any]:
 def runs(experiment: str, profile: str, env: str, algorithms: Mapping[str, tuple[Any, Any]]) -> list[Run]:
     """One run per algorithm, given as `label: (make, config)`, with the seeds and evaluations of a profile."""
     return training.runs(experiment, profile, env, scale(profile), algorithms)
+
+
+def unit(*scores: np.ndarray) -> float:
+    """What returns are measured in: the largest |IQM| of the samples `[runs]` that have a finite one, else 1."""
+    middles = [abs(float(statistics.iqm(one))) for one in scores]
+    return max((one for one in middles if np.isfinite(one) and one > 0), default=1.0)
 
 
 def has(frame: pd.DataFrame, label: str, env: str | None = None) -> bool:

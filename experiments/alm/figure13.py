@@ -22,6 +22,7 @@ ABLATION = Ablation(
             "Appendix E and Figure 13",
             better(NAME, ALM, LABEL),
             note="The laptop's inverted pendulum has 4 dimensions only.",
+            profiles=("paper",),
         ),
     ),
     note="The identity has a standard deviation of 0.1, the smallest that a learned encoder may have.",

@@ -56,6 +56,7 @@ ARTEFACT = Artefact(
             gap=better(NAME, common.ALM, "SAC"),
             unit="share of the better return",
             note="The laptop's run is twice as long as its Table 1, on the inverted pendulum.",
+            profiles=("paper",),
         ),
     ),
     note=common.SCALED_DOWN + " The paper does not say on which tasks; the paper profile has HalfCheetah.",

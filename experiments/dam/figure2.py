@@ -1,7 +1,7 @@
 """Figure 2 of DAM: true and learned density of the sideways speed in IcyRoad, and what the discriminator makes of it.
 
 The state is (2, 0, 2, 0) and the action accelerate, as in the paper. Model and discriminator are fitted to random
-episodes, as many transitions as a run of Table 1 ends with.
+episodes, a few more than a run of Table 1 ends with.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from matplotlib.figure import Figure as Drawing
 from experiments import exact
 from experiments.dam import common
 from mbrl_jax import rollouts
+from mbrl_jax.algorithms import dam as planning
 from mbrl_jax.envs import icy_road
 from mbrl_jax.learners import discriminator, fitting, mixture
 from mbrl_jax.objectives import dam
@@ -38,6 +39,8 @@ NEAR = 0.5
 """A sideways speed is called possible if it is nearer than this to one of the three true ones."""
 SCALARS = ("impossible mass", "log weight, possible", "log weight, impossible", "on the road", "on the road, weighted")
 EPISODES, DRAWS = 100, 4000
+CLIP = 5.0
+"""Logits are clipped to this where they become weights, as `dam.Planning.logit_clip` has it."""
 FIT = fitting.Config(learning_rate=3e-3, batch=128, interval=25, patience=8, max_steps=1000)
 
 
@@ -45,7 +48,7 @@ def _learn(key: Key, components: int, hidden: tuple[int, ...], episodes: int, dr
     """One seed: histograms of the model's samples, plain and weighted, and the mean log-weight per bin."""
     k_data, k_model, k_judge, k_init, k_draw = jax.random.split(key, 5)
     env = icy_road.make()
-    blind = rollouts.uniform(env.spec)
+    blind = planning.uniform(planning.Planning(), env.spec)
     steps, valid, _ = rollouts.episodes(k_data, env, lambda k, obs: (blind(k, obs), ()), episodes)
     rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
     data = mixture.Data(rows, jnp.ones(valid.size), valid.reshape(-1))
@@ -58,13 +61,15 @@ def _learn(key: Key, components: int, hidden: tuple[int, ...], episodes: int, dr
     judge, _ = judging.update(k_judge, judging.init(k_init), discriminator.Data(data, jnp.asarray(True)))
     obs, action = (jnp.broadcast_to(jnp.asarray(x, jnp.float32), (draws, len(x))) for x in (STATE, ACTION))
     drawn = fake(k_draw, obs, action)
-    logit = jnp.clip(discriminator.logit(rule, judge, obs, action, drawn), -5, 5)
-    return _summary(drawn[:, 3], logit)
+    return _summary(drawn[:, 3], discriminator.logit(rule, judge, obs, action, drawn))
 
 
 def _summary(speed: jax.Array, logit: jax.Array) -> dict[str, jax.Array]:
-    """Everything the figure shows, from sideways speeds and logits `[draws]` of the model's samples."""
-    weight = dam.ratio_weight(logit)
+    """Everything the figure shows, from sideways speeds and logits `[draws]` of the model's samples.
+
+    Weights are of clipped logits, as in planning; mean log-weights are of the logits as they are.
+    """
+    weight = dam.ratio_weight(jnp.clip(logit, -CLIP, CLIP))
     place = jnp.searchsorted(jnp.asarray(EDGES, speed.dtype), speed) - 1
     inside = (place[:, None] == jnp.arange(len(CENTRES))).astype(speed.dtype)
     count = inside.sum(axis=0)
@@ -105,6 +110,7 @@ def run(profile: str, root: Path) -> None:
                 yield exact.table(model, name, values, np.arange(values.shape[1]), ENV)
 
         settings = {"components": components, "hidden": hidden, "episodes": episodes, "draws": draws, "fit": FIT}
+        settings |= {"clip": CLIP, "warmup": "one-hot"}
         exact.run_once(root, NAME, profile, settings, seeds, program, tabulate, double=False)
 
 
@@ -166,7 +172,7 @@ def _panel(frame: pd.DataFrame, model: str) -> Drawing:
     axes.plot(CENTRES, weighted, color=theme.color("dam"), linestyle="--", label="model, reweighted")
     for x, foot, length in zip(CENTRES[::2], plain[::2], logit[::2], strict=True):
         if foot > 0.005 and np.isfinite(length):
-            common.arrow(axes, x, foot, 0.15 * float(np.clip(length, -5, 5)))
+            common.arrow(axes, x, foot, 0.15 * float(np.clip(length, -CLIP, CLIP)))
     axes.set_ylim(-0.8, 1.8)
     return figure
 

@@ -191,13 +191,13 @@ def _returns(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.
 
 
 def _promises(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.DataFrame:
-    """In the last round: by how much a plan's value exceeds what is earned, and the effective sample size."""
+    """After the last round: by how much a plan's value exceeds what is earned, and the effective sample size."""
     rows = []
     for name in ["Table 1", *(name for name, setting in settings.items() if setting.own)]:
         where = env if name == "Table 1" else common.place(env, name)
         for model in common.MODELS:
             gap, size = (
-                select.final(frame, common.label(model, "DAM"), where, f"planner/{what}")
+                select.final(frame, common.label(model, "DAM"), where, f"planner/{what}", window=0.05)
                 for what in ("promise_gap", "ess")
             )
             row = {"promised too much, median": np.median(gap), "mean": gap.mean()}
@@ -243,6 +243,8 @@ def _turned(env: str, kinds: Sequence[str]) -> Callable[[pd.DataFrame], np.ndarr
         if not settings:
             raise MissingDataError(f"no such variations of {env}")
         usual, others = _judged(frame, env), [_judged(frame, env, one) for one in settings.values()]
+        if all(one.verdict is Verdict.OPEN for one in usual.values()):
+            raise MissingDataError("no verdict of Table 1 is decided, so none can turn")
         turned = [
             short
             for short, one in usual.items()
@@ -255,7 +257,7 @@ def _turned(env: str, kinds: Sequence[str]) -> Callable[[pd.DataFrame], np.ndarr
 
 
 _CLAIMED = {
-    ("fuller",): "no verdict of Table 1 turns into its opposite where an economy of the profile is given up",
+    ("fuller",): "no verdict of Table 1 turns into its opposite under the larger sizes that were tried",
     ("open",): "no setting that the paper leaves open turns a verdict of Table 1 into its opposite",
 }
 CLAIMS = tuple(

@@ -129,8 +129,9 @@ def _fewer_steps(env: str):
 
 
 def _higher_return(env: str):
-    def gap(frame: pd.DataFrame) -> np.ndarray:
-        return select.paired(frame, "MBPO", "SAC", env)
+    def gap(frame: pd.DataFrame) -> Samples:
+        budget = min(select.curves(frame, name, env).env_step[-1] for name in ("MBPO", "SAC"))
+        return Samples(*(select.final(frame, name, env, at=budget) for name in ("MBPO", "SAC")))
 
     return gap
 
@@ -163,7 +164,7 @@ CLAIMS = (
     ),
     Claim(
         text="MBPO solves the inverted pendulum within 5,000 environment steps",
-        source=SOURCE,
+        source="ours; Figure 2 has this task without numbers",
         gap=_within(5000.0),
         unit="steps to spare",
         center=statistics.median,
@@ -194,5 +195,7 @@ ARTEFACT = Artefact(
     blocks=blocks,
     claims=CLAIMS,
     note=common.SCALED_DOWN
-    + " The warm-up of uniformly random steps is not counted on the step axis, as in the paper's released code.",
+    + " The warm-up of uniformly random steps is not counted on the step axis, as in the paper's released code. Of the "
+    "figure's six tasks Ant and Humanoid are missing, of its methods PPO, PETS, STEVE and SLBO, and so the paper's "
+    "statement on Ant (MBPO at 300,000 steps beside SAC at 3 million) is not judged.",
 )

@@ -21,7 +21,7 @@ from mbrl_jax.learners import discriminator, mixture
 from mbrl_jax.objectives.dam import return_weights
 from mbrl_jax.types import Act, Algorithm, Env, Key, PyTree, Shared, Spec, Storage, Transition, check_positive
 
-__all__ = ["Config", "Planning", "State", "make", "planner"]
+__all__ = ["Config", "Planning", "State", "make", "planner", "uniform"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,10 @@ class Planning:
         check_positive(self, "horizon", "sequences", "particles", "iterations", "elites")
         if self.search == "exhaustive" and self.actions != "choices":
             raise ValueError(f"search='exhaustive' needs actions='choices', got {self.actions!r}")
+        for name in ("logit_clip", "weight_clip"):
+            value = getattr(self, name)
+            if isinstance(value, float | int) and value <= 0:
+                raise ValueError(f"{name} must be positive, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +127,18 @@ def planner(config: Config, env: Env, model: mixture.State, judge: discriminator
     return _search(plan, spec, score)
 
 
+def uniform(plan: Planning, spec: Spec) -> Act:
+    """Uniformly random actions of the kind that is planned: each choice alike, one-hot, or uniform over the box."""
+    if plan.actions == "box":
+        return rollouts.uniform(spec)
+
+    def act(key: Key, obs: Array) -> Array:
+        picked = jax.random.randint(key, obs.shape[:-1], 0, spec.action_dim)
+        return jax.nn.one_hot(picked, spec.action_dim, dtype=obs.dtype)
+
+    return act
+
+
 def _search(plan: Planning, spec: Spec, score: planners.Score) -> planners.Planner:
     proposals = {"choices": planners.choices, "box": planners.box}
     proposal = proposals[plan.actions](spec.action_dim)
@@ -140,19 +156,24 @@ def make(config: Config, env: Env) -> Algorithm:
     """DAM on an environment whose reward is known; one iteration is one round.
 
     Raises:
-      ValueError: the environment's reward is not known, or `steps` is not a whole number of rounds.
+      ValueError: the environment's reward is not known, its actions are not of the kind that is planned, or `steps` is
+        not a whole number of rounds.
     """
     unit = rollouts.normalised(env)
     spec, per_round = unit.spec, config.episodes * env.spec.time_limit
     if unit.reward is None and unit.path_reward is None:
         raise ValueError(f"planning needs a known reward, {spec.name} has neither `reward` nor `path_reward`")
+    if config.planning.actions == "choices" and not spec.choices:
+        raise ValueError(
+            f"planning.actions='choices' needs actions that are scores of choices, {spec.name}'s are vectors: use 'box'"
+        )
     rollouts.check_steps(config.steps, per_round, config.warmup_episodes)
     capacity = config.warmup_episodes + config.steps // per_round * config.episodes
     model, judge = mixture.make(config.model, spec), discriminator.make(config.discriminator, spec)
 
     def init(key: Key) -> State:
         k_episodes, k_model, k_judge = jax.random.split(key, 3)
-        blind = rollouts.uniform(spec)
+        blind = uniform(config.planning, spec)
         found, valid, _ = rollouts.episodes(k_episodes, unit, lambda k, o: (blind(k, o), ()), config.warmup_episodes)
         room = lambda x: jnp.zeros((capacity, *x.shape[1:]), x.dtype).at[: x.shape[0]].set(x)  # noqa: E731
         count = Shared(jnp.full((), config.warmup_episodes, jnp.int32))
@@ -198,10 +219,12 @@ def make(config: Config, env: Env) -> Algorithm:
 
 
 def _batched(plan: planners.Planner) -> Callable[[Key, Array], tuple[Array, planners.Plan]]:
-    """The planner for many observations `[batch, obs_dim]`: actions, and all else it says."""
+    """The planner for many observations `[..., obs_dim]`: actions, and all else it says."""
 
     def act(key: Key, obs: Array) -> tuple[Array, planners.Plan]:
-        plans = jax.vmap(plan)(jax.random.split(key, obs.shape[0]), obs)
+        rows = obs.reshape(-1, obs.shape[-1])
+        plans = jax.vmap(plan)(jax.random.split(key, len(rows)), rows)
+        plans = jax.tree.map(lambda x: x.reshape(*obs.shape[:-1], *x.shape[1:]), plans)
         return plans.action, plans
 
     return act

@@ -84,6 +84,7 @@ def from_gymnax(env: Any, params: Any = None, *, name: str | None = None) -> Env
         action_low=tuple(np.broadcast_to(np.asarray(low, float), (size,)).tolist()),
         action_high=tuple(np.broadcast_to(np.asarray(high, float), (size,)).tolist()),
         time_limit=int(params.max_steps_in_episode),
+        choices=discrete,
     )
 
     def start(key: Key) -> tuple[Any, Array]:

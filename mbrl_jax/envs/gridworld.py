@@ -63,6 +63,7 @@ def finite_mdp(
         action_low=(-1.0,) * actions,
         action_high=(1.0,) * actions,
         time_limit=time_limit,
+        choices=True,
     )
     with np.errstate(divide="ignore"):
         log_transition, log_initial = np.log(transition), np.log(initial)

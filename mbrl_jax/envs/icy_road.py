@@ -116,6 +116,7 @@ def make(name: str = "icy_road-v0", *, time_limit: int = STEPS, config: Config |
         action_high=(1.0,) * 3,
         time_limit=time_limit,
         dt=config.dt,
+        choices=True,
     )
 
     def start(key: Key) -> tuple[tuple[()], Array]:

@@ -156,6 +156,7 @@ def make(name: str = "intersection-v0", *, time_limit: int = STEPS, config: Conf
         action_high=(1.0,) * 3,
         time_limit=time_limit,
         dt=settings.dt,
+        choices=True,
     )
 
     def start(key: Key) -> tuple[Physics, Array]:

@@ -120,10 +120,10 @@ def _iterated(
 
 
 def _scored(score: Score, key: Key, obs: Array, candidates: Array) -> Scored:
-    """Scores in which what is not a number is the worst there can be."""
+    """Scores in which what is infinite or not a number is the worst there can be."""
     found = score(key, obs, candidates)
     worst = jnp.finfo(found.value.dtype).min
-    return found._replace(value=jnp.where(jnp.isnan(found.value), worst, found.value))
+    return found._replace(value=jnp.where(jnp.isfinite(found.value), found.value, worst))
 
 
 def _best(candidates: Array, found: Scored) -> Plan:

@@ -170,7 +170,9 @@ def _scored(
     limit, share = (jnp.inf, 0.0) if correction is None else (correction.weight_clip, correction.self_normalised)
     log_weights = dam.log_products(of_particles(paths.log_weight), limit)
     weights = jnp.exp(dam.self_normalised(log_weights, share, axis=1)) * of_particles(paths.alive)
-    value = (weights * of_particles(reward)).sum(axis=-1).mean(axis=-1)
+    # Behind its end a path may be anything, infinite too.
+    earned = jnp.where(of_particles(paths.alive) > 0, weights * of_particles(reward), 0.0)
+    value = earned.sum(axis=-1).mean(axis=-1)
     return Scored(value, dam.effective_sample_size(weights[..., -1]))
 
 

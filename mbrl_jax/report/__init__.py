@@ -2,7 +2,7 @@
 
 from mbrl_jax.report.artefact import Animation, Artefact, Block, Figure, Table, Text
 from mbrl_jax.report.build import build
-from mbrl_jax.report.claims import Claim, Judgement, Samples, Verdict, judge
+from mbrl_jax.report.claims import Claim, Judgement, Rivals, Samples, Verdict, judge
 from mbrl_jax.report.select import MissingDataError
 from mbrl_jax.report.statistics import Interval
 
@@ -15,6 +15,7 @@ __all__ = [
     "Interval",
     "Judgement",
     "MissingDataError",
+    "Rivals",
     "Samples",
     "Table",
     "Text",

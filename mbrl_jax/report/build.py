@@ -46,17 +46,17 @@ def build(
 
 
 def _markdown(sections: Sequence[Section], folder: Path) -> str:
-    parts = ["# Results", html.LEAD, "## Claims"]
+    parts = ["# Results", html.LEAD, html.chance(sections), "## Claims"]
     rows = [
         {
             "verdict": judged.verdict.value,
             "claim": claim.text,
             "artefact": section.artefact.name,
             "profile": section.profile,
-            "gap [95 %]": page.estimate_text(judged, claim.unit),
-            "seeds": judged.n_seeds,
+            "gap [95 % interval]": page.estimate_text(judged, claim.unit),
+            "seeds": "exact" if judged.exact else judged.n_seeds,
             "diverged": judged.n_diverged,
-            "note": judged.note,
+            "note": " ".join(part for part in (claim.note, judged.note) if part),
         }
         for section in sections
         for claim, judged in section.judged
@@ -91,7 +91,8 @@ def _section(section: Section, folder: Path) -> list[str]:
 
 def _claim(claim: Claim, judged: Judgement) -> str:
     numbers = page.estimate_text(judged, claim.unit)
-    return f"- **{judged.verdict}** {claim.text} ({claim.source}). Gap {numbers}. {judged.note}".rstrip()
+    notes = " ".join(part for part in (claim.note, judged.note) if part)
+    return f"- **{judged.verdict}** {claim.text} ({claim.source}). Gap {numbers}. {notes}".rstrip()
 
 
 def _block(block: Drawn | Table | Animation | Text, name: str, folder: Path) -> list[str]:
@@ -99,7 +100,7 @@ def _block(block: Drawn | Table | Animation | Text, name: str, folder: Path) -> 
         return [block.text]
     if isinstance(block, Table):
         results.write_whole(folder / "tables" / f"{name}.csv", block.frame.to_csv(index=False).encode())
-        renamed = {column: f"{column} (printed: {where})" for column, where in block.paper.items()}
+        renamed = {column: f"{column} ({where})" for column, where in block.paper.items()}
         return [_rows(block.frame.rename(columns=renamed)), block.caption]
     if isinstance(block, Animation):
         results.write_whole(folder / "figures" / f"{name}.gif", block.gif)

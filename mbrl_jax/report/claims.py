@@ -1,12 +1,13 @@
 """Claims of papers as checkable predicates, and their verdicts: HOLDS, FAILS or OPEN.
 
 A claim holds or fails when the 95 % bootstrap interval of its gap over seeds excludes zero; a wide interval is not a
-failure but an open question. A FAILS is a result like any other.
+failure but an open question. A FAILS is a result like any other. Every claim is judged by itself: of many without any
+effect about one in twenty gets a verdict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -18,10 +19,10 @@ from mbrl_jax.report import statistics
 from mbrl_jax.report.select import MissingDataError
 from mbrl_jax.report.statistics import Interval, Statistic
 
-__all__ = ["MIN_SEEDS", "Claim", "Judgement", "Samples", "Verdict", "judge"]
+__all__ = ["MIN_SEEDS", "Claim", "Judgement", "Rivals", "Samples", "Verdict", "judge"]
 
 MIN_SEEDS = 5
-"""With n seeds of no effect at all, every gap has the same sign with probability 2^(1-n): 12.5 % for 4 seeds."""
+"""With n seeds of no effect at all, every gap has the same sign with probability 2^(1-n): 12.5 % of 4, 6 % of 5."""
 
 
 class Verdict(StrEnum):
@@ -46,6 +47,23 @@ class Samples(NamedTuple):
     estimator: Statistic = statistics.difference()
 
 
+class Rivals(NamedTuple):
+    """A sample that is claimed to be the best of several: its gap is that to the strongest rival.
+
+    The claim holds if it is better than every rival, each at the interval's confidence (an intersection-union test,
+    which needs no correction), and fails if one of the rivals is better with their number corrected for (Bonferroni).
+
+    Attributes:
+      a: `[runs]` or `[runs, tasks]`.
+      others: the rivals, each `[other runs]` or `[other runs, tasks]`.
+      estimator: as in `Samples`.
+    """
+
+    a: np.ndarray
+    others: Sequence[np.ndarray]
+    estimator: Statistic = statistics.difference()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claim:
     """A checkable statement of a paper, or of ours.
@@ -54,21 +72,23 @@ class Claim:
       text: the statement in our words.
       source: where it is made, with section, figure or table.
       gap: maps the artefact's results to per-seed gaps `[runs]` (> 0 where the claim holds; NaN where a seed decides
-        nothing) or to `Samples`; raises `MissingDataError` where results are lacking.
+        nothing), `Samples` or `Rivals`; raises `MissingDataError` where results are lacking.
       unit: what the gap is measured in, for the report.
       center: how per-seed gaps are summed up: `statistics.iqm`, `median` or `mean`.
       tolerance: set for exact results (no chance in them): the claim holds if every gap exceeds it, fails if one is
         below its negative.
       note: what a reader must know about how we test it.
+      profiles: profiles whose scale the claim is about; in others it stays OPEN. All but `smoke` if empty.
     """
 
     text: str
     source: str
-    gap: Callable[[pd.DataFrame], np.ndarray | Samples]
+    gap: Callable[[pd.DataFrame], np.ndarray | Samples | Rivals]
     unit: str = ""
     center: Statistic = statistics.iqm
     tolerance: float | None = None
     note: str = ""
+    profiles: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.tolerance is not None and not self.tolerance >= 0:
@@ -83,9 +103,10 @@ class Judgement(NamedTuple):
       estimate: the gap; NaN if there is none.
       low: lower end of its 95 % interval (the smallest gap of an exact claim).
       high: upper end (the largest gap of an exact claim).
-      n_seeds: seeds the interval rests on; of the smaller sample if there are two.
+      n_seeds: seeds the interval rests on, of the smaller sample if there are two; 0 for an exact claim.
       n_diverged: seeds that diverged among the results; they are in the interval as the worst outcome.
       note: the reason where the verdict is OPEN, and other remarks.
+      exact: whether there is no chance in it: `low` and `high` are the range over its cases, not an interval.
     """
 
     verdict: Verdict
@@ -95,6 +116,7 @@ class Judgement(NamedTuple):
     n_seeds: int
     n_diverged: int
     note: str
+    exact: bool = False
 
 
 def judge(claim: Claim, results: pd.DataFrame, *, repetitions: int = 10_000, seed: int = 0) -> Judgement:
@@ -111,7 +133,10 @@ def judge(claim: Claim, results: pd.DataFrame, *, repetitions: int = 10_000, see
         gap = claim.gap(results)
         if claim.tolerance is not None:
             return _judge_exact(claim, np.asarray(gap, dtype=float).ravel(), n_diverged)
-        interval, count, note = _interval(claim, gap, repetitions, seed)
+        if isinstance(gap, Rivals):
+            interval, count, note = _best(gap, repetitions, seed)
+        else:
+            interval, count, note = _interval(claim, gap, repetitions, seed)
     except MissingDataError as error:
         return Judgement(Verdict.OPEN, np.nan, np.nan, np.nan, 0, n_diverged, str(error))
     except Exception as error:  # one claim that cannot be computed must not take the report with it
@@ -147,6 +172,20 @@ def _interval(claim: Claim, gap: np.ndarray | Samples, repetitions: int, seed: i
     return Interval(estimate, against.low, favour.high), len(gaps), note
 
 
+def _best(gap: Rivals, repetitions: int, seed: int, confidence: float = 0.95) -> tuple[Interval, int, str]:
+    """The smallest gap to a rival; its high end is the smallest of intervals that hold for all rivals at once."""
+    if not gap.others:
+        raise MissingDataError("there is no rival")
+    options = {"repetitions": repetitions, "seed": seed}
+    corrected = 1 - (1 - confidence) / len(gap.others)
+    each = [statistics.bootstrap(gap.estimator, gap.a, b, confidence=confidence, **options) for b in gap.others]
+    all_of_them = [statistics.bootstrap(gap.estimator, gap.a, b, confidence=corrected, **options) for b in gap.others]
+    estimate = np.min([one.estimate for one in each])
+    interval = Interval(estimate, np.min([one.low for one in each]), np.min([one.high for one in all_of_them]))
+    count = min(len(gap.a), *(len(b) for b in gap.others))
+    return interval, count, f"the strongest of {len(gap.others)} rivals; high end corrected for their number"
+
+
 def _judge_exact(claim: Claim, gaps: np.ndarray, n_diverged: int) -> Judgement:
     if gaps.size == 0 or np.isnan(gaps).any():
         raise MissingDataError("the exact result is missing or not a number")
@@ -156,7 +195,7 @@ def _judge_exact(claim: Claim, gaps: np.ndarray, n_diverged: int) -> Judgement:
     note = f"exact; tolerance {tolerance:g}"
     if verdict is Verdict.OPEN:
         note = _join(note, "the gap is zero within it")
-    return Judgement(verdict, low, low, high, gaps.size, n_diverged, note)
+    return Judgement(verdict, low, low, high, 0, n_diverged, note, exact=True)
 
 
 def _count_diverged(results: pd.DataFrame) -> int:

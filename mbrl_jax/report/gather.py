@@ -93,8 +93,11 @@ def _judge(claim: Claim, frame: pd.DataFrame, profile: str) -> Judgement:
         nothing = float("nan")
         return Judgement(Verdict.OPEN, nothing, nothing, nothing, 0, 0, "no finished run yet")
     judged = judge(claim, frame)
-    if profile == "smoke" and claim.tolerance is None:
+    if profile == "smoke":
         return judged._replace(verdict=Verdict.OPEN, note="smoke profile: too short to be evidence")
+    if claim.profiles and profile not in claim.profiles:
+        wanted = " or ".join(claim.profiles)
+        return judged._replace(verdict=Verdict.OPEN, note=f"about the {wanted} profile's scale, which this is not")
     return judged
 
 

@@ -21,8 +21,9 @@ __all__ = ["render"]
 TITLE = "mbrl_jax results"
 LEAD = (
     "Every figure and table of the papers that has been re-run here, beside the printed numbers, and what our evidence "
-    "says about the papers' claims. A claim HOLDS or FAILS when the 95 % bootstrap interval over seeds excludes zero; "
-    "otherwise it is OPEN."
+    "says about the papers' claims. A claim is a gap that is positive where the paper is right: it HOLDS when the 95 % "
+    "bootstrap interval over seeds lies above zero, FAILS when it lies below, and is OPEN otherwise. Exact results are "
+    "judged without an interval."
 )
 
 
@@ -35,6 +36,17 @@ def render(sections: Sequence[Section]) -> str:
         '<meta name="color-scheme" content="light dark">'
         f"<title>{TITLE}</title><style>{theme.css()}</style></head><body>"
         f'<div class="layout">{_navigation(sections)}<main>{body}{_footer(sections)}</main></div></body></html>\n'
+    )
+
+
+def chance(sections: Sequence[Section]) -> str:
+    """What to expect of chance where so many claims are judged."""
+    judged = [one for section in sections for _, one in section.judged]
+    uncertain = sum(not one.exact and one.n_seeds > 0 for one in judged)
+    return (
+        f"{uncertain} of the claims have an interval, each at 95 % and without correction for their number: where "
+        "there is no effect at all, about one in twenty gets a verdict all the same. A verdict is about the profile it "
+        "stands beside; FAILS on a laptop does not refute the paper's scale."
     )
 
 
@@ -65,7 +77,7 @@ def _header(sections: Sequence[Section]) -> str:
     cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles)
     return (
         f'<header id="summary"><p class="eyebrow">Decision-aware model-based RL</p><h1>Results</h1>'
-        f'<p class="lead">{LEAD}</p><dl class="tiles">{cells}</dl>'
+        f'<p class="lead">{LEAD}</p><p class="source">{chance(sections)}</p><dl class="tiles">{cells}</dl>'
         f'<div class="share" aria-hidden="true">{share}</div><p class="counts">{counts}</p></header>'
     )
 
@@ -77,12 +89,13 @@ def _scoreboard(sections: Sequence[Section]) -> str:
             link = f'<a href="#{anchor(section.artefact.name)}">{html.escape(section.artefact.name)}</a>'
             rows.append(
                 f"<tr><td>{page.badge(judged.verdict)}</td>"
-                f'<td class="claim">{page.rich(claim.text)}<p class="source">{link}{_chip(section)}</p></td>'
+                f'<td class="claim">{page.rich(claim.text)}{_note(claim)}'
+                f'<p class="source">{link}{_chip(section)}</p></td>'
                 f'<td class="evidence">{_evidence(claim, judged)}</td></tr>'
             )
     if not rows:
         return ""
-    head = "<thead><tr><th>verdict</th><th>claim</th><th>gap and 95 % interval</th></tr></thead>"
+    head = "<thead><tr><th>verdict</th><th>claim</th><th>gap, 95 % interval or exact</th></tr></thead>"
     return f'<section><h2>Claims</h2><table class="claims">{head}<tbody>{"".join(rows)}</tbody></table></section>'
 
 
@@ -118,17 +131,21 @@ def _artefact(section: Section) -> str:
 
 
 def _claim(claim: Claim, judged: Judgement) -> str:
-    note = f'<p class="source">{page.inline(claim.note)}</p>' if claim.note else ""
     return (
         f'<div class="card {judged.verdict.lower()}"><div>{page.badge(judged.verdict)}</div>'
-        f'<div class="claim">{page.rich(claim.text)}<p class="source">{html.escape(claim.source)}</p>{note}</div>'
+        f'<div class="claim">{page.rich(claim.text)}<p class="source">{html.escape(claim.source)}</p>'
+        f"{_note(claim)}</div>"
         f'<div class="evidence">{_evidence(claim, judged)}</div></div>'
     )
 
 
+def _note(claim: Claim) -> str:
+    return f'<p class="source">{page.inline(claim.note)}</p>' if claim.note else ""
+
+
 def _evidence(claim: Claim, judged: Judgement) -> str:
     text = page.estimate_text(judged, claim.unit)
-    remarks = [f"{judged.n_seeds} seeds"] if judged.n_seeds and claim.tolerance is None else []
+    remarks = [f"{judged.n_seeds} seeds"] if judged.n_seeds else []
     remarks += [f"{judged.n_diverged} of the results' seeds diverged"] if judged.n_diverged else []
     remarks += [judged.note] if judged.note else []
     numbers = f"<p>{html.escape(text)}</p>" if text != "–" else ""
@@ -197,7 +214,8 @@ def _footer(sections: Sequence[Section]) -> str:
     devices = ", ".join(sorted({str(facts.get("device", "unknown")) for facts in runs}))
     where = f" Latest run written {html.escape(latest)}; devices: {html.escape(devices)}." if runs else ""
     return (
-        "<footer><p>Lines are interquartile means over seeds, bands pointwise 95 % stratified bootstrap intervals. A "
-        "diverged seed stays in as the worst outcome. Columns marked as printed hold the papers' own numbers."
+        "<footer><p>Lines are interquartile means over seeds, bands pointwise 95 % stratified bootstrap intervals, "
+        "expanded for small numbers of seeds. A diverged seed stays in as the worst outcome. Columns set apart hold "
+        "numbers of others, with their source above."
         f"{where} Made by <code>make report</code>.</p></footer>"
     )

@@ -39,10 +39,13 @@ def number(value: Any, digits: int = 4) -> str:
 
 
 def estimate_text(judged: Judgement, unit: str) -> str:
-    """Estimate, interval and unit on one line."""
+    """Estimate, interval and unit on one line; of an exact claim its only value, or the range over its cases."""
     if np.isnan(judged.low) or np.isnan(judged.high):
         return "–"
-    numbers = f"{number(judged.estimate, 3)} [{number(judged.low, 3)}, {number(judged.high, 3)}]"
+    low, high = number(judged.low, 3), number(judged.high, 3)
+    numbers = f"{number(judged.estimate, 3)} [{low}, {high}]"
+    if judged.exact:
+        numbers = low if low == high else f"{low} to {high}"
     return f"{numbers} {unit}".strip()
 
 

@@ -3,7 +3,10 @@
 Vectorised NumPy. A sample is `[runs]`, `[runs, tasks]` or `[runs, tasks, ...]`; a statistic is a function of resampled
 samples `[repetitions, runs, tasks, ...]` that reduces the axes `runs` and `tasks`. Everything is a function of its
 arguments and a fixed seed. Source: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical
-Precipice", NeurIPS 2021, Sections 4.1-4.3; the tests compare with the authors' package.
+Precipice", NeurIPS 2021, Sections 4.1-4.3; the tests compare with the authors' package. Their percentile intervals are
+too narrow for a handful of runs: without any effect those of two samples of five exclude zero in 7 to 14 % of cases,
+not in 5. Ours are expanded as Hesterberg proposes ("What Teachers Should Know About the Bootstrap", The American
+Statistician 69, 2015).
 
 A seed that failed is worth `-inf` return or `inf` steps: ranks, medians and interquartile means can live with that,
 and nothing is dropped. Where infinities cancel (`inf - inf`) a resample decides nothing, and the interval is widened to
@@ -17,11 +20,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import ndtr, stdtrit
 
 __all__ = [
     "Interval",
     "aggregate",
     "bootstrap",
+    "closeness",
     "difference",
     "iqm",
     "log_ratio",
@@ -85,6 +90,12 @@ def difference(center: Statistic = iqm) -> Statistic:
     return statistic
 
 
+def closeness(margin: float, center: Statistic = iqm) -> Statistic:
+    """The statistic `margin - |center(a) - center(b)|` of two resampled samples, for claims of little difference."""
+    apart = difference(center)
+    return lambda a, b: margin - np.abs(apart(a, b))
+
+
 def log_ratio(center: Statistic = median) -> Statistic:
     """The statistic `log(center(a) / center(b))` of two resampled samples of positive numbers, such as `steps_to`."""
 
@@ -101,8 +112,9 @@ def bootstrap(
     confidence: float = 0.95,
     repetitions: int = 2000,
     seed: int = 0,
+    expanded: bool = True,
 ) -> Interval:
-    """Percentile interval of a statistic by the stratified bootstrap.
+    """Expanded percentile interval of a statistic by the stratified bootstrap.
 
     Runs are drawn with replacement, independently for every task (the strata) and every sample. The percentiles are
     rounded outwards to resampled values, never interpolated.
@@ -113,6 +125,8 @@ def bootstrap(
       confidence: share of the bootstrap distribution inside the interval.
       repetitions: number of resamples; 2,000 for curves, 50,000 where a printed digit hangs on it.
       seed: seed of the resampling.
+      expanded: whether the percentiles lie further out for few runs, so that the interval of a mean of normal values
+        is as wide as Student's; False is the plain percentile interval.
 
     Returns:
       Estimate and ends; an undecided resample (NaN) counts as `-inf` for the low end and `inf` for the high one.
@@ -128,11 +142,24 @@ def bootstrap(
         count = min(chunk, repetitions - start)
         draws.append(statistic(*(_resample(rng, sample, count) for sample in stacked)))
     values = np.concatenate(draws)
-    tail = (1 - confidence) / 2
+    tail = _tail(confidence, stacked) if expanded else (1 - confidence) / 2
     first, last = int(np.floor(tail * (repetitions - 1))), int(np.ceil((1 - tail) * (repetitions - 1)))
     low = np.sort(np.where(np.isnan(values), -np.inf, values), axis=0)[first]
     high = np.sort(np.where(np.isnan(values), np.inf, values), axis=0)[last]
     return Interval(statistic(*(sample[None] for sample in stacked))[0], low, high)
+
+
+def _tail(confidence: float, samples: list[np.ndarray]) -> float:
+    """Share of the resamples beyond each end: Phi(-t sqrt(n / (n - 1))) with Student's quantile t.
+
+    The bootstrap's standard error divides by n, not n - 1; n is that of the smallest sample, and the degrees of freedom
+    are those of all samples and strata together.
+    """
+    runs = min(sample.shape[0] for sample in samples)
+    if runs < 2:
+        return 0.0
+    freedom = sum((sample.shape[0] - 1) * sample.shape[1] for sample in samples)
+    return float(ndtr(-stdtrit(freedom, (1 + confidence) / 2) * np.sqrt(runs / (runs - 1))))
 
 
 def aggregate(scores: ArrayLike, center: Statistic = iqm, **options: float) -> Interval:
@@ -141,7 +168,7 @@ def aggregate(scores: ArrayLike, center: Statistic = iqm, **options: float) -> I
     Args:
       scores: `[runs]`, `[runs, tasks]` or `[runs, tasks, ...]`.
       center: `iqm`, `median` or `mean`.
-      options: `confidence`, `repetitions` and `seed` of `bootstrap`.
+      options: `confidence`, `repetitions`, `seed` and `expanded` of `bootstrap`.
     """
     return bootstrap(lambda sample: center(sample, axis=POOL), scores, **options)  # type: ignore[arg-type]
 

@@ -50,7 +50,7 @@ def test_iqm_ranks_infinities():
 def test_stratified_intervals_agree_with_rliable(center, reference, rliable):
     library, metrics = rliable
     sample = scores(10, 4)
-    estimate, low, high = aggregate(sample, getattr(statistics, center), repetitions=20_000)
+    estimate, low, high = aggregate(sample, getattr(statistics, center), repetitions=20_000, expanded=False)
     np.random.seed(0)  # noqa: NPY002  (the reference draws from NumPy's global generator)
     points, intervals = library.get_interval_estimates(
         {"x": sample}, lambda x: np.array([getattr(metrics, reference)(x)]), reps=4_000
@@ -83,9 +83,44 @@ def test_interval_of_a_mean_has_the_bootstraps_known_width():
 
 def test_interval_is_the_exact_bootstrap_quantile():
     """Of three runs 0, 0, 1 the resampled mean is k/3 with k ~ Binomial(3, 1/3): P(0) = 8/27, P(1) = 1/27."""
-    estimate, low, high = aggregate([0.0, 0.0, 1.0], statistics.mean, repetitions=20_000)
+    options = {"repetitions": 20_000, "expanded": False}
+    estimate, low, high = aggregate([0.0, 0.0, 1.0], statistics.mean, **options)
     assert (float(estimate), float(low), float(high)) == (1 / 3, 0.0, 1.0)
-    assert aggregate([0.0, 0.0, 1.0], statistics.mean, confidence=0.9, repetitions=20_000).high == pytest.approx(2 / 3)
+    assert aggregate([0.0, 0.0, 1.0], statistics.mean, confidence=0.9, **options).high == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("runs", [5, 8, 20])
+def test_expanded_intervals_of_a_mean_are_as_wide_as_students(runs):
+    """Of a sample at the normal distribution's quantiles, whose resampled means are nearly normal."""
+    sample = scipy.stats.norm.ppf((np.arange(runs) + 0.5) / runs)
+    _, low, high = aggregate(sample, statistics.mean, repetitions=100_000)
+    half = scipy.stats.t.ppf(0.975, runs - 1) * sample.std(ddof=1) / np.sqrt(runs)
+    assert 0.5 * (high - low) == pytest.approx(half, rel=0.08)
+    _, low, high = aggregate(sample, statistics.mean, repetitions=100_000, expanded=False)
+    assert 0.5 * (high - low) < 0.97 * half
+
+
+@pytest.mark.parametrize("center", [iqm, statistics.mean])
+def test_expanded_intervals_of_a_difference_miss_the_truth_in_one_case_of_twenty(center):
+    """Two samples of five without any difference; the plain percentile interval misses it twice as often."""
+    rng = np.random.default_rng(0)
+    missed = {True: 0, False: 0}
+    for _ in range(400):
+        a, b = rng.normal(size=(2, 5))
+        for expanded in missed:
+            found = bootstrap(statistics.difference(center), a, b, repetitions=1000, expanded=expanded)
+            missed[expanded] += bool(found.low > 0 or found.high < 0)
+    assert missed[True] <= 400 * 0.08 and missed[False] > 1.4 * missed[True]
+
+
+def test_a_single_run_has_an_interval_of_no_width_and_no_warning():
+    assert aggregate([3.0]) == (3.0, 3.0, 3.0)
+
+
+def test_closeness_is_what_is_left_of_a_margin():
+    a, b = np.array([1.0, 2.0, 3.0]), np.array([2.0, 3.0, 4.5])
+    close = statistics.closeness(2.0, statistics.mean)
+    assert bootstrap(close, a, b, repetitions=20).estimate == pytest.approx(2.0 - 3.5 / 3)
 
 
 def test_curves_keep_time_and_do_not_depend_on_chunking(monkeypatch):
