@@ -17,7 +17,19 @@ from experiments.mnm import worlds
 from experiments.mnm.alternation import Method, alternate, converged
 from experiments.mnm.exploration import Config, Lane, learn
 from mbrl_jax import tabular
-from mbrl_jax.report import Artefact, Block, Claim, Figure, Interval, Samples, Table, figures, select, statistics
+from mbrl_jax.report import (
+    Artefact,
+    Block,
+    Claim,
+    Figure,
+    Interval,
+    Rivals,
+    Samples,
+    Table,
+    figures,
+    select,
+    statistics,
+)
 
 __all__ = ["ARTEFACT"]
 
@@ -27,8 +39,9 @@ TASKS = {"A": (5, 3), "B": (6, 6), "C": (2, 9)}
 LABELS = ("transferred dynamics", "true dynamics", "transferred dynamics, reward 1e-5 / 1e9")
 """First the dynamics learned with the reward of the learning curves (0.001 and 10), last those with the reward of the
 released notebook's arrows (1e-5 and 1e9)."""
-TRANSFERRED = LABELS[2]
-"""What the claims are about: Appendix C names the dynamics of Figure 2a (right)."""
+TRANSFERRED = {LABELS[2]: "of Figure 2a (right)", LABELS[0]: "of the learning curves"}
+"""What the claims are about: Appendix C names the dynamics of Figure 2a (right), which the released notebook learns
+with another reward than those of the learning curves."""
 SEEDS = 20
 
 
@@ -134,39 +147,62 @@ def blocks(frame: pd.DataFrame) -> list[Block]:
     return [Figure(panels, caption), Table(pd.DataFrame(rows), caption)]
 
 
-def _little_difference(task: str) -> Callable[[pd.DataFrame], Samples]:
+def _little_difference(label: str, task: str) -> Callable[[pd.DataFrame], Samples]:
     def gap(frame: pd.DataFrame) -> Samples:
-        both = (_last_fraction(frame, label, task) for label in (TRANSFERRED, LABELS[1]))
+        both = (_last_fraction(frame, name, task) for name in (label, LABELS[1]))
         return Samples(*both, statistics.closeness(0.1))
 
     return gap
 
 
-CLAIMS = (
-    *(
-        Claim(
-            text=f"On task {task} the transferred and the true dynamics lead to the same final return (within 10 %)",
-            source="Appendix C, Fig. 13",
-            gap=_little_difference(task),
-            unit="fraction of the optimum to spare",
-        )
-        for task in ("A", "B")
-    ),
-    Claim(
-        text="On task C Q-learning learns faster with the transferred dynamics than with the true ones",
-        source="Appendix C, Fig. 13",
-        gap=lambda frame: Samples(_mean_fraction(frame, TRANSFERRED, "C"), _mean_fraction(frame, LABELS[1], "C")),
-        unit="fraction of the optimum, averaged over learning",
-    ),
-    Claim(
-        text="On task C only the transferred dynamics let Q-learning solve the task (90 % of the optimum)",
-        source="Appendix C, Fig. 13",
-        gap=lambda frame: np.minimum(
-            _last_fraction(frame, TRANSFERRED, "C") - 0.9, 0.9 - _last_fraction(frame, LABELS[1], "C")
+def _faster(label: str) -> Callable[[pd.DataFrame], Samples]:
+    return lambda frame: Samples(*(_mean_fraction(frame, name, "C") for name in (label, LABELS[1])))
+
+
+def _alone(label: str) -> Callable[[pd.DataFrame], Rivals]:
+    """How far both halves of the statement are from failing, of which the smaller counts."""
+
+    def gap(frame: pd.DataFrame) -> Rivals:
+        learned, true = (_last_fraction(frame, name, "C") for name in (label, LABELS[1]))
+        nothing = np.zeros_like(true)
+        return Rivals(nothing, [0.9 - learned, true - 0.9])
+
+    return gap
+
+
+def _claims(label: str, which: str) -> tuple[Claim, ...]:
+    """The paper's statements about dynamics that were learned in one way."""
+    source = "Appendix C, Fig. 13"
+    same = "the transferred and the true dynamics lead to the same final return (within 10 %)"
+    return (
+        *(
+            Claim(
+                text=f"On task {task} {same}; dynamics {which}",
+                source=source,
+                gap=_little_difference(label, task),
+                unit="fraction of the optimum to spare",
+            )
+            for task in ("A", "B")
         ),
-        unit="fraction of the optimum to spare",
-    ),
-)
+        Claim(
+            text="On task C Q-learning learns faster with the transferred dynamics than with the true ones; "
+            f"dynamics {which}",
+            source=source,
+            gap=_faster(label),
+            unit="fraction of the optimum, averaged over learning",
+        ),
+        Claim(
+            text="On task C only the transferred dynamics let Q-learning solve the task (90 % of the optimum); "
+            f"dynamics {which}",
+            source=source,
+            gap=_alone(label),
+            unit="fraction of the optimum to spare",
+            note="With the transferred dynamics above 90 %, with the true ones below.",
+        ),
+    )
+
+
+CLAIMS = tuple(claim for label, which in TRANSFERRED.items() for claim in _claims(label, which))
 
 ARTEFACT = Artefact(
     name=NAME,

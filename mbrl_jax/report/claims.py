@@ -183,7 +183,7 @@ def _best(gap: Rivals, repetitions: int, seed: int, confidence: float = 0.95) ->
     estimate = np.min([one.estimate for one in each])
     interval = Interval(estimate, np.min([one.low for one in each]), np.min([one.high for one in all_of_them]))
     count = min(len(gap.a), *(len(b) for b in gap.others))
-    return interval, count, f"the strongest of {len(gap.others)} rivals; high end corrected for their number"
+    return interval, count, f"the smallest of {len(gap.others)} gaps; high end corrected for their number"
 
 
 def _judge_exact(claim: Claim, gaps: np.ndarray, n_diverged: int) -> Judgement:

@@ -43,7 +43,7 @@ def test_the_best_of_several_must_beat_every_one():
     rng = np.random.default_rng(0)
     ours, rivals = rng.normal(3, 1, 20), [rng.normal(center, 1, 20) for center in (0.0, 0.5, 1.0)]
     best = judge(claim(Rivals(ours, rivals)), EMPTY)
-    assert best.verdict is Verdict.HOLDS and best.n_seeds == 20 and "strongest of 3" in best.note
+    assert best.verdict is Verdict.HOLDS and best.n_seeds == 20 and "smallest of 3 gaps" in best.note
     closest = judge(claim(Samples(ours, rivals[2])), EMPTY)
     assert best.low == closest.low and best.estimate == closest.estimate and best.high >= closest.high
     assert judge(claim(Rivals(ours, [*rivals, rng.normal(6, 1, 20)])), EMPTY).verdict is Verdict.FAILS
