@@ -20,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from mbrl_jax import results
+from mbrl_jax.types import available_cores
 
 FOLDER = Path(__file__).parent / "results"
 PEAK_SIZE = 2048  # side of the matrices whose product measures the peak
@@ -49,7 +50,7 @@ def machine() -> dict[str, Any]:
     devices = jax.local_devices()
     return {
         "cpu": cpu_model(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": available_cores(),
         "devices": [f"{d.platform}: {d.device_kind}" for d in devices],
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "distrax", "numpy")},

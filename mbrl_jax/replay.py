@@ -8,7 +8,7 @@ is one gather.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,18 @@ from jaxtyping import Array
 
 from mbrl_jax.types import Key, Shared, Spec, Storage, Transition
 
-__all__ = ["Replay", "ReplayState", "Slabs", "SlabsState", "make", "make_slabs", "pack", "row_width", "unpack"]
+__all__ = [
+    "Replay",
+    "ReplayState",
+    "Slabs",
+    "SlabsState",
+    "make",
+    "make_slabs",
+    "of_run",
+    "pack",
+    "row_width",
+    "unpack",
+]
 
 ROUNDS = 64  # of drawing windows; with one transition in five starting one, a draw in 1.6 million is left after them
 
@@ -103,6 +114,11 @@ def make(spec: Spec, capacity: int) -> Replay:
     return Replay(init, add, sample, sample_sequences, capacity)
 
 
+def of_run(config: Any, spec: Spec) -> Replay:
+    """A replay for the run of a configuration: `replay_capacity` transitions, or all that it can collect if fewer."""
+    return make(spec, min(config.replay_capacity, config.steps + config.warmup_steps))
+
+
 def _slot(state: ReplayState, age: Array) -> Array:
     """The slot of the transition that is `age` places younger than the oldest one held."""
     return (state.head.value - state.size.value + age) % state.rows.value.shape[0]
@@ -142,8 +158,8 @@ def window_ages(key: Key, state: ReplayState, spec: Spec, batch: int, length: in
 
     def search(draws: _Draws) -> _Draws:
         # Zero, but known inside the loop only: else the compiler would search before it, every time.
-        oldest = draws.rounds - ROUNDS
-        total = jnp.cumsum(window_starts(state, spec, length, oldest))
+        zero = draws.rounds - ROUNDS
+        total = jnp.cumsum(window_starts(state, spec, length, zero))
         fresh = jax.random.randint(k_search, (batch,), 0, jnp.maximum(total[-1], 1))
         age = jnp.where(draws.found, draws.age, jnp.searchsorted(total, fresh, side="right"))
         return _Draws(age, jnp.broadcast_to(total[-1] > 0, (batch,)), draws.rounds + 1)
@@ -155,10 +171,15 @@ def window_ages(key: Key, state: ReplayState, spec: Spec, batch: int, length: in
     return draws.age, draws.found
 
 
-def window_starts(state: ReplayState, spec: Spec, length: int, oldest: Array) -> Array:
-    """Marks, from age `oldest` on, the transitions that start a window of `length` within one episode; `[capacity]`."""
+def window_starts(state: ReplayState, spec: Spec, length: int, zero: Array | int = 0) -> Array:
+    """Marks, from the oldest on, the transitions that start a window of `length` within one episode; `[capacity]`.
+
+    Args:
+      zero: 0, and nothing else. Traced, it ties what is computed here to where it comes from, so that the compiler does
+        not move it out of a loop.
+    """
     capacity = state.rows.value.shape[0]
-    age = oldest + jnp.arange(capacity)
+    age = zero + jnp.arange(capacity)
     before = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(_ends(state, spec, age))])
     last = jnp.minimum(age + length - 1, capacity - 1)
     return (before[last] == before[age]) & (age + length <= state.size.value)

@@ -8,6 +8,7 @@ keys, and a checkpoint is the state pytree, the iteration number and the configu
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -27,8 +28,11 @@ __all__ = [
     "Spec",
     "Storage",
     "Transition",
+    "available_cores",
     "check_not_negative",
     "check_positive",
+    "check_share",
+    "check_widths",
     "checked",
     "nearest",
 ]
@@ -170,6 +174,36 @@ def check_not_negative(config: Any, *names: str) -> None:
         value = getattr(config, name)
         if isinstance(value, int | float) and value < 0:
             raise ValueError(f"{name} must not be negative, got {value}")
+
+
+def check_share(config: Any, *names: str, zero: bool = True) -> None:
+    """Refuses a configuration in which one of these numbers is outside [0, 1], or 0 if `zero` is false.
+
+    Values that are swept are not looked at.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, int | float) and not (0 <= value <= 1 and (zero or value)):
+            raise ValueError(f"{name} must lie in {'[' if zero else '('}0, 1], got {value}")
+
+
+def check_widths(config: Any, *names: str, empty: bool = False) -> None:
+    """Refuses a configuration in which one of these tuples of layer widths has an entry below 1.
+
+    Args:
+      empty: whether a network may have none of these layers.
+    """
+    rule = "must name positive widths" if empty else "must name at least one positive width"
+    for name in names:
+        widths = getattr(config, name)
+        if not (widths or empty) or min(widths, default=1) < 1:
+            raise ValueError(f"{name} {rule}, got {widths}")
+
+
+def available_cores() -> int:
+    """Processors that this process may use; all there are where the system does not say (macOS, Windows)."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return (os.cpu_count() or 1) if allowed is None else len(allowed(0))
 
 
 def is_marked(kind: type) -> Callable[[Any], bool]:

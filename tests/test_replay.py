@@ -1,6 +1,7 @@
 """Replay: what goes in comes out, uniformly, and sequences stay within one episode."""
 
 import re
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -183,6 +184,12 @@ def test_without_a_valid_window_the_discount_is_nan(ends):
 def test_a_capacity_below_one_is_refused():
     with pytest.raises(ValueError, match="at least 1 transition, got 0"):
         replay.make(SPEC, 0)
+
+
+@pytest.mark.parametrize(("wish", "capacity"), [(100, 8), (8, 8), (6, 6)])
+def test_a_run_keeps_no_more_than_it_can_collect(wish, capacity):
+    config = SimpleNamespace(replay_capacity=wish, steps=5, warmup_steps=3)
+    assert replay.of_run(config, SPEC).capacity == capacity
 
 
 def test_writing_for_many_seeds_is_a_slice_update_not_a_scatter():

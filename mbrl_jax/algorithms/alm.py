@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -16,8 +17,8 @@ from jaxtyping import Array
 
 from mbrl_jax import replay, rollouts
 from mbrl_jax.learners import latent
-from mbrl_jax.learners.latent_variants import VARIANTS
-from mbrl_jax.types import Act, Algorithm, Env, Key, Shared, check_positive, nearest
+from mbrl_jax.learners.latent_variants import VARIANTS, cloning
+from mbrl_jax.types import Act, Algorithm, Env, Key, Shared, check_not_negative, check_positive, nearest
 
 __all__ = ["Config", "State", "make", "noise", "offline", "variant"]
 
@@ -50,6 +51,7 @@ class Config:
     def __post_init__(self) -> None:
         rollouts.check_steps(self.steps, self.steps_per_iteration, self.warmup_steps)
         check_positive(self, "updates_per_step", "batch", "replay_capacity", "noise_steps")
+        check_not_negative(self, "first_noise", "last_noise")
 
 
 def noise(config: Config, time: Array) -> Array:
@@ -77,8 +79,12 @@ class State(NamedTuple):
 Improve = Callable[[Key, Agent, replay.ReplayState], tuple[Agent, dict[str, Array]]]
 
 
-def _improver(config: Config, memory: replay.Replay, update: Callable) -> Improve:
-    """`updates_per_step` updates, each on sequences of K steps within one episode and on single transitions."""
+def _improver(config: Config, memory: replay.Replay, update: Callable, std: Callable[[Array], Array]) -> Improve:
+    """`updates_per_step` updates, each on sequences of K steps within one episode and on single transitions.
+
+    Args:
+      std: standard deviation of the policy's noise after a number of environment steps.
+    """
     rounds, batch, length = config.updates_per_step, config.batch, config.agent.horizon
 
     def improve(key: Key, agent: Agent, stored: replay.ReplayState) -> tuple[Agent, dict[str, Array]]:
@@ -88,7 +94,7 @@ def _improver(config: Config, memory: replay.Replay, update: Callable) -> Improv
         data = latent.Data(
             sequences=jax.tree.map(lambda x: x.reshape(rounds, batch, *x.shape[1:]), sequences),
             batch=memory.sample(k_batch, stored, (rounds, batch)),
-            noise=jnp.broadcast_to(noise(config, time), (rounds,)),
+            noise=jnp.broadcast_to(std(time), (rounds,)),
         )
         xs = (jax.random.split(k_update, rounds), data)
         learner, info = lax.scan(lambda state, kd: update(kd[0], state, kd[1]), agent.learner, xs)
@@ -103,11 +109,12 @@ def make(config: Config, env: Env, parts: latent.Parts = latent.STANDARD) -> Alg
     Args:
       parts: what a variant replaces (`learners.latent_variants`).
     """
+    _check_cloning(config, parts)
     unit = rollouts.normalised(env)
     spec = unit.spec
-    memory = replay.make(spec, min(config.replay_capacity, config.steps + config.warmup_steps))
+    memory = replay.of_run(config, spec)
     learner = latent.make(config.agent, spec, parts)
-    improve = _improver(config, memory, learner.update)
+    improve = _improver(config, memory, learner.update, partial(noise, config))
 
     def explore(agent: Agent) -> Act:
         return latent.act(config.agent, spec, agent.learner, noise(config, agent.time.value), parts)
@@ -131,6 +138,13 @@ def make(config: Config, env: Env, parts: latent.Parts = latent.STANDARD) -> Alg
     return Algorithm(init, step, policy, config.steps_per_iteration, config.warmup_steps)
 
 
+def _check_cloning(config: Config, parts: latent.Parts) -> None:
+    """The behaviour-cloning term is divided by the noise."""
+    noises = config.first_noise, config.last_noise
+    if parts.actor is cloning and any(isinstance(std, int | float) and std <= 0 for std in noises):
+        raise ValueError(f"with behaviour cloning, first_noise and last_noise must be positive, got {noises}")
+
+
 def variant(config: Config, env: Env, name: str) -> Algorithm:
     """A variant of the paper's ablations by its name in `learners.latent_variants.VARIANTS`.
 
@@ -145,6 +159,8 @@ def variant(config: Config, env: Env, name: str) -> Algorithm:
 def offline(config: Config, env: Env, behaviour: Act, parts: latent.Parts = VARIANTS["cloning"]) -> Algorithm:
     """ALM on a fixed set of data (Appendix A.7): one iteration is `steps_per_iteration` rounds of updates, no acting.
 
+    Nothing is explored, so the policy's noise has no schedule: it is `last_noise` throughout.
+
     Args:
       behaviour: the policy, actions in [-1, 1], whose first `warmup_steps` transitions are the data.
       parts: by default with the behaviour-cloning term.
@@ -153,7 +169,8 @@ def offline(config: Config, env: Env, behaviour: Act, parts: latent.Parts = VARI
     unit = rollouts.normalised(env)
     memory = replay.make(unit.spec, config.warmup_steps)
     learner = latent.make(config.agent, unit.spec, parts)
-    improve = _improver(config, memory, learner.update)
+    constant = jnp.asarray(config.last_noise, jnp.float32)
+    improve = _improver(config, memory, learner.update, lambda time: constant)
 
     def init(key: Key) -> State:
         k_data, k_agent = jax.random.split(key)

@@ -17,7 +17,19 @@ from jaxtyping import Array
 
 from mbrl_jax import replay, rollouts
 from mbrl_jax.learners import critics, ensemble, sac
-from mbrl_jax.types import Act, Algorithm, Env, Key, ModelStep, PyTree, Shared, Spec, Transition, check_positive
+from mbrl_jax.types import (
+    Act,
+    Algorithm,
+    Env,
+    Key,
+    ModelStep,
+    PyTree,
+    Shared,
+    Spec,
+    Transition,
+    check_positive,
+    check_share,
+)
 
 __all__ = ["Config", "State", "make", "value_expansion"]
 
@@ -63,8 +75,7 @@ class Config:
         start, end, low, high = self.rollout_schedule
         if not (0 <= start < end and low >= 1 and high >= 1):
             raise ValueError(f"rollout_schedule needs 0 <= a < b and lengths >= 1, got {self.rollout_schedule}")
-        if not 0 <= self.real_fraction <= 1:
-            raise ValueError(f"real_fraction must lie in [0, 1], got {self.real_fraction}")
+        check_share(self, "real_fraction")
         check_positive(self, "updates_per_step", "batch", "rollout_batch", "retain_epochs", "epoch_length")
 
     @property
@@ -122,7 +133,7 @@ def make(config: Config, env: Env, targets: Targets | None = None) -> Algorithm:
     """
     unit = rollouts.normalised(env)
     spec = unit.spec
-    memory = replay.make(spec, min(config.replay_capacity, config.steps + config.warmup_steps))
+    memory = replay.of_run(config, spec)
     slabs = replay.make_slabs(spec, config.slots, config.longest_rollout, config.rollout_batch)
     model, agent = ensemble.make(config.model, spec), sac.make(config.agent, spec)
     dreams = config.real_batch < config.batch

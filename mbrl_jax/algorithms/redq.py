@@ -62,7 +62,7 @@ def make(config: Config, env: Env, targets: Variation | None = None) -> Algorith
       targets: instead of REDQ's own, for example `learners.redq.average_targets`.
     """
     spec = rollouts.normalised(env).spec
-    memory = replay.make(spec, min(config.replay_capacity, config.steps + config.warmup_steps))
+    memory = replay.of_run(config, spec)
     learner = redq.make(config.agent, spec, config.subset, targets and targets(config.agent, spec))
     rounds = config.updates_per_step // config.policy_delay
 

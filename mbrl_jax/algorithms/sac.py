@@ -46,7 +46,7 @@ class Config:
 def make(config: Config, env: Env) -> Algorithm:
     """SAC on `env`; one iteration is `steps_per_iteration` times (act, store, update `updates_per_step` times)."""
     spec = rollouts.normalised(env).spec
-    memory = replay.make(spec, min(config.replay_capacity, config.steps + config.warmup_steps))
+    memory = replay.of_run(config, spec)
     learner = sac.make(config.agent, spec)
 
     def improve(key: Key, state: sac.State, stored: replay.ReplayState) -> tuple[sac.State, dict[str, Array]]:

@@ -49,21 +49,20 @@ class Config:
 def make(config: Config, env: Env) -> Algorithm:
     """SAC-SVG on `env`; one iteration is `steps_per_iteration` times (act, store, update once)."""
     spec = rollouts.normalised(env).spec
-    capacity = min(config.replay_capacity, config.steps + config.warmup_steps)
-    memory = replay.make(spec, capacity)
+    memory = replay.of_run(config, spec)
     learner = sac_svg.make(config.agent, spec, config.steps)
     shape, length = (config.model_updates, config.model_batch), config.agent.horizon - 1
 
     def improve(key: Key, state: sac_svg.State, stored: replay.ReplayState) -> tuple[sac_svg.State, dict[str, Array]]:
         k_windows, k_sample, k_update = jax.random.split(key, 3)
-        # All windows in one call, because each call looks through the whole replay.
+        # All windows in one call: the rounds of drawing them are one loop.
         windows = memory.sample_sequences(k_windows, stored, shape[0] * shape[1], length)
         windows = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), windows)
         return learner.update(k_update, state, sac_svg.Batch(memory.sample(k_sample, stored, (config.batch,)), windows))
 
     def refresh(state: sac_svg.State, stored: replay.ReplayState) -> sac_svg.State:
         held = replay.unpack(stored.rows.value, spec).obs
-        return sac_svg.standardise(state, held, jnp.arange(capacity) < stored.size.value)
+        return sac_svg.standardise(state, held, jnp.arange(memory.capacity) < stored.size.value)
 
     agent = off_policy.Agent(
         learner.init,

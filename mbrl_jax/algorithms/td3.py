@@ -53,7 +53,7 @@ def make(config: Config, env: Env) -> Algorithm:
     an update may see up to `policy_delay` − 1 transitions more than if it had followed its own step at once.
     """
     spec = rollouts.normalised(env).spec
-    memory = replay.make(spec, min(config.replay_capacity, config.steps + config.warmup_steps))
+    memory = replay.of_run(config, spec)
     learner = td3.make(config.agent, spec)
 
     def improve(key: Key, state: td3.State, stored: replay.ReplayState) -> tuple[td3.State, dict[str, Array]]:

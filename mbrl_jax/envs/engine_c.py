@@ -1,6 +1,9 @@
 # pyright: reportAttributeAccessIssue=false
 # (MuJoCo ships no type stubs for its compiled half.)
-"""MuJoCo's own C engine as a pure function of arrays: it jits, scans, vmaps and shards like any other.
+"""MuJoCo's own C engine as a pure function of arrays: it jits, scans and vmaps like any other.
+
+Spread it over devices with `shard_map`, as the runner does. Where sharded arrays only flow through `jit`, XLA gathers
+them for the call and every device steps the whole batch: the same numbers, and no faster than one device.
 
 The whole integration state (time, positions, velocities, warm start of the solver, …) goes into the call and comes
 out of it, as the bit pattern of its float64 numbers (see `bits`). A step is therefore a function of its arguments,
@@ -12,7 +15,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +30,7 @@ from mbrl_jax.envs import bits, host_call
 from mbrl_jax.envs.base import Advance, Start, float_dtype
 from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, locate
 from mbrl_jax.envs.simulations import STATE, Pool, Simulations
-from mbrl_jax.types import Key
+from mbrl_jax.types import Key, available_cores
 
 __all__ = ["make"]
 
@@ -48,7 +50,7 @@ def make(task: Task, model: mujoco.MjModel, *, threads: int | None = None) -> tu
       threads: threads that share the simulations of one call; default, the processors this process may use.
         The results do not depend on it.
     """
-    host = _host_of(task, model, len(os.sched_getaffinity(0)) if threads is None else threads)
+    host = _host_of(task, model, available_cores() if threads is None else threads)
     blank, end_of_qpos = bits.to_words(host.blank()), 2 * (1 + model.nq)
 
     def start(key: Key) -> tuple[Array, Array]:

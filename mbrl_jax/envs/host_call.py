@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,8 @@ _DTYPES = {
     11: np.dtype(np.float32),
     12: np.dtype(np.float64),
 }
+_NAMES = tuple(dtype.name for dtype in _DTYPES.values())
+_FRAMES = 4  # of a function's traceback that its error shows
 _functions: dict[str, HostFunction] = {}
 _lock = threading.Lock()
 
@@ -144,15 +147,21 @@ def call(name: str, shapes: Any, *args: Array) -> Any:
 
     Args:
       name: from `publish`.
-      shapes: tuple of `jax.ShapeDtypeStruct`, of the results; they are cast to these dtypes.
+      shapes: tuple of `jax.ShapeDtypeStruct`, of the results. They must have these shapes and are cast to these dtypes,
+        of the same kind of number or a wider one.
       args: any arrays.
 
     Raises:
       KeyError: if nothing has been published under that name.
-      jax.errors.JaxRuntimeError: when the program runs, with the message of whatever the function raised.
+      TypeError: an argument's or a result's dtype is not one that functions can be given.
+      jax.errors.JaxRuntimeError: when the program runs, with message and traceback of whatever the function raised;
+        also where its results are not as announced.
     """
     if name not in _functions:
         raise KeyError(f"a host function must be published before it is called, but there is none named {name!r}")
+    for leaf in jax.tree.leaves((args, shapes)):
+        if str(leaf.dtype) not in _NAMES:
+            raise TypeError(f"a host function takes and returns arrays of {', '.join(_NAMES)}, got {leaf.dtype}")
     _register()
     return jax.ffi.ffi_call(_TARGET, shapes, vmap_method="broadcast_all")(*args, function=name)
 
@@ -176,19 +185,27 @@ def _handle(address: int) -> int | None:
         if frame.stage == _EXECUTE:
             _execute(frame)
     except BaseException as error:  # nothing may pass through XLA's frames
-        return _error(frame, f"{type(error).__name__}: {error}")
+        return _error(frame, error)
     return None
 
 
 def _execute(frame: _Frame) -> None:
     span = frame.attributes.items[0].contents
-    function = _functions[ctypes.string_at(span.ptr, span.len).decode()]
+    name = ctypes.string_at(span.ptr, span.len).decode()
     arguments, results = frame.arguments, frame.results
     given = [_view(arguments.items[i].contents) for i in range(arguments.size)]
     for array in given:
         array.flags.writeable = False  # XLA may read these again
-    for i, value in zip(range(results.size), function(*given), strict=True):
-        _view(results.items[i].contents)[...] = value
+    found = _functions[name](*given)
+    if len(found) != results.size:
+        raise ValueError(f"{name} must return {results.size} arrays, got {len(found)}")
+    for i, value in enumerate(map(np.asarray, found)):
+        view = _view(results.items[i].contents)
+        if value.shape != view.shape:
+            raise ValueError(f"result {i} of {name} must have shape {view.shape}, got {value.shape}")
+        if value.dtype != view.dtype and not np.can_cast(value.dtype, view.dtype, "same_kind"):
+            raise ValueError(f"result {i} of {name} must be of a dtype that casts to {view.dtype}, got {value.dtype}")
+        view[...] = value
 
 
 def _view(buffer: _Buffer) -> np.ndarray:
@@ -202,7 +219,12 @@ def _view(buffer: _Buffer) -> np.ndarray:
     return np.ndarray(shape, dtype, (ctypes.c_char * size).from_address(buffer.data))
 
 
-def _error(frame: _Frame, message: str) -> int:
-    arguments = _ErrorArguments(message=message.encode(), code=_INTERNAL)
+def _error(frame: _Frame, error: BaseException) -> int:
+    try:
+        text = "".join(traceback.format_exception(error, limit=-_FRAMES))
+        message = text.encode(errors="backslashreplace").replace(b"\0", b"\\0")
+    except BaseException:  # an exception may be written so that showing it fails
+        message = b"a host function failed with an exception that cannot be shown"
+    arguments = _ErrorArguments(message=message, code=_INTERNAL)
     arguments.struct_size = _ErrorArguments.code.offset + ctypes.sizeof(ctypes.c_int)
     return frame.api.contents.create_error(ctypes.byref(arguments))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -106,7 +106,10 @@ class _Looped:
                     values[i] = getattr(data, field)
 
         others = [self._workers.submit(share, k) for k in range(1, len(self._datas))]
-        share(0)
+        try:
+            share(0)
+        finally:
+            wait(others)  # nobody may still write here when the next caller takes these simulations
         for other in others:
             other.result()
 

@@ -13,20 +13,20 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax.networks import MLP, apply
-from mbrl_jax.types import Key, PyTree, Transition
+from mbrl_jax.types import Key, PyTree, Transition, check_positive, check_share, check_widths
 
-__all__ = ["adam", "check_networks", "delayed", "descend", "in_turn", "values"]
+__all__ = ["adam", "check", "delayed", "descend", "in_turn", "values"]
 
 Step = Callable[[Key, Any, Any], tuple[Any, dict[str, Array]]]
 """`step(key, state, batch) -> (state, info)`: one gradient step on one batch."""
 
 
-def check_networks(config: Any) -> None:
-    """Refuses a configuration whose fields `hidden` (layer widths) and `critics` (their number) make no networks."""
-    if not config.hidden or min(config.hidden) < 1:
-        raise ValueError(f"hidden must name at least one positive width, got {config.hidden}")
-    if config.critics < 1:
-        raise ValueError(f"critics must be at least 1, got {config.critics}")
+def check(config: Any) -> None:
+    """Refuses a configuration in which `hidden`, `critics` (their number), `gamma` or `tau` is impossible."""
+    check_widths(config, "hidden")
+    check_positive(config, "critics")
+    check_share(config, "gamma")
+    check_share(config, "tau", zero=False)
 
 
 def values(critic: MLP, params: PyTree, obs: Array, action: Array) -> Array:

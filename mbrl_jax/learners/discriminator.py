@@ -19,7 +19,7 @@ from mbrl_jax import normalise
 from mbrl_jax.learners import fitting, mixture
 from mbrl_jax.networks import MLP, apply, glorot
 from mbrl_jax.objectives.dam import discriminator_loss
-from mbrl_jax.types import Key, Learner, PyTree, Spec, check_not_negative
+from mbrl_jax.types import Key, Learner, PyTree, Spec, check_not_negative, check_widths
 
 __all__ = ["Config", "Data", "State", "blurred", "logit", "make"]
 
@@ -44,6 +44,7 @@ class Config:
     """How long and how fast."""
 
     def __post_init__(self) -> None:
+        check_widths(self, "hidden", empty=True)
         mixture.check_fraction(self.holdout_fraction)
         check_not_negative(self, "noise")
 

@@ -22,7 +22,17 @@ from jaxtyping import Array
 from mbrl_jax import normalise
 from mbrl_jax.networks import MLP, apply, init_stack, kernel_norms, narrow_normal
 from mbrl_jax.objectives.likelihood import bounded_log_var, gaussian_nll
-from mbrl_jax.types import Key, Learner, ModelStep, PyTree, Spec, Transition, check_positive
+from mbrl_jax.types import (
+    Key,
+    Learner,
+    ModelStep,
+    PyTree,
+    Spec,
+    Transition,
+    check_not_negative,
+    check_positive,
+    check_widths,
+)
 
 __all__ = ["Config", "Data", "State", "make", "model_step", "predict"]
 
@@ -67,6 +77,7 @@ class Config:
     def __post_init__(self) -> None:
         if not 1 <= self.elites <= self.members:
             raise ValueError(f"need 1 <= elites <= members, got elites={self.elites}, members={self.members}")
+        check_widths(self, "hidden", empty=True)
         if len(self.weight_decay) != len(self.hidden) + 1:
             raise ValueError(
                 "weight_decay needs one coefficient per layer, output included: "
@@ -75,6 +86,7 @@ class Config:
         if not 0 < self.holdout_fraction < 1:
             raise ValueError(f"holdout_fraction must lie strictly between 0 and 1, got {self.holdout_fraction}")
         check_positive(self, "batch", "max_holdout", "max_epochs")
+        check_not_negative(self, "patience")
 
 
 class State(NamedTuple):

@@ -30,7 +30,7 @@ class Config:
     patience: int = 20
     """Fitting stops after this many looks in a row without improvement."""
     max_steps: int = 5000
-    """Most gradient steps of a fit."""
+    """Most gradient steps of a fit, rounded up to whole intervals."""
 
     def __post_init__(self) -> None:
         check_positive(self, "batch", "interval", "patience", "max_steps")
@@ -75,7 +75,11 @@ def split(key: Key, valid: Bool[Array, " rows"], fraction: float) -> Split:
 
 
 class Fit(NamedTuple):
-    """A fit's outcome: the best parameters by the held-out rows, their score there, and the gradient steps taken."""
+    """A fit's outcome: the best parameters by the held-out rows, their score there, and the gradient steps taken.
+
+    The score is NaN where no step was wanted, so that there was no look at these rows, and infinite where none of them
+    found a number.
+    """
 
     params: PyTree
     score: Array
@@ -131,4 +135,5 @@ def fit(
 
     zero = jnp.zeros((), jnp.int32)
     start = Fit(params, jnp.full((), jnp.inf, jnp.float32), zero)
-    return lax.while_loop(unfinished, look, _Progress(params, optimiser.init(params), start, zero)).best
+    best = lax.while_loop(unfinished, look, _Progress(params, optimiser.init(params), start, zero)).best
+    return best._replace(score=jnp.where(best.steps > 0, best.score, jnp.nan))

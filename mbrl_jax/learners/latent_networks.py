@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mbrl_jax.networks import MLP, Diagonal, NormedMLP, bounded_diagonal, elu, perturbed
-from mbrl_jax.types import Key, PyTree, Spec, check_positive
+from mbrl_jax.types import Key, PyTree, Spec, check_positive, check_share, check_widths
 
 __all__ = ["Config", "Encoder", "Nets", "Policy", "gaussian_encoder", "mlp", "networks", "noisy_policy"]
 
@@ -60,8 +60,10 @@ class Config:
 
     def __post_init__(self) -> None:
         check_positive(self, "latent_dim", "horizon", "critics")
-        if not self.hidden or min((*self.hidden, *self.model_hidden, *self.classifier_hidden)) < 1:
-            raise ValueError(f"hidden must name at least one width, all positive, got {self.hidden}")
+        check_widths(self, "hidden")
+        check_widths(self, "model_hidden", "classifier_hidden", empty=True)
+        check_share(self, "gamma", "trace")
+        check_share(self, "tau", zero=False)
         low, high = self.std_bounds
         if not 0 < low < high:
             raise ValueError(f"std_bounds must be increasing and positive, got {self.std_bounds}")

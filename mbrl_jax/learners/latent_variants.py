@@ -88,7 +88,9 @@ def cloning(config: Config, weight: float = 1.0) -> Loss:
     """ALM's policy loss plus the behaviour-cloning term of offline data (Appendix A.7), for the first action.
 
     With a Gaussian policy and behaviour of the same standard deviation σ the term is ½ ‖μ(z) − a‖² / σ², up to what
-    does not depend on the policy. The first action's term is the one that the bound cannot do without (docs/theory.md).
+    does not depend on the policy. σ is the policy's noise, which `alm.offline` holds constant: on ALM's schedule of
+    exploration the term's weight would grow a hundredfold, of which A.7 knows nothing. The first action's term is the
+    one that the bound cannot do without (docs/theory.md).
 
     Args:
       weight: factor of the term; 1 in theory.
@@ -208,7 +210,10 @@ def value_predicting(config: Config, steps: int | None = None) -> Loss:
 
 
 def _value_error(config: Config, params: PyTree, key: Key, ctx: Context, steps: int) -> Array:
-    """Mean over rows of Σ_t Σ_i ½ (Q_i(z_t, a_t) − y_t)² with targets from the real next observations."""
+    """Mean over rows of Σ_t Σ_i ½ (Q_i(z_t, a_t) − y_t)² with targets from the real next observations.
+
+    The paper prints no formula; it is the sum over the sequence, as every other term of Eq. 7.
+    """
     nets, state = ctx.nets, ctx.state
     k_roll, k_next, k_act = jax.random.split(key, 3)
     _, z, _ = latent.rollout(params, k_roll, ctx)
@@ -220,7 +225,7 @@ def _value_error(config: Config, params: PyTree, key: Key, ctx: Context, steps: 
     reward, discount = flat(sequences.reward), config.gamma * flat(sequences.discount)
     target = policy.soft_target(reward, discount, next_value, jnp.zeros_like(reward), jnp.zeros(()))
     value = flat(nets.values(state.params["critics"], z[:steps], sequences.action))
-    return policy.critic_loss(value, lax.stop_gradient(target)).mean(axis=-1).sum()
+    return policy.critic_loss(value, lax.stop_gradient(target)).sum() / sequences.reward.shape[1]
 
 
 def _world(objective: Callable[..., Array]) -> Parts:

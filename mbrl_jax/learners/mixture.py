@@ -23,7 +23,7 @@ from mbrl_jax.learners import fitting
 from mbrl_jax.networks import MLP, apply, glorot
 from mbrl_jax.objectives.dam import minimum_variance_loss
 from mbrl_jax.objectives.likelihood import bounded_variance
-from mbrl_jax.types import Key, Learner, ModelStep, PyTree, Spec, Transition, check_positive
+from mbrl_jax.types import Key, Learner, ModelStep, PyTree, Spec, Transition, check_positive, check_widths
 
 __all__ = ["Config", "Data", "State", "distribution", "log_prob", "make", "model_step", "sample"]
 
@@ -47,6 +47,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_positive(self, "components")
+        check_widths(self, "hidden", empty=True)
         check_fraction(self.holdout_fraction)
         if not self.log_std[0] < self.log_std[1]:
             raise ValueError(f"log_std must be a lower and a higher bound, got {self.log_std}")

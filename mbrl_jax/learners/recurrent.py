@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax.networks import MLP
-from mbrl_jax.types import Key, Learner, PyTree, Spec, Transition, check_not_negative, check_positive
+from mbrl_jax.types import Key, Learner, PyTree, Spec, Transition, check_not_negative, check_positive, check_widths
 
 __all__ = ["GRU", "Config", "Model", "State", "make", "model", "unroll"]
 
@@ -39,8 +39,7 @@ class Config:
     """Largest global norm of the gradient (SVG code: clip_grad_norm)."""
 
     def __post_init__(self) -> None:
-        if min(self.encoder, default=1) < 1:
-            raise ValueError(f"encoder must name positive widths, got {self.encoder}")
+        check_widths(self, "encoder", empty=True)
         check_positive(self, "width", "layers")
         check_not_negative(self, "clip")
 

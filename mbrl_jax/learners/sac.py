@@ -65,7 +65,9 @@ class Config:
     """α before training (MBPO code: log α = 0)."""
 
     def __post_init__(self) -> None:
-        critics.check_networks(self)
+        critics.check(self)
+        if isinstance(self.initial_temperature, int | float) and self.initial_temperature <= 0:
+            raise ValueError(f"initial_temperature must be positive, got {self.initial_temperature}")
 
 
 class State(NamedTuple):

@@ -25,7 +25,7 @@ from mbrl_jax.learners import critics, recurrent, sac
 from mbrl_jax.networks import MLP, apply, draw
 from mbrl_jax.objectives import policy as objectives
 from mbrl_jax.objectives.svg import expanded_return, termination_loss
-from mbrl_jax.types import Act, Key, Learner, PyTree, Shared, Spec, Transition, check_not_negative
+from mbrl_jax.types import Act, Key, Learner, PyTree, Shared, Spec, Transition, check_not_negative, check_widths
 
 __all__ = ["Batch", "Config", "Imagined", "State", "act", "imagine", "make", "mode", "standardise", "target_entropy"]
 
@@ -66,8 +66,7 @@ class Config:
     def __post_init__(self) -> None:
         if self.horizon < 2:
             raise ValueError(f"horizon must be at least 2 (with 1 this is SAC), got {self.horizon}")
-        if not self.head_hidden or min(self.head_hidden) < 1:
-            raise ValueError(f"head_hidden must name at least one positive width, got {self.head_hidden}")
+        check_widths(self, "head_hidden")
         check_not_negative(self, "model_free_updates", "entropy_power")
 
 

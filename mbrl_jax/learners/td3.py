@@ -45,7 +45,7 @@ class Config:
     """Updates of the critics per update of the actor and of all targets (TD3 code)."""
 
     def __post_init__(self) -> None:
-        critics.check_networks(self)
+        critics.check(self)
         check_positive(self, "policy_delay")
         check_not_negative(self, "policy_noise", "noise_clip", "exploration_noise")
 

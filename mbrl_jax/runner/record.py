@@ -77,7 +77,7 @@ def put_scores(history: History, schedule: Schedule, iteration: int, scores: dic
 
 
 def means(history: History, schedule: Schedule, iteration: int) -> dict[str, float]:
-    """The latest metrics, averaged over the healthy lanes."""
+    """The latest metrics, averaged over the healthy lanes in which they are finite; none where that is no lane."""
     healthy = history["diverged"] < 0
     if not healthy.any():
         return {}
@@ -85,8 +85,8 @@ def means(history: History, schedule: Schedule, iteration: int) -> dict[str, flo
     latest = {name: rows[done[-1]] for name, rows in history["eval"].items()} if done else {}
     if iteration:
         latest |= {name: rows[iteration - 1] for name, rows in history["info"].items()}
-    known = {name: row[healthy] for name, row in latest.items() if np.isfinite(row[healthy]).any()}
-    return {name: float(np.nanmean(row)) for name, row in known.items()}
+    found = {name: row[healthy & np.isfinite(row)] for name, row in latest.items()}
+    return {name: float(row.mean()) for name, row in found.items() if len(row)}
 
 
 def table(history: History, schedule: Schedule, lanes: list[Lane], iteration: int) -> pd.DataFrame:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import jax
 
+from mbrl_jax.types import available_cores
+
 __all__ = ["cache_folder", "configure"]
 
 
@@ -31,7 +33,7 @@ def configure(cpu_devices: int | None = None) -> None:
     """
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         try:
-            jax.config.update("jax_num_cpu_devices", cpu_devices or len(os.sched_getaffinity(0)))
+            jax.config.update("jax_num_cpu_devices", cpu_devices or available_cores())
         except RuntimeError:
             warnings.warn("JAX is already running: its CPU devices stay as they are, which may be slower", stacklevel=2)
     try:

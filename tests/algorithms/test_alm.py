@@ -27,32 +27,35 @@ CONFIG = alm.Config(
 )
 
 
+def reporting(config, spec, parts):
+    """A learner that counts its updates and reports what it is given."""
+
+    def update(key, state, data):
+        held, single = data.sequences, data.batch
+        joined = jnp.abs(held.next_obs[:, :-1] - held.obs[:, 1:]).max()
+        inner = held.discount[:, :-1].min()
+        info = {
+            "joined": joined,
+            "inner": inner,
+            "ends": 1.0 - held.discount[:, -1].min(),
+            "terminal": 1.0 - single.discount.min(),
+            "noise": data.noise,
+            "rows": jnp.float32(held.obs.shape[0] * 100 + held.obs.shape[1] * 10) + single.obs.shape[0],
+        }
+        return state + 1, info
+
+    return Learner(lambda key: jnp.zeros((), jnp.int32), update)
+
+
 @pytest.fixture(scope="module")
 def wired():
     """Infos of two iterations of ALM with a learner that reports what it is given."""
-
-    def fake(config, spec, parts):
-        def update(key, state, data):
-            held, single = data.sequences, data.batch
-            joined = jnp.abs(held.next_obs[:, :-1] - held.obs[:, 1:]).max()
-            inner = held.discount[:, :-1].min()
-            info = {
-                "joined": joined,
-                "inner": inner,
-                "ends": 1.0 - held.discount[:, -1].min(),
-                "terminal": 1.0 - single.discount.min(),
-                "noise": data.noise,
-                "rows": jnp.float32(held.obs.shape[0] * 100 + held.obs.shape[1] * 10) + single.obs.shape[0],
-            }
-            return state + 1, info
-
-        return Learner(lambda key: jnp.zeros((), jnp.int32), update)
 
     def fake_act(config, spec, state, noise, parts):
         return lambda key, obs: jnp.full((*obs.shape[:-1], 1), noise)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latent, "make", fake)
+        patch.setattr(latent, "make", reporting)
         patch.setattr(latent, "act", fake_act)
         algorithm = alm.make(CONFIG, ENV)
         step = jax.jit(algorithm.step)
@@ -106,10 +109,14 @@ def test_every_variant_keeps_one_structure(name):
     assert jax.eval_shape(act, before, jnp.zeros((5, 1))).shape == (5, 1)
 
 
+def quarter(key, obs):
+    """A behaviour policy."""
+    return jnp.full((*obs.shape[:-1], 1), 0.25)
+
+
 def test_offline_data_stay_as_they_are():
     """All data are the behaviour's; an iteration makes its updates and neither acts nor writes."""
-    behaviour = lambda key, obs: jnp.full((*obs.shape[:-1], 1), 0.25)  # noqa: E731
-    algorithm = alm.offline(CONFIG, ENV, behaviour)
+    algorithm = alm.offline(CONFIG, ENV, quarter)
     fast = {"xla_backend_optimization_level": 0}
     before = jax.jit(algorithm.init, compiler_options=fast)(jax.random.key(0))
     after, info = jax.jit(algorithm.step, compiler_options=fast)(jax.random.key(1), before)
@@ -121,6 +128,20 @@ def test_offline_data_stay_as_they_are():
     counts = optax.tree.get_all_with_path(after.agent.opt, "count")
     assert {int(count) for _, count in counts} == {CONFIG.steps_per_iteration * CONFIG.updates_per_step}
     assert np.isfinite(float(info["alm/cloning_loss"]))
+
+
+def test_offline_the_noise_has_no_schedule(monkeypatch):
+    monkeypatch.setattr(latent, "make", reporting)
+    algorithm = alm.offline(CONFIG, ENV, quarter)
+    _, info = jax.jit(algorithm.step)(jax.random.key(1), jax.jit(algorithm.init)(jax.random.key(0)))
+    np.testing.assert_allclose(info["noise"], CONFIG.last_noise, rtol=1e-5)
+
+
+def test_behaviour_cloning_needs_noise_and_other_variants_do_not():
+    config = replace(CONFIG, last_noise=0.0)
+    with pytest.raises(ValueError, match=r"first_noise and last_noise must be positive, got \(1.0, 0.0\)"):
+        alm.offline(config, ENV, quarter)
+    alm.variant(config, ENV, name="no KL")
 
 
 def test_a_variant_by_its_name_acts_in_the_environments_units():
@@ -159,7 +180,12 @@ def test_presets_are_the_papers_and_released_settings():
 
 @pytest.mark.parametrize(
     ("changes", "rule"),
-    [({"steps": 15}, "got 15 and 10"), ({"batch": 0}, "batch must be"), ({"noise_steps": 0}, "noise_steps must be")],
+    [
+        ({"steps": 15}, "got 15 and 10"),
+        ({"batch": 0}, "batch must be"),
+        ({"noise_steps": 0}, "noise_steps must be"),
+        ({"first_noise": -1.0}, "first_noise must not be negative"),
+    ],
 )
 def test_impossible_configurations_are_refused(changes, rule):
     with pytest.raises(ValueError, match=rule):

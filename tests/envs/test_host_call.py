@@ -15,7 +15,7 @@ from mbrl_jax.envs import host_call
 def moments(x, flag):
     """Mean and whether any is negative, of every row; reports what it was given."""
     assert not x.flags.writeable
-    return x.mean(axis=-1), (x.min(axis=-1) < 0) & flag, np.arange(x.shape[-1], dtype=np.int32) + np.zeros_like(x)
+    return x.mean(axis=-1), (x.min(axis=-1) < 0) & flag, np.broadcast_to(np.arange(x.shape[-1]), x.shape)
 
 
 def shapes(length: int):
@@ -69,15 +69,62 @@ def test_what_a_function_raises_ends_the_program():
 
     name = host_call.publish(fail, "test-fail")
     f = jax.jit(lambda x: host_call.call(name, (jax.ShapeDtypeStruct((), jnp.float32),), x)[0])
-    with pytest.raises(jax.errors.JaxRuntimeError, match="ValueError: the number must not be 7"):
+    with pytest.raises(jax.errors.JaxRuntimeError, match="ValueError: the number must not be 7") as caught:
         f(jnp.float32(7)).block_until_ready()
+    assert "in fail\n" in str(caught.value)  # the function's own frame
 
 
-def test_too_few_results_are_an_error():
-    name = host_call.publish(lambda x: (), "test-none")
+class UnspeakableError(Exception):
+    """An exception that fails again when its traceback is asked for."""
+
+    def __getattribute__(self, name):
+        raise RuntimeError("not even that")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "shown"),
+    [
+        (ValueError, "half a pair: \ud83d", r"ValueError: half a pair: \\ud83d"),
+        (ValueError, "a\0b", r"ValueError: a\\0b"),
+        (UnspeakableError, "", "a host function failed with an exception that cannot be shown"),
+    ],
+)
+def test_whatever_is_raised_becomes_an_error_and_never_a_crash(kind, text, shown):
+    def fail(x):
+        raise kind(text)
+
+    name = host_call.publish(fail, "test-odd")
     f = jax.jit(lambda x: host_call.call(name, (jax.ShapeDtypeStruct((), jnp.float32),), x)[0])
-    with pytest.raises(jax.errors.JaxRuntimeError, match="ValueError"):
+    with pytest.raises(jax.errors.JaxRuntimeError, match=shown):
         f(jnp.float32(7)).block_until_ready()
+
+
+@pytest.mark.parametrize(
+    ("found", "rule"),
+    [
+        ((), "test-wrong.* must return 2 arrays, got 0"),
+        ((np.zeros(3, np.float32), np.zeros(3, np.int32)), r"result 0 of test-wrong.* shape \(2, 3\), got \(3,\)"),
+        ((np.zeros((2, 3)), np.int32(0)), r"result 1 of test-wrong.* shape \(3,\), got \(\)"),
+        ((np.zeros((2, 3)), np.zeros(3)), "result 1 of test-wrong.* casts to int32, got float64"),
+    ],
+)
+def test_results_that_are_not_as_announced_are_an_error(found, rule):
+    """NumPy itself would repeat the rows of a smaller array and cut numbers to whole ones."""
+    name = host_call.publish(lambda x: found, "test-wrong")
+    announced = jax.ShapeDtypeStruct((2, 3), jnp.float32), jax.ShapeDtypeStruct((3,), jnp.int32)
+    f = jax.jit(lambda x: host_call.call(name, announced, x))
+    with pytest.raises(jax.errors.JaxRuntimeError, match=rule):
+        jax.block_until_ready(f(jnp.float32(7)))
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "shown"),
+    [(jnp.float32, jnp.bfloat16, "bfloat16"), (jnp.complex64, jnp.float32, "complex64")],
+)
+def test_a_dtype_that_cannot_pass_is_refused_when_tracing(given, wanted, shown):
+    name = host_call.publish(lambda x: (x,), "test-dtype")
+    with pytest.raises(TypeError, match=f"takes and returns arrays of bool, .*, float64, got {shown}"):
+        host_call.call(name, (jax.ShapeDtypeStruct((), wanted),), jnp.zeros((), given))
 
 
 PROGRAM = """

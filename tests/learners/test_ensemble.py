@@ -398,6 +398,8 @@ def test_predictions_are_in_the_units_of_the_data():
         ({"elites": 8}, "1 <= elites <= members, got elites=8, members=7"),
         ({"elites": 0}, "elites"),
         ({"hidden": (200,)}, "2 for hidden"),
+        ({"hidden": (8, 8, 8, 0)}, r"hidden must name positive widths, got \(8, 8, 8, 0\)"),
+        ({"patience": -1}, "patience must not be negative, got -1"),
         ({"holdout_fraction": 0.0}, "strictly between"),
         ({"holdout_fraction": 1.0}, "strictly between"),
         ({"batch": 0}, "batch must be at least 1, got 0"),

@@ -11,7 +11,7 @@ import pytest
 from mbrl_jax import envs, rollouts
 from mbrl_jax.learners import latent
 from mbrl_jax.learners.latent_networks import Config, Nets, Policy
-from mbrl_jax.learners.latent_variants import VARIANTS
+from mbrl_jax.learners.latent_variants import VARIANTS, cloning, value_predicting
 from mbrl_jax.networks import ACTION_BOUND, Diagonal, NormedMLP, bounded_diagonal, perturbed
 from mbrl_jax.types import Transition
 
@@ -187,6 +187,47 @@ def test_encoder_and_model_follow_eq_7():
     np.testing.assert_allclose(grads["model"], np.mean(error * e * s - v * e * s), rtol=1e-5)
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_value_prediction_adds_the_errors_up_along_the_sequence(steps):
+    """K = 2 by hand: z_0 = e s_0, z_1 = m z_0 + a_0, two linear critics that differ by 1, constant target critics."""
+    e, m, constant, vz, va, gamma, following = 0.7, -0.4, 2.0, 1.3, 0.6, 0.9, 5.0
+    two = lambda value: jnp.stack([value, value + 1.0])  # noqa: E731
+    nets = linear(
+        encode=lambda p, obs: Diagonal(p * obs, 0 * obs),
+        values=lambda p, z, a: two((p["c"] + p["z"] * z + p["a"] * a)[..., 0]),
+    )
+    data = flat_data(steps=2)
+    ends = jnp.array([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    data = data._replace(sequences=data.sequences._replace(discount=ends))
+    ctx = seen(
+        nets,
+        data,
+        heads={"reward": {"z": 0.0, "a": 0.0}},
+        critics={"c": constant, "z": vz, "a": va},
+        actor={"bias": jnp.float32(0.1), "gain": jnp.float32(0.2)},
+        target={"encoder": 0.9, "critics": {"c": following, "z": 0.0, "a": 0.0}},
+    )
+    params = {"encoder": jnp.float32(e), "model": jnp.float32(m)}
+    _, info = value_predicting(Config(horizon=2, gamma=gamma), steps)(params, KEY, ctx)
+    s_0, a = np.asarray(data.sequences.obs[:, 0, 0]), np.asarray(data.sequences.action[..., 0])
+    z = np.stack([e * s_0, m * e * s_0 + a[:, 0]], axis=1)
+    error = constant + vz * z + va * a - (np.asarray(data.sequences.reward) + gamma * following * np.asarray(ends))
+    each = 0.5 * np.square(error) + 0.5 * np.square(error + 1.0)
+    np.testing.assert_allclose(info["alm/value_error"], each[:, :steps].sum(axis=1).mean(), rtol=1e-5)
+
+
+def test_behaviour_cloning_is_half_the_squared_error_in_deviations_of_the_noise():
+    b, g, std, weight = 0.05, 0.2, 0.4, 3.0
+    heads = {"reward": {"z": 0.3, "a": 0.1}, "classifier": {"z": 0.0, "a": 0.0, "next": 0.0}}
+    ctx = seen(linear(), flat_data(noise=std), world={"model": 1.0}, heads=heads, critics={"z": 1.0, "a": 0.0})
+    params = {"bias": jnp.float32(b), "gain": jnp.float32(g)}
+    total, info = cloning(Config(horizon=2), weight)(params, KEY, ctx)
+    base, _ = latent.svg(Config(horizon=2))(params, jax.random.split(KEY)[0], ctx)
+    error = (b + g * 0.5 - np.asarray(ctx.data.batch.action)[:, 0]) / std
+    np.testing.assert_allclose(info["alm/cloning_loss"], 0.5 * np.square(error).mean(), rtol=1e-5)
+    np.testing.assert_allclose(total, base + weight * info["alm/cloning_loss"], rtol=1e-5)
+
+
 def test_half_of_the_classifiers_rows_are_the_models():
     """The model predicts +100, the encoder says −0.5: logits that tell them apart by sign leave no loss."""
     nets = linear(
@@ -322,7 +363,11 @@ def test_the_normed_network_normalises_its_first_layer_only():
     ("changes", "rule"),
     [
         ({"hidden": ()}, "hidden"),
-        ({"model_hidden": (0,)}, "hidden"),
+        ({"model_hidden": (0,)}, r"model_hidden must name positive widths, got \(0,\)"),
+        ({"classifier_hidden": (4, 0)}, r"classifier_hidden must name positive widths, got \(4, 0\)"),
+        ({"tau": 0.0}, r"tau must lie in \(0, 1\], got 0.0"),
+        ({"gamma": 1.01}, r"gamma must lie in \[0, 1\], got 1.01"),
+        ({"trace": -0.1}, r"trace must lie in \[0, 1\], got -0.1"),
         ({"horizon": 0}, "horizon must be at least 1"),
         ({"latent_dim": 0}, "latent_dim"),
         ({"critics": 0}, "critics"),

@@ -264,6 +264,7 @@ def test_a_discriminator_that_is_not_wanted_takes_no_step():
     _, info = update(KEY, learner.init(KEY), discriminator.Data(rows, jnp.asarray(False)))
     _, wanted = update(KEY, learner.init(KEY), discriminator.Data(rows, jnp.asarray(True)))
     assert info["disc/steps"] == 0 and wanted["disc/steps"] > 0
+    assert jnp.isnan(info["disc/holdout_loss"]) and jnp.isfinite(wanted["disc/holdout_loss"])
     with pytest.raises(ValueError, match=r"fitted against a model: .* got None"):
         discriminator.make(JUDGE, SPEC).update(KEY, learner.init(KEY), discriminator.Data(rows, jnp.asarray(True)))
 
@@ -292,13 +293,17 @@ def test_a_fit_keeps_its_best_and_stops_when_it_gets_worse():
     unlimited = fitting.fit(KEY, replace(config, max_steps=10), jnp.zeros(()), loss, score)
     np.testing.assert_allclose(unlimited.params, 1.0, atol=1e-4)
     worthless = fitting.fit(KEY, config, jnp.zeros(()), loss, lambda p: p * jnp.nan)
-    assert worthless.params == 0 and worthless.steps == 15
+    assert worthless.params == 0 and worthless.steps == 15 and worthless.score == jnp.inf
+    rounded = fitting.fit(KEY, replace(config, max_steps=7), jnp.zeros(()), loss, score)
+    assert rounded.steps == 10  # whole intervals
 
 
 @pytest.mark.parametrize(
     ("make", "rule"),
     [
         (lambda: mixture.Config(components=0), "components must be at least 1, got 0"),
+        (lambda: mixture.Config(hidden=(8, 0)), r"hidden must name positive widths, got \(8, 0\)"),
+        (lambda: discriminator.Config(hidden=(-1,)), r"hidden must name positive widths, got \(-1,\)"),
         (lambda: mixture.Config(holdout_fraction=1.0), r"strictly between 0 and 1, got 1.0"),
         (lambda: mixture.Config(log_std=(1.0, 1.0)), "a lower and a higher bound"),
         (lambda: discriminator.Config(holdout_fraction=0.0), "strictly between 0 and 1, got 0.0"),

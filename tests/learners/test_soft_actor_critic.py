@@ -157,7 +157,15 @@ def test_no_steps_of_expansion_are_the_one_step_targets():
 
 
 @pytest.mark.parametrize(
-    ("changes", "rule"), [({"hidden": ()}, "hidden"), ({"hidden": (0,)}, "hidden"), ({"critics": 0}, "critics")]
+    ("changes", "rule"),
+    [
+        ({"hidden": ()}, r"hidden must name at least one positive width, got \(\)"),
+        ({"hidden": (0,)}, "hidden"),
+        ({"critics": 0}, "critics must be at least 1, got 0"),
+        ({"gamma": 1.1}, r"gamma must lie in \[0, 1\], got 1.1"),
+        ({"tau": 0.0}, r"tau must lie in \(0, 1\], got 0.0"),
+        ({"initial_temperature": 0.0}, "initial_temperature must be positive, got 0.0"),
+    ],
 )
 def test_impossible_configurations_are_refused(changes, rule):
     with pytest.raises(ValueError, match=rule):
