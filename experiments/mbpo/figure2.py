@@ -131,7 +131,7 @@ def _fewer_steps(env: str):
 def _higher_return(env: str):
     def gap(frame: pd.DataFrame) -> Samples:
         budget = min(select.curves(frame, name, env).env_step[-1] for name in ("MBPO", "SAC"))
-        return Samples(*(select.final(frame, name, env, at=budget) for name in ("MBPO", "SAC")))
+        return Samples(select.final(frame, "MBPO", env, at=budget), select.final(frame, "SAC", env, at=budget))
 
     return gap
 

@@ -109,13 +109,12 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
 
 def _budget(own: pd.DataFrame) -> float:
     """The last step that every run has reached."""
-    ends = own[own["metric"] == select.RETURN].groupby("algorithm")["env_step"].max()
-    return float(ends.min())
+    return min(float(select.curves(own, name).env_step[-1]) for name in own["algorithm"].unique())
 
 
 def _scores(frame: pd.DataFrame) -> pd.DataFrame:
     task, budget = frame["env"].iloc[0], _budget(frame)
-    frame = frame[frame["env_step"] <= budget]
+    frame = pd.DataFrame(frame[frame["env_step"] <= budget])
     rows = []
     for name in frame["algorithm"].unique():
         middle = statistics.aggregate(select.final(frame, name, task))

@@ -149,14 +149,14 @@ def blocks(frame: pd.DataFrame) -> list[Block]:
 
 def _little_difference(label: str, task: str) -> Callable[[pd.DataFrame], Samples]:
     def gap(frame: pd.DataFrame) -> Samples:
-        both = (_last_fraction(frame, name, task) for name in (label, LABELS[1]))
-        return Samples(*both, statistics.closeness(0.1))
+        learned, true = (_last_fraction(frame, name, task) for name in (label, LABELS[1]))
+        return Samples(learned, true, statistics.closeness(0.1))
 
     return gap
 
 
 def _faster(label: str) -> Callable[[pd.DataFrame], Samples]:
-    return lambda frame: Samples(*(_mean_fraction(frame, name, "C") for name in (label, LABELS[1])))
+    return lambda frame: Samples(_mean_fraction(frame, label, "C"), _mean_fraction(frame, LABELS[1], "C"))
 
 
 def _alone(label: str) -> Callable[[pd.DataFrame], Rivals]:

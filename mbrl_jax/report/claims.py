@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -153,8 +154,7 @@ def judge(claim: Claim, results: pd.DataFrame, *, repetitions: int = 10_000, see
 
 def _interval(claim: Claim, gap: np.ndarray | Samples, repetitions: int, seed: int) -> tuple[Interval, int, str]:
     if isinstance(gap, Samples):
-        options = {"repetitions": repetitions, "seed": seed}
-        interval = statistics.bootstrap(gap.estimator, gap.a, gap.b, **options)
+        interval = statistics.bootstrap(gap.estimator, gap.a, gap.b, repetitions=repetitions, seed=seed)
         sizes = len(gap.a), len(gap.b)
         return interval, min(sizes), "" if sizes[0] == sizes[1] else f"{sizes[0]} seeds against {sizes[1]}"
     gaps = np.atleast_1d(np.asarray(gap, dtype=float))
@@ -176,10 +176,10 @@ def _best(gap: Rivals, repetitions: int, seed: int, confidence: float = 0.95) ->
     """The smallest gap to a rival; its high end is the smallest of intervals that hold for all rivals at once."""
     if not gap.others:
         raise MissingDataError("there is no rival")
-    options = {"repetitions": repetitions, "seed": seed}
     corrected = 1 - (1 - confidence) / len(gap.others)
-    each = [statistics.bootstrap(gap.estimator, gap.a, b, confidence=confidence, **options) for b in gap.others]
-    all_of_them = [statistics.bootstrap(gap.estimator, gap.a, b, confidence=corrected, **options) for b in gap.others]
+    draw = partial(statistics.bootstrap, gap.estimator, gap.a, repetitions=repetitions, seed=seed)
+    each = [draw(b, confidence=confidence) for b in gap.others]
+    all_of_them = [draw(b, confidence=corrected) for b in gap.others]
     estimate = np.min([one.estimate for one in each])
     interval = Interval(estimate, np.min([one.low for one in each]), np.min([one.high for one in all_of_them]))
     count = min(len(gap.a), *(len(b) for b in gap.others))
