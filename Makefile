@@ -1,5 +1,5 @@
 # Every target makes the environment it needs inside this clone; nothing is installed outside it.
-#   make bench [PROFILE=smoke|laptop|paper] [ARTEFACTS="mbpo/figure2 …"]     make test | test-slow | lint | report | lock | clean
+#   make bench [PROFILE=smoke|laptop|paper] [ARTEFACTS="mbpo/figure2 …"]     make install | test | test-slow | lint | report | lock | clean
 SHELL := /bin/bash
 PYTHON ?= python3
 PROFILE ?= laptop
@@ -9,8 +9,10 @@ JOBS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: bench test test-slow lint report lock clean
+.PHONY: install bench test test-slow lint report lock clean
 .DELETE_ON_ERROR:
+
+install: $(READY)
 
 bench: $(READY)
 	$(BIN)/mbrl bench $(ARTEFACTS) --profile $(PROFILE) --results $(RESULTS)

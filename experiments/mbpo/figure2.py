@@ -55,7 +55,7 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
     panels = figures.learning_curves(frame, algorithms=("MBPO", "SAC"), references=_thresholds(tasks))
     caption = (
         f"Evaluation return (deterministic policy, true environment) against environment steps after the random "
-        f"warm-up: IQM over {seeds} seeds with pointwise 95 % bootstrap intervals. Dotted: solved."
+        f"warm-up: IQM over {seeds} seeds with pointwise 95 % bootstrap intervals. Dashed: solved."
     )
     shown: list[Block] = [
         Figure(panels, caption),

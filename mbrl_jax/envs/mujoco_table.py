@@ -217,7 +217,7 @@ _REACHER = Task(
     obs_reward=lambda obs, action, next_obs: -_distance(obs[..., 8:], 0.0) - _square(action),
     obs_terminal=never,
     gym=("Reacher-v4",),
-    camera={"distance": 1.2, "lookat": (0.0, 0.0, 0.0), "elevation": -60.0},
+    camera={"distance": 0.65, "lookat": (0.0, 0.0, 0.0), "elevation": -60.0},
 )
 _PUSHER_PLACES = ("xpos:tips_arm", "xpos:object", "xpos:goal")
 
@@ -245,7 +245,7 @@ _PUSHER = Task(
     obs_reward=lambda obs, action, next_obs: _push_reward(next_obs, action),
     obs_terminal=never,
     gym=("Pusher-v5",),
-    camera={"distance": 4.0, "lookat": (0.0, 0.0, 0.0)},
+    camera={"distance": 2.2, "lookat": (0.25, -0.25, -0.1)},
 )
 _PENDULUM = Task(
     model="inverted_pendulum.xml",
@@ -294,7 +294,7 @@ _DOUBLE = Task(
     noise=uniform_normal(0.1),
     derived=("site_xpos:tip", "qfrc_constraint"),
     gym=("InvertedDoublePendulum-v4",),
-    camera={"trackbodyid": 0, "distance": 4.1225, "lookat": (0.0, 0.0, 0.1225)},
+    camera={"distance": 2.2, "lookat": (0.0, 0.0, 0.55), "elevation": -30.0},
 )
 
 TASKS: dict[str, Task] = {

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
 
@@ -20,6 +21,8 @@ __all__ = ["PANEL", "gif", "intervals", "learning_curves", "lines", "panel", "pe
 
 PANEL = (4.6, 3.1)
 """Width and height of a panel in inches; two stand side by side on a wide page."""
+LABEL = 1 / 6
+"""Share of a panel's width that the name of a horizontal line may take."""
 
 
 def panel(
@@ -223,10 +226,33 @@ def _finish(axes: Axes, log: bool) -> None:
 
 
 def _references(axes: Axes, values: Mapping[str, float]) -> None:
+    """Named horizontal lines; each name stands at the end of its line that is farther from the curves."""
+    curves = list(axes.lines)
     for label, value in values.items():
         axes.axhline(value, color=theme.color("muted"), linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-        place = {"xycoords": ("axes fraction", "data"), "xytext": (-2, 3), "textcoords": "offset points"}
-        axes.annotate(label, (1, value), ha="right", fontsize=8, color=theme.color("muted"), **place)
+        left = _room(axes, curves, value, 0) > _room(axes, curves, value, 1)
+        where, aside, align = (0, 2, "left") if left else (1, -2, "right")
+        place = {"xycoords": ("axes fraction", "data"), "xytext": (aside, 3), "textcoords": "offset points"}
+        axes.annotate(label, (where, value), ha=align, fontsize=8, color=theme.color("muted"), **place)
+
+
+def _room(axes: Axes, curves: Sequence[Line2D], value: float, end: int) -> float:
+    """The smallest distance of any curve from a height, on the scale of the axis, in the sixth of the panel at an end.
+
+    0 where a curve crosses it; infinite where there is none.
+    """
+    low, high = axes.get_xlim()
+    across, up = axes.xaxis.get_transform().transform, axes.yaxis.get_transform().transform
+    start, stop = across(np.array([low, high]))
+    room = np.inf
+    for curve in curves:
+        x, y = (np.asarray(part, dtype=float) for part in curve.get_data())
+        share = (across(x) - start) / (stop - start)
+        near = np.isfinite(y) & (share <= LABEL if end == 0 else share >= 1 - LABEL)
+        if near.any():
+            gaps = up(y[near]) - up(np.array([value]))
+            room = min(room, 0.0 if gaps.min() < 0 < gaps.max() else float(np.abs(gaps).min()))
+    return room
 
 
 def _thousands(value: float, _: int | None = None) -> str:

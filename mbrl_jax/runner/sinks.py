@@ -23,7 +23,8 @@ def _package(name: str, what: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise MissingPackageError(f"{what} needs the package {name}: pip install 'mbrl_jax[sweep]'") from error
+        how = "python -m pip install -c constraints.txt -e '.[sweep]' in the clone"
+        raise MissingPackageError(f"{what} needs the package {name}: {how}") from error
 
 
 @contextlib.contextmanager

@@ -48,7 +48,8 @@ def test_brax_sac_learns_inverted_pendulum_of_ours(monkeypatch):
 
 
 def test_stable_baselines_sac_learns_inverted_pendulum_of_ours():
-    missing = "stable-baselines3 (and with it PyTorch) is not installed: pip install 'mbrl_jax[peers]'"
+    how = "python -m pip install -c constraints.txt -e '.[peers]'"
+    missing = f"stable-baselines3 (and with it PyTorch) is not installed: {how}"
     library = pytest.importorskip("stable_baselines3", reason=missing)
     import torch
     from stable_baselines3.common.env_util import make_vec_env

@@ -228,6 +228,15 @@ def test_learning_curves_draw_the_iqm_and_break_off_where_seeds_diverge(write, t
     assert "3 of 8 diverged" in figure.axes[0].texts[0].get_text()
 
 
+@pytest.mark.parametrize("logy", [False, True])
+@pytest.mark.parametrize("scores, align", [((1, 1, 9), "left"), ((9, 1, 1), "right"), ((1, 100, 11), "right")])
+def test_the_name_of_a_line_stands_where_no_curve_is(scores, align, logy):
+    steps = np.array([0, 100, 10_000])  # between the first two of (1, 100, 11) the curve crosses the line
+    drawn = figures.lines({"a": (steps, np.array(scores, float))}, references={"solved": 10.0}, logy=logy)
+    (name,) = drawn.axes[0].texts
+    assert name.get_text() == "solved" and name.get_horizontalalignment() == align
+
+
 def test_intervals_and_lines_survive_infinite_ends():
     band = Interval(np.array([1.0, 2.0]), np.array([-np.inf, 1.0]), np.array([np.inf, 3.0]))
     drawn = figures.lines({"a": (np.array([1, 2]), band)}, logx=True, references={"r": 2.0})

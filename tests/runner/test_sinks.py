@@ -62,7 +62,7 @@ def test_both_get_the_metrics_and_are_closed(tmp_path, monkeypatch):
 def test_a_missing_package_is_said_before_any_work(module, wanted, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     with (
-        pytest.raises(sinks.MissingPackageError, match=rf"{module}: pip install 'mbrl_jax\[sweep\]'"),
+        pytest.raises(sinks.MissingPackageError, match=rf"{module}: python -m pip install .* '\.\[sweep\]'"),
         sinks.opened(tiny.run(), **wanted),
     ):
         pytest.fail("opened")

@@ -1,0 +1,176 @@
+"""What the documentation shows is so: its commands are accepted, and its Python runs, at tiny sizes."""
+
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+import tyro
+
+from mbrl_jax import cli, envs, results
+from mbrl_jax.commands import artefacts, bench, doctor, listing
+from mbrl_jax.commands.sweep import Sweep
+from mbrl_jax.commands.train import parse
+from mbrl_jax.report.exchange import export_csv
+from mbrl_jax.report.gather import gather
+from mbrl_jax.runner import loop, run, setup, sweep
+
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", ROOT / "results" / "reference" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+RUNNING = ROOT / "docs" / "running.md"
+
+
+def blocks(page, *languages):
+    """The fenced blocks of a page that are in one of the languages."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [code for language, code in found if language in languages]
+
+
+def commands():
+    """The words after `mbrl` of every command in a block, and in the text of those that train or run artefacts."""
+    blocked = [code.replace("\\\n", "") for page in PAGES for code in blocks(page, "", "bash")]
+    lines = [line for code in blocked for line in code.split("\n") if re.match(r"(\.venv/bin/)?mbrl |make bench", line)]
+    inline = r"`(mbrl (?:train|bench) [^`]*|make bench [^`]*)`"
+    lines += [line for page in PAGES for line in re.findall(inline, page.read_text())]
+    found = [" ".join(as_mbrl(shlex.split(line, comments=True))) for line in lines]
+    return sorted({command for command in found if not re.search(r"\b[A-Z]+\b|…|<", command)})
+
+
+def as_mbrl(words):
+    """What follows `mbrl`, for `make bench VARIABLE=VALUE ...` too."""
+    if words[0] != "make":
+        return words[1:]
+    given = dict(word.split("=", 1) for word in words[2:])
+    return ["bench", given.get("ARTEFACTS", ""), "--profile", given.get("PROFILE", "laptop")]
+
+
+class ReachedError(Exception):
+    """Raised in place of training; holds the run."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_configured(monkeypatch):
+    """JAX runs already, with the settings of the tests."""
+    monkeypatch.setattr(setup, "configure", lambda cpu_devices=None: None)
+
+
+@pytest.fixture(scope="module")
+def known():
+    """The artefacts' names, from their files: importing them all takes longer than everything else here."""
+    files = [file for file in (ROOT / "experiments").glob("*/*.py") if "\nARTEFACT = " in file.read_text()]
+    return {f"{file.parent.name}/{file.stem}": file for file in files}
+
+
+def train(words, tmp_path, monkeypatch, known):
+    if "--help" in words:
+        with pytest.raises(SystemExit) as stopped:
+            parse(words[0], words[1:])
+        assert stopped.value.code == 0
+        return
+
+    def stop(planned, *rest):
+        raise ReachedError(planned)
+
+    monkeypatch.setattr(loop, "train", stop)
+    with pytest.raises(ReachedError) as reached:
+        cli.main(["train", *words, "--results", str(tmp_path)])
+    (planned,) = reached.value.args
+    loop.record.schedule(planned, planned.build({}, planned.environment()))
+
+
+def plan(words, tmp_path, monkeypatch, known):
+    asked = tyro.cli(Sweep, args=words)
+    (example,) = blocks(RUNNING, "toml")
+    (tmp_path / "sweep.toml").write_text(example)
+    file = ROOT / asked.file if (ROOT / asked.file).exists() else tmp_path / asked.file
+    assert sweep.shard(sweep.blocks(sweep.read(file)), asked.shard)
+
+
+def run_artefacts(words, tmp_path, monkeypatch, known):
+    assert artefacts.chosen(tyro.cli(bench.Bench, args=words).artefacts, known)
+
+
+def only_parse(options):
+    return lambda words, tmp_path, monkeypatch, known: tyro.cli(options, args=words)
+
+
+def report(words, tmp_path, monkeypatch, known):
+    assert (ROOT / tyro.cli(bench.Report, args=words).results).is_dir()
+
+
+ACCEPT = {
+    "train": train,
+    "sweep": plan,
+    "bench": run_artefacts,
+    "report": report,
+    "list": only_parse(listing.List),
+    "doctor": only_parse(doctor.Doctor),
+}
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_of_the_documentation_is_accepted(command, tmp_path, monkeypatch, known):
+    words = shlex.split(command)
+    ACCEPT[words[0]](words[1:], tmp_path, monkeypatch, known)
+
+
+def test_commands_of_every_kind_are_found():
+    assert {command.split()[0] for command in commands()} == set(ACCEPT)
+
+
+def small(config):
+    """The configuration with sizes that train in a second."""
+    agent = dataclasses.replace(config.agent, hidden=(8,))
+    return dataclasses.replace(config, steps=20, warmup_steps=8, steps_per_iteration=10, batch=4, agent=agent)
+
+
+class Small(run.Run):
+    """Whatever is asked for, at sizes that train in a second."""
+
+    def __post_init__(self):
+        for name, value in {"config": small(self.config), "eval_every": 10, "eval_episodes": 1}.items():
+            object.__setattr__(self, name, value)
+        super().__post_init__()
+
+
+@pytest.fixture
+def executed(tmp_path, monkeypatch):
+    """Executes the Python of a page, or of what follows a heading, in an empty folder; the names it leaves."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "Run", Small)
+
+    def execute(page, after=""):
+        names, text = {}, page.read_text()
+        for i, code in enumerate(blocks(page, "python")):
+            if text.index(code) > text.index(after):
+                exec(compile(code, f"{page.name}, block {i + 1}", "exec"), names)
+        return names
+
+    return execute
+
+
+def test_the_python_of_the_page_on_running_runs(executed, tmp_path):
+    rows = [(seed, step, "eval/return_mean", float(step)) for seed in (0, 1) for step in (0, 10, 20)]
+    published = results.pd.DataFrame(rows, columns=["seed", "env_step", "metric", "value"])
+    facts = {"algorithm": "theirs", "env": "pendulum-v1", "experiment": "theirs"}
+    export_csv(published.assign(**facts), tmp_path / "published.csv")
+    names = executed(RUNNING)
+    assert (tmp_path / "mine.csv").is_file() and (tmp_path / "pendulum.gif").is_file()
+    (section,) = gather(artefacts.others("results", {}), "results")
+    (table,) = [block for block in section.blocks if hasattr(block, "frame")]
+    assert set(table.frame["algorithm"]) == {*names["variants"], "theirs"} and not section.remarks
+
+
+def test_an_environment_of_ones_own_is_trained_on(executed, monkeypatch):
+    planned = []
+    monkeypatch.setattr(loop, "train", planned.append)
+    env = executed(ROOT / "docs" / "environments.md", "## Your own")["env"]
+    (mine,) = planned
+    assert mine.environment() is env and mine.identity(env)["env"]["name"] == env.spec.name not in envs.names()
+    assert loop.plan_run(mine, env, 1, loop.Options()).memory.lanes == 5  # traces all that training compiles
+    before, action = env.reset(jax.random.key(0)), jnp.ones(1)
+    after, transition = env.step(jax.random.key(1), before, action)
+    assert transition.reward == env.reward(before.obs, action, after.obs) and transition.discount == 1
