@@ -127,16 +127,15 @@ def _scores(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sooner(better: str, worse: str):
-    """log(median steps of `worse` / of `better`) until solved, never counting as infinite; else final returns."""
+    """log(median steps of `worse` / of `better`) until solved, where that is defined; else final returns."""
 
-    def gap(frame: pd.DataFrame) -> Samples:
+    def gap(frame: pd.DataFrame) -> Samples | select.Times:
         own = _own(frame)
         task = own["env"].iloc[0]
         if task not in common.SOLVED:
             return Samples(_final(own, better), _final(own, worse))
         names = _matching(own, worse), _matching(own, better)
-        slow, fast = select.steps_until(own, common.SOLVED[task], *names, env=task)
-        return Samples(slow, fast, statistics.log_ratio())
+        return select.times(own, common.SOLVED[task], *names, env=task)
 
     return gap
 

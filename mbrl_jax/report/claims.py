@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from mbrl_jax.report import statistics
-from mbrl_jax.report.select import MissingDataError
+from mbrl_jax.report.select import MissingDataError, Times
 from mbrl_jax.report.statistics import Interval, Statistic
 
 __all__ = ["MIN_SEEDS", "Claim", "Judgement", "Rivals", "Samples", "Verdict", "judge"]
@@ -73,7 +73,7 @@ class Claim:
       text: the statement in our words.
       source: where it is made, with section, figure or table.
       gap: maps the artefact's results to per-seed gaps `[runs]` (> 0 where the claim holds; NaN where a seed decides
-        nothing), `Samples` or `Rivals`; raises `MissingDataError` where results are lacking.
+        nothing), `Samples`, `Rivals` or `select.Times`; raises `MissingDataError` where results are lacking.
       unit: what the gap is measured in, for the report.
       center: how per-seed gaps are summed up: `statistics.iqm`, `median` or `mean`.
       tolerance: set for exact results (no chance in them): the claim holds if every gap exceeds it, fails if one is
@@ -84,7 +84,7 @@ class Claim:
 
     text: str
     source: str
-    gap: Callable[[pd.DataFrame], np.ndarray | Samples | Rivals]
+    gap: Callable[[pd.DataFrame], np.ndarray | Samples | Rivals | Times]
     unit: str = ""
     center: Statistic = statistics.iqm
     tolerance: float | None = None
@@ -136,6 +136,8 @@ def judge(claim: Claim, results: pd.DataFrame, *, repetitions: int = 10_000, see
             return _judge_exact(claim, np.asarray(gap, dtype=float).ravel(), n_diverged)
         if isinstance(gap, Rivals):
             interval, count, note = _best(gap, repetitions, seed)
+        elif isinstance(gap, Times):
+            interval, count, note = _sooner(gap, repetitions, seed)
         else:
             interval, count, note = _interval(claim, gap, repetitions, seed)
     except MissingDataError as error:
@@ -184,6 +186,23 @@ def _best(gap: Rivals, repetitions: int, seed: int, confidence: float = 0.95) ->
     interval = Interval(estimate, np.min([one.low for one in each]), np.min([one.high for one in all_of_them]))
     count = min(len(gap.a), *(len(b) for b in gap.others))
     return interval, count, f"the smallest of {len(gap.others)} gaps; high end corrected for their number"
+
+
+def _sooner(gap: Times, repetitions: int, seed: int) -> tuple[Interval, int, str]:
+    """`log(median(slow) / median(fast))`, as far as it is known.
+
+    Of a run that did not get there it is only known that it needs longer than the budget. The low end takes such runs
+    for done at the budget among the slow ones and for never done among the fast ones, the high end the other way round.
+    """
+    draw = partial(statistics.bootstrap, statistics.log_ratio(), repetitions=repetitions, seed=seed)
+    least = draw(np.minimum(gap.slow, gap.budget), gap.fast)
+    most = draw(gap.slow, np.minimum(gap.fast, gap.budget))
+    known = np.isfinite(least.estimate) or np.isfinite(most.estimate)
+    estimate = (least if np.isfinite(least.estimate) else most).estimate if known else np.array(np.nan)
+    late = [f"{np.isinf(one).sum()} of {len(one)}" for one in (gap.slow, gap.fast)]
+    beyond = f"not within {gap.budget:,.0f} steps: {late[0]} of the slower, {late[1]} of the faster"
+    note = beyond if np.isinf(gap.slow).any() or np.isinf(gap.fast).any() else ""
+    return Interval(estimate, least.low, most.high), min(len(gap.slow), len(gap.fast)), note
 
 
 def _judge_exact(claim: Claim, gaps: np.ndarray, n_diverged: int) -> Judgement:

@@ -13,7 +13,18 @@ import pandas as pd
 from mbrl_jax import results
 from mbrl_jax.report.statistics import steps_to
 
-__all__ = ["RETURN", "Curves", "MissingDataError", "arrays", "curves", "final", "paired", "steps_until"]
+__all__ = [
+    "RETURN",
+    "Curves",
+    "MissingDataError",
+    "Times",
+    "arrays",
+    "curves",
+    "final",
+    "paired",
+    "steps_until",
+    "times",
+]
 
 RETURN = "eval/return_mean"
 
@@ -36,6 +47,20 @@ class Curves(NamedTuple):
     env_step: np.ndarray
     value: np.ndarray
     diverged: np.ndarray
+
+
+class Times(NamedTuple):
+    """Environment steps that two samples of runs need, of which one is claimed to be the slower.
+
+    Attributes:
+      slow: `[runs]`, `inf` for runs that did not get there within the budget.
+      fast: `[other runs]`, likewise.
+      budget: the steps after which nobody looked any more.
+    """
+
+    slow: np.ndarray
+    fast: np.ndarray
+    budget: float
 
 
 def curves(
@@ -137,8 +162,29 @@ def steps_until(
       MissingDataError: as in `curves`.
     """
     found = [curves(frame, name, env, metric) for name in algorithms]
-    budget = min((one.env_step[-1] for one in found if not one.diverged.all()), default=np.inf)
-    return [steps_to(one.env_step, one.value, threshold, budget) for one in found]
+    return [steps_to(one.env_step, one.value, threshold, _budget(found)) for one in found]
+
+
+def times(
+    frame: pd.DataFrame,
+    threshold: float,
+    slow: str,
+    fast: str,
+    env: str | None = None,
+    metric: str = RETURN,
+) -> Times:
+    """`steps_until` of two algorithms with the budget that they share.
+
+    Raises:
+      MissingDataError: as in `curves`.
+    """
+    late, early = steps_until(frame, threshold, slow, fast, env=env, metric=metric)
+    return Times(late, early, _budget([curves(frame, name, env, metric) for name in (slow, fast)]))
+
+
+def _budget(found: list[Curves]) -> float:
+    """The last step that all have reached; those whose seeds all diverged are not asked."""
+    return float(min((one.env_step[-1] for one in found if not one.diverged.all()), default=np.inf))
 
 
 def arrays(frame: pd.DataFrame, algorithm: str, env: str | None = None) -> dict[str, np.ndarray]:

@@ -72,11 +72,21 @@ def test_undecided_seeds_count_against_both_verdicts():
 
 def test_unpaired_samples_of_censored_steps():
     slow, fast = np.array([np.inf] * 6 + [4000.0, 4500.0]), np.array([900.0, 1100, 1000, 1200, 950, 1300])
-    wins = judge(claim(Samples(slow, fast, statistics.log_ratio())), EMPTY)
-    assert wins.verdict is Verdict.HOLDS and wins.estimate == np.inf and wins.low > 1.0
-    assert wins.n_seeds == 6 and "8 seeds against 6" in wins.note
-    never = judge(claim(Samples(slow[:5], slow[:5], statistics.log_ratio())), EMPTY)
-    assert never.verdict is Verdict.OPEN and never.high == np.inf
+    wins = judge(claim(select.Times(slow, fast, 5000.0)), EMPTY)
+    assert wins.verdict is Verdict.HOLDS and wins.estimate == pytest.approx(np.log(5000 / 1050))
+    assert np.log(4000 / 1300) < wins.low <= wins.estimate and wins.high == np.inf
+    assert wins.n_seeds == 6 and "not within 5,000 steps: 6 of 8 of the slower, 0 of 6 of the faster" in wins.note
+    loses = judge(claim(select.Times(fast, slow, 5000.0)), EMPTY)
+    assert loses.verdict is Verdict.FAILS and (loses.low, loses.high) == (-np.inf, pytest.approx(-wins.low))
+    never = judge(claim(select.Times(slow[:5], slow[:5], 5000.0)), EMPTY)
+    assert never.verdict is Verdict.OPEN and (never.low, never.high) == (-np.inf, np.inf) and np.isnan(never.estimate)
+
+
+def test_where_every_run_gets_there_times_are_a_plain_log_ratio():
+    slow, fast = np.array([4000.0, 4500, 3000, 3500, 5000]), np.array([900.0, 1100, 1000, 1200, 950])
+    one = judge(claim(select.Times(slow, fast, 5000.0)), EMPTY)
+    other = judge(claim(Samples(slow, fast, statistics.log_ratio())), EMPTY)
+    assert (one.estimate, one.low, one.high) == (other.estimate, other.low, other.high) and one.note == other.note
 
 
 @pytest.mark.parametrize(
