@@ -129,8 +129,9 @@ def main() -> None:
                 print(f"{env}, {name}", flush=True)
                 one = measure(name, seeds, lambda _, n=name, e=env, c=config: MAKERS[n](c, e), rounds, side)
                 found.append({"env": env, **one})
-    if not given.quick:
-        print(f"wrote {common.write(f'dam-{common.slug(facts)}', {'machine': facts, 'measurements': found})}")
+                if not given.quick:  # what has been measured stays, whatever happens to the next
+                    path = common.write(f"dam-{common.slug(facts)}", {"machine": facts, "measurements": found})
+                    print(f"wrote {path}", flush=True)
 
 
 if __name__ == "__main__":
