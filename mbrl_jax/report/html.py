@@ -59,8 +59,9 @@ def _navigation(sections: Sequence[Section]) -> str:
 
 
 def _header(sections: Sequence[Section]) -> str:
-    verdicts = Counter(judged.verdict for section in sections for _, judged in section.judged)
-    total = sum(verdicts.values())
+    everything = [judged for section in sections for _, judged in section.judged]
+    verdicts = Counter(judged.verdict for judged in everything if not _waits(judged))
+    waiting = sum(_waits(judged) for judged in everything)
     runs = _all_runs(sections)
     share = "".join(
         f'<i class="{verdict.lower()}" style="flex:{verdicts[verdict]}"></i>'
@@ -68,35 +69,56 @@ def _header(sections: Sequence[Section]) -> str:
         if verdicts[verdict]
     )
     counts = " ".join(f"<span>{page.badge(verdict)} {verdicts[verdict]}</span>" for verdict in Verdict)
+    counts += f" <span>{waiting} without results</span>" if waiting else ""
     there = sum(bool(section.runs) for section in sections)
     tiles = [
-        ("claims judged", f"{verdicts[Verdict.HOLDS] + verdicts[Verdict.FAILS]}<small> of {total}</small>"),
+        ("claims decided", f"{verdicts[Verdict.HOLDS] + verdicts[Verdict.FAILS]}<small> of {len(everything)}</small>"),
         ("seeds finished", "<small> of </small>".join(page.seeds_text(runs).split("/"))),
         ("artefacts with results", f"{there}<small> of {len(sections)}</small>"),
     ]
     cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles)
     return (
         f'<header id="summary"><p class="eyebrow">Decision-aware model-based RL</p><h1>Results</h1>'
-        f'<p class="lead">{LEAD}</p><p class="source">{chance(sections)}</p><dl class="tiles">{cells}</dl>'
-        f'<div class="share" aria-hidden="true">{share}</div><p class="counts">{counts}</p></header>'
+        f'<p class="lead">{LEAD}</p><dl class="tiles">{cells}</dl>'
+        f'<div class="share" aria-hidden="true">{share}</div><p class="counts">{counts}</p>'
+        f'<p class="source chance">{chance(sections)}</p></header>'
     )
 
 
+def _waits(judged: Judgement) -> bool:
+    """Whether there is nothing yet that a verdict could rest on."""
+    return judged.n_seeds == 0 and not judged.exact
+
+
 def _scoreboard(sections: Sequence[Section]) -> str:
-    rows = []
+    """All claims: first those that there are results of, in the page's order, then the others, folded away."""
+    rows: dict[bool, list[str]] = {False: [], True: []}
     for section in sections:
         for claim, judged in section.judged:
-            link = f'<a href="#{anchor(section.artefact.name)}">{html.escape(section.artefact.name)}</a>'
-            rows.append(
-                f"<tr><td>{page.badge(judged.verdict)}</td>"
-                f'<td class="claim">{page.rich(claim.text)}{_note(claim)}'
-                f'<p class="source">{link}{_chip(section)}</p></td>'
-                f'<td class="evidence">{_evidence(claim, judged)}</td></tr>'
-            )
-    if not rows:
+            rows[_waits(judged)].append(_row(section, claim, judged))
+    if not any(rows.values()):
         return ""
+    shown = _claims_table(rows[False]) if rows[False] else ""
+    if rows[True]:
+        count = len(rows[True])
+        summary = f"{count} claim{'s' * (count > 1)} without results"
+        shown += f"<details><summary>{summary}</summary>{_claims_table(rows[True])}</details>"
+    return f"<section><h2>Claims</h2>{shown}</section>"
+
+
+def _claims_table(rows: Sequence[str]) -> str:
     head = "<thead><tr><th>verdict</th><th>claim</th><th>gap, 95 % interval or exact</th></tr></thead>"
-    return f'<section><h2>Claims</h2><table class="claims">{head}<tbody>{"".join(rows)}</tbody></table></section>'
+    return f'<table class="claims">{head}<tbody>{"".join(rows)}</tbody></table>'
+
+
+def _row(section: Section, claim: Claim, judged: Judgement) -> str:
+    link = f'<a href="#{anchor(section.artefact.name)}">{html.escape(section.artefact.name)}</a>'
+    return (
+        f"<tr><td>{page.badge(judged.verdict)}</td>"
+        f'<td class="claim">{page.rich(claim.text)}{_note(claim)}'
+        f'<p class="source">{link}{_chip(section)}</p></td>'
+        f'<td class="evidence">{_evidence(claim, judged)}</td></tr>'
+    )
 
 
 def _papers(sections: Sequence[Section]) -> list[str]:
