@@ -136,6 +136,15 @@ def test_profiles_are_not_mixed_and_smoke_proves_nothing(write, tmp_path):
     assert gather([one(profiles=("laptop", "paper"))], tmp_path)[0].judged[0][1].verdict is Verdict.HOLDS
 
 
+def test_claims_without_results_stand_apart(write, tmp_path):
+    write("mbpo")
+    nothing = one(gap=lambda frame: select.paired(frame, "mbpo", "sac"))
+    text = build([one()._replace(claims=(*one().claims, *nothing.claims))], tmp_path).read_text()
+    first, second = text.split("<summary>1 claim without results</summary>")
+    assert "1 without results" in first and "<dd>1<small> of 2</small></dd>" in first
+    assert "no results for sac" not in first and "no results for sac" in second
+
+
 def test_what_a_reader_must_know_stands_wherever_the_verdict_does(write, tmp_path):
     write("mbpo")
     known = one(gap=lambda frame: np.array([1.0, 3.0]), tolerance=0.0, note="Only on *one* task.")
