@@ -65,8 +65,8 @@ _BOTH = {"planning.self_normalised": 1.0, "discriminator.noise": 0.2}
 
 _BLIND = {"search": "random_shooting"}
 _WIDER = {"model.hidden": (128, 128), "discriminator.hidden": (128, 128)}
-_LONGER = fitting.Config(learning_rate=1e-3, batch=128, interval=25, patience=12, max_steps=1500)
-"""Five times as many steps of twice the rows, at the paper profile's rate."""
+_LONGER = fitting.Config(learning_rate=1e-3, batch=128, interval=25, patience=8, max_steps=1000)
+"""Three times as many steps of twice the rows, at the paper profile's rate."""
 
 
 def _more(env: str, warmup: int, episodes: int) -> dict[str, Any]:
@@ -80,7 +80,9 @@ _ICY_FEW: dict[str, Any] = {"seeds": 8, "episodes": 10}
 _ICY = (
     Setting(name="40 particles", kind="fuller", planning={"particles": 40}, **_ICY_MANY),
     Setting(name="networks 2×128", kind="fuller", config=_WIDER, **_ICY_FEW),
-    Setting(name="twice the data, longer fits", kind="fuller", config=_more("icy_road-v0", 40, 10), **_ICY_FEW),
+    Setting(
+        name="twice the data, longer fits", kind="fuller", config=_more("icy_road-v0", 40, 10), seeds=6, episodes=10
+    ),
     Setting(name="48 random sequences", kind="smaller", planning=_BLIND | {"sequences": 48}, **_ICY_MANY),
     Setting(name="24 random sequences", kind="smaller", planning=_BLIND | {"sequences": 24}, **_ICY_MANY),
     Setting(name="5 particles", kind="smaller", planning={"particles": 5}, **_ICY_MANY),
@@ -97,7 +99,9 @@ _CROSS_FEW: dict[str, Any] = {"seeds": 8, "episodes": 8}
 _CROSS = (
     Setting(name="96 sequences", kind="fuller", planning={"sequences": 96}, seeds=8, episodes=6),
     Setting(name="8 particles", kind="fuller", planning={"particles": 8}, seeds=8, episodes=6),
-    Setting(name="twice the data, longer fits", kind="fuller", config=_more("intersection-v0", 20, 4), **_CROSS_FEW),
+    Setting(
+        name="twice the data, longer fits", kind="fuller", config=_more("intersection-v0", 20, 4), seeds=6, episodes=8
+    ),
     Setting(name="16 sequences", kind="smaller", planning={"sequences": 16}, **_CROSS_MANY),
     Setting(name="one particle (Algorithm 1)", planning={"particles": 1}, **_CROSS_MANY),
     Setting(name="weights σ(logit)", weights=_SIGMA, **_CROSS_MANY),
