@@ -213,7 +213,7 @@ def plan(tasks: Sequence[str], mjx_tasks: Sequence[str]) -> list[Job]:
     jobs += [Job(task, 1024, both[:1]) for task in tasks] + [Job(task, 1, ("mjx",)) for task in mjx_tasks]
     able = [task for task in mjx_tasks if task.split("-")[0] in BRAX]
     jobs += [Job(task, 64, ("mujoco", *(f"brax {name}" for name in BACKENDS))) for task in able]
-    # Last, because with jaxlib before 0.11 a large batch may wait for ever (docs/environments.md).
+    # Last, because with jaxlib 0.10 a large batch may wait for ever (docs/environments.md).
     return jobs + [Job(task, 1024, ("mjx",)) for task in mjx_tasks]
 
 
