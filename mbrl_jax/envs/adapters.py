@@ -55,7 +55,9 @@ def from_brax(env: Any, *, name: str, time_limit: int = 1000) -> Env:
     def advance(key: Key, state: Any, obs: Array, action: Array) -> tuple[Any, Array, Array, Array]:
         del key, obs
         # A step may not change types: Brax starts some counters as int and goes on with float.
-        after = jax.tree.map(lambda new, old: jnp.asarray(new).astype(old.dtype), env.step(state, action), state)
+        # And it gets containers of its own: Brax's Hopper writes into the dict of metrics that it is given.
+        given = jax.tree.map(lambda leaf: leaf, state)
+        after = jax.tree.map(lambda new, old: jnp.asarray(new).astype(old.dtype), env.step(given, action), state)
         return after, after.obs, after.reward, after.done > 0.5
 
     return build(spec, start, advance)

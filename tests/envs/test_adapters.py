@@ -95,6 +95,7 @@ class Slider:
         qvel = state.data.qvel + self.dt * 5.0 * action
         data = state.data.replace(ctrl=action, qvel=qvel, qpos=state.data.qpos + self.dt * qvel)
         done = (jnp.abs(data.qpos[0]) > 0.2).astype(float)
+        state.metrics["speed"] = 0.0  # Brax's Hopper too writes into the state that it is given
         metrics, info = {"speed": data.qvel[0]}, {**state.info, "step": state.info["step"] + 1}
         return state.replace(
             data=data, obs=self._obs(data), reward=1.0 - data.qpos[0], done=done, metrics=metrics, info=info
