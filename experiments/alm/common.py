@@ -65,7 +65,7 @@ class Scale:
     Attributes:
       tasks: environments of Table 1 and the steps of each, None for the preset's.
       seeds: seeds per algorithm, all in one program.
-      eval_every: environment steps between evaluations.
+      eval_every: environment steps between evaluations; small profiles evaluate HalfCheetah half as often.
       eval_episodes: episodes per evaluation.
       small: whether networks, batches and learning rates are the laptop's.
     """
@@ -162,7 +162,10 @@ def variant(chosen: Variant, env: str, size: Scale) -> tuple[Any, Any]:
 
 def runs(experiment: str, profile: str, env: str, algorithms: Mapping[str, tuple[Any, Any]]) -> list[Run]:
     """One run per algorithm, given as `label: (make, config)`, with the seeds and evaluations of a profile."""
-    return training.runs(experiment, profile, env, scale(profile), algorithms)
+    size = scale(profile)
+    if size.small and env not in SHORT:  # its episodes never end early: 5,000 steps per evaluation and seed
+        size = replace(size, eval_every=2 * size.eval_every)
+    return training.runs(experiment, profile, env, size, algorithms)
 
 
 def unit(*scores: np.ndarray) -> float:

@@ -23,7 +23,7 @@ TASKS = {"smoke": "inverted_pendulum-v4", "laptop": "inverted_pendulum-v4", "pap
 SAMPLES = {"smoke": 200, "laptop": 4_000, "paper": 400_000}
 """Imagined transitions per fit of the fixed-length variants: long roll-outs start from fewer states, so that all
 lengths train on equally many. The paper does not say how many it used."""
-STEPS = {"smoke": 500, "laptop": 4000, "paper": None}
+STEPS = {"smoke": 500, "laptop": 3000, "paper": None}
 """Environment steps of the variants, None for the preset's; comparisons with MBPO and SAC end there too."""
 LENGTHS = {"smoke": (200,), "laptop": (200, 500), "paper": (200, 500)}
 EXPANSIONS = {"smoke": (1,), "laptop": (1,), "paper": (1, 5)}
