@@ -191,6 +191,64 @@ def test_nothing_is_earned_after_the_end():
     np.testing.assert_allclose(found.ess, 0.0)
 
 
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_a_final_value_is_weighted_with_all_transitions(horizon):
+    """The state counts steps: seven times the path's last is what follows, seven times the number of actions."""
+    found = planners.estimate(
+        KEY,
+        paid_model,
+        jnp.zeros(1),
+        jnp.full((2, horizon, 1), 2.0),
+        particles=2,
+        correction=planners.Correction(constant(0.5)),
+        final_value=lambda obs: 7.0 * obs[-1, :, 0] * (len(obs) == horizon + 1),
+    )
+    np.testing.assert_allclose(
+        found.value, 2.0 * np.exp(0.5 * np.arange(horizon)).sum() + 7 * horizon * np.exp(0.5 * horizon), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("ending", [2, 4])
+def test_nothing_follows_an_end(ending):
+    def ends(key, obs, action):
+        next_obs, reward, _ = paid_model(key, obs, action)
+        return next_obs, reward, (next_obs[:, 0] < ending).astype(jnp.float32)
+
+    value = planners.estimate(
+        KEY, ends, jnp.zeros(1), jnp.ones((1, 4, 1)), final_value=lambda obs: jnp.full(obs.shape[1], jnp.inf)
+    ).value
+    np.testing.assert_allclose(value, float(ending))
+
+
+def test_a_final_value_is_unbiased_in_a_wrong_model():
+    """A step before the turn shows: what an optimal agent will earn two steps later, corrected and not."""
+    value = intersection_exact.path_value()
+    steps = intersection_exact.optimal_values()
+    obs = START["cross"]
+    for _ in range(2):
+        obs = intersection.move(intersection.Config(), KEY, obs[None], sequence(2)[0])[0]
+    model, keep = cross_model(WRONG_TURN), sequence(2, 2)
+    right = intersection.log_ratio(intersection.Config(), WRONG_TURN)
+
+    def estimated(correction):
+        return planners.estimate(
+            KEY,
+            model,
+            obs,
+            jnp.repeat(keep, 4000, axis=0),
+            correction=correction,
+            path_reward=CROSS.path_reward,
+            final_value=value,
+        ).value
+
+    place = 4 * 5  # four steps at a speed of five, in steps of 0.1 m
+    exact = 5.0 + 5.0 + 0.5 * steps.known[:, 4, 5, place, 0, 0].sum()
+    corrected, plain = (np.asarray(estimated(c)) for c in (planners.Correction(right), None))
+    error = lambda x: x.std() / np.sqrt(len(x))  # noqa: E731
+    assert abs(corrected.mean() - exact) < 3 * error(corrected) < 6
+    assert abs(plain.mean() - exact) > 10 * error(plain)
+
+
 def test_an_ended_path_keeps_its_weight_among_the_others():
     """Half of the paths end in the first step; what the model says of them afterwards must not count."""
 
@@ -250,8 +308,14 @@ def test_sequences_with_shared_beginnings_are_worth_the_same_without_chance():
 
     correction = planners.Correction(lambda obs, action, next_obs: next_obs[:, 0] - obs[:, 0] * action[:, 0])
     whole = lambda obs, action: jnp.cumsum(obs[..., 0] * action[..., 1], axis=0)  # noqa: E731
-    for horizon, path_reward in ((1, None), (4, None), (4, whole)):
-        options = {"particles": 2, "correction": correction, "path_reward": path_reward}
+    last = lambda obs: 2.0 * obs[-1, :, 0] + obs[0, :, 0]  # noqa: E731
+    for horizon, path_reward, final_value in ((1, None, None), (4, None, None), (4, whole, None), (4, whole, last)):
+        options = {
+            "particles": 2,
+            "correction": correction,
+            "path_reward": path_reward,
+            "final_value": final_value,
+        }
         every = planners.all_sequences(3, horizon) @ pays
         alone = planners.estimate(KEY, model, jnp.array([0.3]), every, **options)
         found = planners.estimate_all(KEY, model, jnp.array([0.3]), pays, horizon, **options)
@@ -412,3 +476,40 @@ def test_with_the_true_model_the_planner_earns_what_ideal_planning_does_at_the_i
     found = earned(CROSS, planner, 48)
     error = found.std(ddof=1) / np.sqrt(len(found))
     assert abs(found.mean() - intersection_exact.planned_return(15)) < 3 * error
+
+
+@pytest.mark.parametrize(("horizon", "particles"), [(1, 4096), (3, 512)])
+def test_with_the_true_model_and_what_follows_the_planner_reaches_the_optimum_at_the_intersection(horizon, particles):
+    """A fixed sequence cannot react, but what follows it can: a planner that is told its value loses nothing."""
+
+    value = intersection_exact.path_value()
+
+    def returns(model, correction=None, final_value=value):
+        """Of 48 episodes: mean return, its standard error, and the mean of the mean returns of either turn."""
+
+        def score(key, obs, sequences):
+            return planners.estimate(
+                key,
+                cross_model(model),
+                obs,
+                sequences,
+                particles=particles,
+                correction=correction,
+                path_reward=CROSS.path_reward,
+                final_value=final_value,
+            )
+
+        found = earned(CROSS, planners.exhaustive(score, planners.all_sequences(3, horizon)), 48)
+        left = found < 100
+        assert 8 < left.sum() < 40
+        return found.mean(), found.std(ddof=1) / np.sqrt(48), (found[left].mean() + found[~left].mean()) / 2
+
+    optimum = intersection_exact.optimal_return()
+    # Values of particles lie 50 apart: a planner may confuse actions whose values differ by less than their errors.
+    noise = 25 / np.sqrt(particles)
+    right = planners.Correction(intersection.log_ratio(intersection.Config(), WRONG_TURN))
+    for mean, error, by_turn in (returns(intersection.Config()), returns(WRONG_TURN, right)):
+        assert abs(mean - optimum) < 3 * error
+        assert optimum - 2 * noise - 1e-6 <= by_turn <= optimum
+    blind, _, _ = returns(intersection.Config(), final_value=None)
+    assert blind < 90

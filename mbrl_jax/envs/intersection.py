@@ -18,7 +18,19 @@ from jaxtyping import Array
 from mbrl_jax.envs.base import build, float_dtype
 from mbrl_jax.types import Env, Key, Spec
 
-__all__ = ["ACTIONS", "STEPS", "Config", "Physics", "distance", "log_ratio", "make", "move", "path_reward", "place"]
+__all__ = [
+    "ACTIONS",
+    "STEPS",
+    "Config",
+    "Physics",
+    "distance",
+    "log_ratio",
+    "make",
+    "move",
+    "observed_turn",
+    "path_reward",
+    "place",
+]
 
 ACTIONS = ("accelerate", "decelerate", "neither")
 CHANGE = (1.0, -1.0, 0.0)
@@ -118,7 +130,7 @@ def move(config: Config, key: Key, obs: Array, action: Array) -> Array:
 
     The turn can be seen as soon as it has begun, so this is the true distribution of what the agent sees.
     """
-    known, left, driven = _turn(config, obs)
+    known, left, driven = observed_turn(config, obs)
     coin = jax.random.bernoulli(key, config.left_probability, known.shape)
     other = place(config, driven + config.stride, jnp.where(known, left, coin))
     return jnp.concatenate([_drive(config, obs[..., :5], action), other], axis=-1)
@@ -134,7 +146,7 @@ def log_ratio(true: Config, model: Config) -> Callable[[Array, Array, Array], Ar
 
     def logit(obs: Array, action: Array, next_obs: Array) -> Array:
         del action
-        before, after = _turn(model, obs)[0], _turn(model, next_obs)
+        before, after = observed_turn(model, obs)[0], observed_turn(model, next_obs)
         return jnp.where(~before & after[0], jnp.where(after[1], of_left, of_right), 0.0).astype(obs.dtype)
 
     return logit
@@ -193,7 +205,7 @@ def _drive(config: Config, car: Array, action: Array) -> Array:
     return jnp.stack([x, y + config.dt * speed, across, speed, heading], axis=-1)
 
 
-def _turn(config: Config, obs: Array) -> tuple[Array, Array, Array]:
+def observed_turn(config: Config, obs: Array) -> tuple[Array, Array, Array]:
     """What an observation shows of the other car: if its turn is known, if it is a left one, metres driven."""
     x, y, heading = obs[..., 5], obs[..., 6], obs[..., 9]
     turned = heading - _SOUTH

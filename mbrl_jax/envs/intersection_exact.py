@@ -6,14 +6,17 @@ The agent's speed is a whole number of steps of `acceleration`, its place a whol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
-from mbrl_jax.envs.intersection import CHANGE, PENALTY, SPEED, STEPS, Config
+from mbrl_jax.envs.base import float_dtype
+from mbrl_jax.envs.intersection import CHANGE, PENALTY, SPEED, STEPS, Config, distance, observed_turn
 
-__all__ = ["fixed_return", "optimal_return", "planned_return"]
+__all__ = ["Values", "fixed_return", "optimal_return", "optimal_values", "path_value", "planned_return"]
 
 LEFT, RIGHT = 0, 1
 _SHIFT = tuple(int(change) for change in CHANGE)
@@ -110,22 +113,59 @@ def _backup(config: Config, grid: _Grid, t: int, share: np.ndarray, following: n
     return np.stack(values)
 
 
+class Values(NamedTuple):
+    """What an optimal agent will still earn, `[time, speed, place, collided left, collided right]`.
+
+    Speed and place are counted in steps of `acceleration` and `acceleration * dt`; time goes up to the episode's
+    end, where everything is worth 0. `known [2, ...]`: if the turn, left or right, has been seen; `unknown`: if not.
+    """
+
+    known: np.ndarray
+    unknown: np.ndarray
+
+
+def optimal_values(config: Config | None = None, steps: int = STEPS) -> Values:
+    """The optimal value function, for `path_value` or to be looked up."""
+    config = config or Config()
+    grid = _grid(config, steps)
+    shape = (steps + 1, grid.top + 1, grid.top * steps + 1, 2, 2)
+    chances = np.array([config.left_probability, 1 - config.left_probability])
+    known, unknown = np.zeros((2, *shape)), np.zeros(shape)
+    for t in reversed(range(steps)):
+        for turn in (LEFT, RIGHT):
+            known[turn, t] = _backup(config, grid, t, np.eye(2)[turn], known[turn, t + 1]).max(axis=0)
+        # The turn is drawn on the way to the step at which it shows.
+        following = np.tensordot(chances, known[:, t + 1], axes=1) if t + 1 >= grid.reveal else unknown[t + 1]
+        unknown[t] = _backup(config, grid, t, chances, following).max(axis=0)
+    return Values(known, unknown)
+
+
 def optimal_return(config: Config | None = None, steps: int = STEPS) -> float:
     """The best expected return of an agent that knows the dynamics and reacts to what it sees."""
     config = config or Config()
-    grid = _grid(config, steps)
-    shape = (grid.top + 1, grid.top * steps + 1, 2, 2)
-    chances = np.array([config.left_probability, 1 - config.left_probability])
-    known = {turn: np.zeros(shape) for turn in (LEFT, RIGHT)}
-    unknown = np.zeros(shape)
-    for t in reversed(range(steps)):
-        if t == grid.reveal - 1:
-            unknown = chances[LEFT] * known[LEFT] + chances[RIGHT] * known[RIGHT]
-        if t >= grid.reveal:
-            known = {turn: _backup(config, grid, t, np.eye(2)[turn], known[turn]).max(axis=0) for turn in known}
-        else:
-            unknown = _backup(config, grid, t, chances, unknown).max(axis=0)
-    return float(unknown[grid.first, 0, 0, 0])
+    return float(optimal_values(config, steps).unknown[0, _grid(config, steps).first, 0, 0, 0])
+
+
+def path_value(config: Config | None = None, steps: int = STEPS) -> Callable[[Array], Array]:
+    """What an optimal agent earns from the end of paths `obs [time, ..., 10]` on, `[...]`: a planner's `final_value`.
+
+    A collision counts from the paths' beginning; behind the episode's last step everything is worth 0.
+    """
+    config = config or Config()
+    known, unknown = (jnp.asarray(table, float_dtype()) for table in optimal_values(config, steps))
+
+    def value(obs: Array) -> Array:
+        last = obs[-1]
+        seen, left, driven = observed_turn(config, last)
+        whole = lambda x, unit, most: jnp.clip(jnp.rint(x / unit).astype(jnp.int32), 0, most)  # noqa: E731
+        time = whole(driven, config.stride, steps)
+        speed = whole(last[..., 3], config.acceleration, unknown.shape[1] - 1)
+        place = whole(last[..., 1] - config.agent_start, config.acceleration * config.dt, unknown.shape[2] - 1)
+        hit = (distance(obs[:-1]) < config.collision_distance).any(axis=0).astype(jnp.int32)
+        at = (time, speed, place, hit, hit)
+        return jnp.where(seen, jnp.where(left, known[(LEFT, *at)], known[(RIGHT, *at)]), unknown[at])
+
+    return value
 
 
 def planned_return(horizon: int, config: Config | None = None, steps: int = STEPS) -> float:

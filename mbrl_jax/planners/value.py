@@ -63,12 +63,13 @@ def estimate(
     particles: int = 1,
     correction: Correction | None = None,
     path_reward: Callable[[Array, Array], Array] | None = None,
+    final_value: Callable[[Array], Array] | None = None,
 ) -> Scored:
     """Mean weighted return of each action sequence over `particles` draws of the model; undiscounted, as in the paper.
 
     The reward at step t is weighted with the transitions before t, as Algorithm 1 has it: the transition after the
-    last action carries no weight, and is not computed where the reward does not depend on it. Steps after a
-    termination (`discount` 0) are worth nothing.
+    last action carries no weight, and is not computed where nothing depends on it. Steps after a termination
+    (`discount` 0) are worth nothing.
 
     Args:
       key: random key.
@@ -78,6 +79,8 @@ def estimate(
       particles: draws per sequence; 1 is the paper's, with which the largest of many values is mostly luck.
       correction: importance weights; None plans with the model as it is.
       path_reward: rewards `[time, rows]` of whole paths `(obs, action)`, where they are not functions of a step.
+      final_value: what follows the last action, `[rows]` of whole paths `obs [horizon + 1, rows, obs_dim]`, a critic's
+        value of their last observation for example; weighted with all transitions. None, as in the paper: nothing.
 
     Bias: with exact logits and no clipping, none, if the model has mass wherever the true dynamics have; with
     self-normalised weights it vanishes as the particles grow (one particle is not corrected at all).
@@ -89,10 +92,12 @@ def estimate(
     start = _Rows(jnp.broadcast_to(obs, (rows, *obs.shape)), jnp.ones(rows, obs.dtype))
     advance = _advance(model_step, correction)
     last, before = lax.scan(advance, start, (keys[:-1], actions[:-1]))
-    # Only the reward of the last step is used: what it does not depend on is compiled away.
-    _, final = advance(last, (keys[-1], actions[-1]))
-    both = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), before, final)
-    return _scored(both._replace(log_weight=before.log_weight), actions, particles, correction, path_reward)
+    # Without a final value only the reward of the last step is used: what it does not depend on is compiled away.
+    end, final = advance(last, (keys[-1], actions[-1]))
+    paths = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), before, final)
+    if final_value is None:
+        paths = paths._replace(log_weight=before.log_weight)
+    return _scored(paths, end, actions, particles, correction, path_reward, final_value)
 
 
 def estimate_all(
@@ -105,6 +110,7 @@ def estimate_all(
     particles: int = 1,
     correction: Correction | None = None,
     path_reward: Callable[[Array, Array], Array] | None = None,
+    final_value: Callable[[Array], Array] | None = None,
 ) -> Scored:
     """`estimate` of every sequence of `horizon` choices, in the order of `all_sequences`, which share their beginnings.
 
@@ -129,8 +135,10 @@ def estimate_all(
         state, seen = advance(state, (k, action))
         steps = [jax.tree.map(spread, step) for step in steps] + [(seen, action)]
     paths, actions = jax.tree.map(lambda *x: jnp.stack(x), *steps)
-    before = jnp.zeros_like(paths.alive[:-1]) if horizon == 1 else jnp.stack([p.log_weight for p, _ in steps[:-1]])
-    return _scored(paths._replace(log_weight=before), actions, particles, correction, path_reward)
+    if final_value is None:
+        counted = [seen.log_weight for seen, _ in steps[:-1]]
+        paths = paths._replace(log_weight=jnp.stack(counted) if counted else jnp.zeros_like(paths.alive[:0]))
+    return _scored(paths, state, actions, particles, correction, path_reward, final_value)
 
 
 class _Rows(NamedTuple):
@@ -159,13 +167,21 @@ def _advance(
 
 def _scored(
     paths: _Paths,
+    end: _Rows,
     actions: Array,
     particles: int,
     correction: Correction | None,
     path_reward: Callable[[Array, Array], Array] | None,
+    final_value: Callable[[Array], Array] | None,
 ) -> Scored:
-    """Values of sequences whose particles are neighbours; there are log-weights of all steps but the last."""
+    """Values of sequences whose particles are neighbours; a final value is the reward of one more step.
+
+    There are log-weights of all steps but the last one, whose reward may be the final value.
+    """
     reward = paths.reward if path_reward is None else path_reward(paths.obs, actions)
+    if final_value is not None:
+        reward = jnp.concatenate([reward, final_value(jnp.concatenate([paths.obs, end.obs[None]]))[None]])
+        paths = paths._replace(alive=jnp.concatenate([paths.alive, end.alive[None]]))
     of_particles = lambda x: x.T.reshape(x.shape[1] // particles, particles, x.shape[0])  # noqa: E731
     limit, share = (jnp.inf, 0.0) if correction is None else (correction.weight_clip, correction.self_normalised)
     log_weights = dam.log_products(of_particles(paths.log_weight), limit)

@@ -56,7 +56,7 @@ def _markdown(sections: Sequence[Section], folder: Path) -> str:
             "gap [95 % interval]": page.estimate_text(judged, claim.unit),
             "seeds": "exact" if judged.exact else judged.n_seeds,
             "diverged": judged.n_diverged,
-            "note": " ".join(part for part in (claim.note, judged.note) if part),
+            "note": _notes(claim, judged),
         }
         for section in sections
         for claim, judged in section.judged
@@ -91,8 +91,11 @@ def _section(section: Section, folder: Path) -> list[str]:
 
 def _claim(claim: Claim, judged: Judgement) -> str:
     numbers = page.estimate_text(judged, claim.unit)
-    notes = " ".join(part for part in (claim.note, judged.note) if part)
-    return f"- **{judged.verdict}** {claim.text} ({claim.source}). Gap {numbers}. {notes}".rstrip()
+    return f"- **{judged.verdict}** {claim.text} ({claim.source}). Gap {numbers}. {_notes(claim, judged)}".rstrip()
+
+
+def _notes(claim: Claim, judged: Judgement) -> str:
+    return " ".join(part for part in (claim.note, judged.note) if part)
 
 
 def _block(block: Drawn | Table | Animation | Text, name: str, folder: Path) -> list[str]:
