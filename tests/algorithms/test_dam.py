@@ -255,8 +255,10 @@ def test_table_1_has_the_papers_numbers_beside_ours_and_verdicts_that_follow_the
 def test_the_sensitivity_tables_show_what_turns():
     steady = synthetic(lambda place, env: 20.0 * place)
     tables = [block.frame for block in sensitivity.ARTEFACT.blocks(steady) if isinstance(block, report.Table)]
-    sizes, guesses, returns, promises = tables[:4]
+    sizes, changes, guesses, returns, promises = tables[:5]
     assert list(sizes["setting"]) == ["Table 1", "40 particles"]
+    assert changes["setting"].tolist() == ["40 particles"]
+    assert changes.iloc[0]["DAM multimodal best"].startswith("+0.0 [-")
     assert list(guesses["setting"]) == ["Table 1", "one particle (Algorithm 1)", *VARIED[2:]]
     assert guesses["DAM multimodal best"].str.endswith("HOLDS (same)").tolist() == [False, True, True, True]
     assert returns.set_index("setting").loc["instance noise 0.2", "unimodal, DAM"] == "63.5 ± 0.9"
@@ -264,16 +266,31 @@ def test_the_sensitivity_tables_show_what_turns():
     assert verdicts(sensitivity, steady) == ["HOLDS", "HOLDS", "OPEN", "OPEN"]  # nothing is varied at the intersection
     turned = synthetic(lambda place, env: -20.0 * place if "0.6" in env else 20.0 * place)
     assert verdicts(sensitivity, turned) == ["HOLDS", "FAILS", "OPEN", "OPEN"]
-    assert "FAILS (opposite)" in sensitivity.ARTEFACT.blocks(turned)[1].frame.iloc[-1]["DAM multimodal best"]
-    smaller = synthetic(lambda place, env: -20.0 * place if "40 particles" in env else 20.0 * place)
-    assert verdicts(sensitivity, smaller) == ["FAILS", "HOLDS", "OPEN", "OPEN"]
+    assert "FAILS (opposite)" in sensitivity.ARTEFACT.blocks(turned)[2].frame.iloc[-1]["DAM multimodal best"]
+    larger = synthetic(lambda place, env: -20.0 * place if "40 particles" in env else 20.0 * place)
+    assert verdicts(sensitivity, larger) == ["FAILS", "HOLDS", "OPEN", "OPEN"]
+
+
+@pytest.mark.parametrize(("gap", "there", "verdict"), [(20.0, 0.0, "FAILS"), (5.0, 2.0, "HOLDS"), (2.0, 5.0, "HOLDS")])
+def test_a_size_decides_a_verdict_only_where_the_gap_itself_has_changed(gap, there, verdict):
+    """The seeds of a cell are 0 to 7 apart: gaps of 5 are decided, of 2 are not; 3 more or less is chance."""
+    frame = synthetic(lambda place, env: (there if "40 particles" in env else gap) * place)
+    stands = "open" if gap > there else "decided"
+    assert sensitivity.ARTEFACT.blocks(frame)[0].frame.iloc[1]["DAM multimodal best"].endswith(f"({stands})")
+    starred = sensitivity.ARTEFACT.blocks(frame)[1].frame.iloc[0]["DAM multimodal best"].endswith("*")
+    assert (verdicts(sensitivity, frame)[0], starred) == (verdict, verdict == "FAILS")
+
+
+def test_the_change_of_a_gap_is_that_to_the_strongest_rival():
+    here, usual = np.tile([5.0, 1.0, 3.0], (6, 1)), np.tile([5.0, 4.0, 2.0], (9, 1))
+    assert tuple(map(float, sensitivity.shift(here, usual))) == (1.0, 1.0, 1.0)  # 5 - 3 instead of 5 - 4
 
 
 def test_weights_of_the_discriminator_do_not_touch_methods_without_one():
     """Under such a setting the baseline is Table 1's: what is stored for it there is not looked at."""
     frame = synthetic(lambda place, env: 20.0 * place)
     other = synthetic(lambda place, env: 20.0 * place + 1000.0 * ("noise" in env and place % 4 < 2))
-    pd.testing.assert_frame_equal(*(sensitivity.ARTEFACT.blocks(one)[1].frame for one in (frame, other)))
+    pd.testing.assert_frame_equal(*(sensitivity.ARTEFACT.blocks(one)[2].frame for one in (frame, other)))
 
 
 @pytest.mark.parametrize(
