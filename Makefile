@@ -8,6 +8,12 @@ RESULTS ?= results
 JOBS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
+PEERS := .venv/.peers
+comma := ,
+define INSTALL
+	if [ -x $(BIN)/uv ] && $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[$(1)]'; then true; \
+	else $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[$(1)]'; fi
+endef
 
 .PHONY: install bench test test-slow lint report lock clean
 .DELETE_ON_ERROR:
@@ -21,8 +27,9 @@ bench: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations=15
 
-test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+# With Stable-Baselines3, which brings PyTorch: some gigabytes.
+test-slow: $(PEERS)
+	$(BIN)/python -m pytest -m slow --durations=15
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -36,9 +43,12 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "mbrl_jax needs Python >= 3.11, this is " + sys.version.split()[0] + ": set PYTHON=python3.11 or newer")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv || true
-	if [ -x $(BIN)/uv ] && $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'; then true; \
-	else $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'; fi
-	touch $(READY)
+	$(call INSTALL,dev)
+	touch $@
+
+$(PEERS): $(READY)
+	$(call INSTALL,dev$(comma)peers)
+	touch $@
 
 # Resolves every extra for Python 3.11, 3.12 and 3.13 at once; the file holds no index address.
 lock:
