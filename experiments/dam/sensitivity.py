@@ -1,4 +1,4 @@
-"""Which verdicts of DAM's Table 1 hang on the laptop's sizes, and which on a setting that the paper leaves open.
+"""Which verdicts of DAM's Table 1 hang on the sizes of the planner, and which on a setting that the paper leaves open.
 
 Settings of the planner are changed for models that Table 1 has fitted, whose data were planned with its own settings;
 what changes the fits or the environment is a run of its own from the first round (`settings.Setting`).
@@ -19,21 +19,29 @@ import pandas as pd
 
 from experiments import exact
 from experiments.dam import common, table1
+from experiments.dam.comparison import (
+    CHANGES,
+    DECIDED,
+    OPEN,
+    SIZES,
+    changes,
+    decided,
+    present,
+    returns,
+    turned,
+    verdicts,
+)
 from experiments.dam.settings import CORRECTED, SETTINGS, Setting
 from mbrl_jax.algorithms import dam
 from mbrl_jax.envs import icy_road
 from mbrl_jax.report import select
 from mbrl_jax.report.artefact import Artefact, Block, Table, Text
-from mbrl_jax.report.claims import Claim, Judgement, Verdict, judge
-from mbrl_jax.report.select import MissingDataError
-from mbrl_jax.report.statistics import Interval, bootstrap, iqm
+from mbrl_jax.report.claims import Claim
 from mbrl_jax.runner import loop, program
 from mbrl_jax.runner.run import Lane, override
 from mbrl_jax.types import Algorithm, Key, PyTree
 
 NAME = "dam/sensitivity"
-OPPOSITE = {Verdict.HOLDS: Verdict.FAILS, Verdict.FAILS: Verdict.HOLDS}
-SIZES, OPEN = ("fuller", "smaller"), ("open",)
 GROUPS = {SIZES: "other sizes than the profile's", OPEN: "settings that the paper leaves open"}
 
 
@@ -62,7 +70,7 @@ def run(profile: str, root: Path) -> None:
                 _replan(one, group, root)
             for setting in settings:
                 if setting.own:
-                    loop.train(_trained(profile, env, model, setting), root)
+                    loop.train(trained(profile, env, model, setting), root)
 
 
 def _programs(settings: Sequence[Setting]) -> list[list[Setting]]:
@@ -72,7 +80,7 @@ def _programs(settings: Sequence[Setting]) -> list[list[Setting]]:
     return [*([one] for one in fitted if one.planning), *([numbers] if numbers else [])]
 
 
-def _trained(profile: str, env: str, model: str, setting: Setting) -> common.Cell:
+def trained(profile: str, env: str, model: str, setting: Setting) -> common.Cell:
     """A run of its own. Weights that differ in numbers only share a program, which is compiled once."""
     one = common.planned(NAME, profile, env, model, variant=setting.name, world=setting.world)
     numbers = tuple((name, (value,)) for name, value in sorted(setting.weights.items()))
@@ -82,7 +90,7 @@ def _trained(profile: str, env: str, model: str, setting: Setting) -> common.Cel
         config=config,
         eval_every=config.steps,
         sweep=(*CORRECTED, *numbers) if setting.weights else one.sweep,
-        seeds=tuple(range(setting.seeds)),
+        seeds=tuple(range(setting.first_seed, setting.first_seed + setting.seeds)),
         eval_episodes=setting.episodes,
     )
 
@@ -143,108 +151,6 @@ def _start(blank: Fitted) -> Callable[[Key], Fitted]:
     return init
 
 
-def _settings(frame: pd.DataFrame, env: str, kinds: Sequence[str]) -> dict[str, Setting]:
-    """Settings of these kinds that there are results of, by name."""
-    there, known = set(frame["env"]), [one for profile in SETTINGS.values() for one in profile.get(env, ())]
-    return {one.name: one for one in known if one.kind in kinds and common.place(env, one.name) in there}
-
-
-def _judged(frame: pd.DataFrame, env: str, setting: Setting | None = None) -> dict[str, Judgement]:
-    """The verdict on every statement, in Table 1 or under a setting."""
-    where, same = (env, ()) if setting is None else (common.place(env, setting.name), setting.same)
-    return {s.short: judge(common.claim(s, env, where, same), frame) for s in common.statements()}
-
-
-def relation(verdict: Verdict, usual: Verdict) -> str:
-    """How a verdict stands to that of Table 1: `same`, `opposite`, `open` here only, or `decided` here only."""
-    if verdict is usual:
-        return "same"
-    if verdict is Verdict.OPEN:
-        return "open"
-    return "opposite" if OPPOSITE.get(usual) is verdict else "decided"
-
-
-def shift(here: np.ndarray, usual: np.ndarray, confidence: float = 0.95) -> Interval:
-    """By how much a gap differs from that of Table 1, the bootstrap over the seeds of all cells of both.
-
-    Args:
-      here: scores `[seeds, cells]` under a setting; the first cell is said to be better than the others.
-      usual: scores `[other seeds, cells]` in Table 1.
-      confidence: of the interval.
-    """
-
-    def gap(scores: np.ndarray) -> np.ndarray:
-        middles = iqm(scores, axis=1)
-        return middles[:, 0] - middles[:, 1:].max(axis=1)
-
-    return bootstrap(lambda a, b: gap(a) - gap(b), here, usual, confidence=confidence, repetitions=10_000)
-
-
-def _shifts(
-    frame: pd.DataFrame, env: str, settings: dict[str, Setting], confidence: float
-) -> dict[str, dict[str, Interval]]:
-    """`shift` of every statement's gap under every setting."""
-
-    def scores(statement: common.Statement, where: str) -> np.ndarray:
-        cells = (statement.better, *statement.worse)
-        return np.stack([common.scores(frame, where, *cell) for cell in cells], axis=1)
-
-    return {
-        name: {
-            one.short: shift(scores(one, common.place(env, name)), scores(one, env), confidence)
-            for one in common.statements()
-        }
-        for name in settings
-    }
-
-
-def _moved(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> dict[str, set[str]]:
-    """Statements whose gap differs from Table 1's by more than chance, by setting; corrected for all of them."""
-    count = len(settings) * len(common.statements())
-    found = _shifts(frame, env, settings, 1 - 0.05 / count) if count else {}
-    return {name: {short for short, one in row.items() if one.low > 0 or one.high < 0} for name, row in found.items()}
-
-
-def _changes(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.DataFrame:
-    """How every gap differs from Table 1's, a row per setting."""
-    moved, rows = _moved(frame, env, settings), []
-    for name, found in _shifts(frame, env, settings, 0.95).items():
-        shown = {
-            short: f"{one.estimate:+.1f} [{one.low:+.1f}, {one.high:+.1f}]" + (" *" if short in moved[name] else "")
-            for short, one in found.items()
-        }
-        rows.append({"setting": name, "seeds": settings[name].seeds, **shown})
-    return pd.DataFrame(rows)
-
-
-def _verdicts(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.DataFrame:
-    """A row for Table 1 and per setting, a column per statement."""
-    usual = _judged(frame, env)
-    rows = []
-    for name, found in {"Table 1": usual, **{n: _judged(frame, env, s) for n, s in settings.items()}}.items():
-        row: dict[str, Any] = {"setting": name, "seeds": next(iter(found.values())).n_seeds}
-        for short, one in found.items():
-            against = "" if found is usual else f" ({relation(one.verdict, usual[short].verdict)})"
-            row[short] = f"{one.estimate:+.1f} [{one.low:+.1f}, {one.high:+.1f}] {one.verdict}{against}"
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _returns(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.DataFrame:
-    """Mean and standard error of every cell, in Table 1 and under every setting."""
-    rows = []
-    for name, setting in {"Table 1": None, **settings}.items():
-        row = {"setting": name}
-        for model in common.MODELS:
-            for method in common.METHODS:
-                varied = setting is not None and method not in setting.same
-                found = common.scores(frame, common.place(env, name) if varied else env, model, method)
-                error = found.std(ddof=1) / np.sqrt(len(found))
-                row[f"{model}, {method}"] = f"{found.mean():.1f} ± {error:.1f}"
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
 def _promises(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.DataFrame:
     """After the last round: by how much a plan's value exceeds what is earned, and the effective sample size."""
     rows = []
@@ -267,18 +173,14 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
         if env not in set(frame["env"]):
             continue
         for kinds, what in GROUPS.items():
-            settings = _settings(frame, env, kinds)
+            settings = present(frame, env, kinds)
             if settings:
                 caption = f"{title}, {what}: difference of the IQMs of the returns [95 % interval] and verdict."
-                shown.append(Table(_verdicts(frame, env, settings), caption))
+                shown.append(Table(verdicts(frame, env, settings), caption))
                 if kinds == SIZES:
-                    caption = (
-                        f"{title}: by how much each difference is larger than in Table 1 [95 % interval]; "
-                        "a star marks what is beyond chance, corrected for the size of this table."
-                    )
-                    shown.append(Table(_changes(frame, env, settings), caption))
-        every = _settings(frame, env, ("fuller", "smaller", "open"))
-        shown.append(Table(_returns(frame, env, every), f"{title}: mean ± standard error of the return in every cell."))
+                    shown.append(Table(changes(frame, env, settings), f"{title}: {CHANGES}"))
+        every = present(frame, env, (*SIZES, *OPEN))
+        shown.append(Table(returns(frame, env, every), f"{title}: mean ± standard error of the return in every cell."))
         caption = (
             f"{title}: DAM in the last round, over seeds: value of the first plan less what as many steps earn; "
             "how many equally weighted particles those of a sequence are worth."
@@ -296,70 +198,18 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
     ]
 
 
-def _turned(env: str) -> Callable[[pd.DataFrame], np.ndarray]:
-    """0.5 minus the number of verdicts that turn into their opposite under a setting that the paper leaves open."""
-
-    def gap(frame: pd.DataFrame) -> np.ndarray:
-        others, usual = _compared(frame, env, OPEN)
-        if all(one.verdict is Verdict.OPEN for one in usual.values()):
-            raise MissingDataError("no verdict of Table 1 is decided, so none can turn")
-        return np.array([0.5 - len(_related(others, usual, ("opposite",)))])
-
-    return gap
-
-
-def _decided(env: str) -> Callable[[pd.DataFrame], np.ndarray]:
-    """0.5 minus the number of verdicts that another size decides.
-
-    That is, those that turn into their opposite, and those that are decided in only one of the two where the gap
-    differs by more than chance as well.
-    """
-
-    def gap(frame: pd.DataFrame) -> np.ndarray:
-        others, usual = _compared(frame, env, ("fuller",))
-        sizes = _moved(frame, env, _settings(frame, env, SIZES))
-        moved = {(name, short) for name, found in sizes.items() for short in found}
-        turned = _related(others, usual, ("opposite",))
-        return np.array([0.5 - len(turned | (_related(others, usual, ("open", "decided")) & moved))])
-
-    return gap
-
-
-def _compared(
-    frame: pd.DataFrame, env: str, kinds: Sequence[str]
-) -> tuple[dict[str, dict[str, Judgement]], dict[str, Judgement]]:
-    """Verdicts by setting of these kinds, and those of Table 1; raises MissingDataError if there is no such setting."""
-    settings = _settings(frame, env, kinds)
-    if not settings:
-        raise MissingDataError(f"no such variations of {env}")
-    return {name: _judged(frame, env, one) for name, one in settings.items()}, _judged(frame, env)
-
-
-def _related(
-    others: dict[str, dict[str, Judgement]], usual: dict[str, Judgement], relations: Sequence[str]
-) -> set[tuple[str, str]]:
-    """Pairs of setting and statement whose verdict stands in one of these relations to that of Table 1."""
-    return {
-        (name, short)
-        for name, row in others.items()
-        for short, one in row.items()
-        if relation(one.verdict, usual[short].verdict) in relations
-    }
-
-
 CLAIMS = tuple(
     Claim(text=f"{title}: {text}", source="ours", gap=gap(env), unit="0.5 minus the verdicts", tolerance=0.0, note=note)
     for env, title in common.ENVS.items()
     for text, gap, note in (
         (
             "no larger size that was tried decides a verdict of Table 1",
-            _decided,
-            "Counted are verdicts that turn into their opposite, and those decided only there or only in Table 1 where "
-            "the difference itself has changed by more than chance (starred in the tables).",
+            decided,
+            DECIDED,
         ),
         (
             "no setting that the paper leaves open turns a verdict of Table 1 into its opposite",
-            _turned,
+            turned,
             "A verdict that becomes OPEN is not counted; the tables show it.",
         ),
     )
@@ -375,7 +225,8 @@ ARTEFACT = Artefact(
     note="Mostly fewer seeds and evaluation episodes than Table 1. What concerns the planner only (in IcyRoad "
     "self-normalised weights too) is changed after training; instance noise, at the intersection self-normalised "
     "weights, and what changes the environment are used from the first round on. Settings of the weights do not "
-    "concern methods without a discriminator, which are taken from Table 1.",
+    "concern methods without a discriminator, which are taken from Table 1. Networks, fits and data are varied by "
+    "dam/sizes, with 20 seeds.",
     also=(table1.NAME,),
     on_request=("smoke",),
 )

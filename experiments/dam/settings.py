@@ -12,7 +12,7 @@ from typing import Any, Literal
 from experiments.dam import common
 from mbrl_jax.learners import fitting
 
-__all__ = ["SETTINGS", "UNCORRECTED", "Setting"]
+__all__ = ["CORRECTED", "SETTINGS", "SIZES", "UNCORRECTED", "Setting", "known"]
 
 UNCORRECTED = tuple(method for method, (correction, _) in common.METHODS.items() if not correction)
 """Methods without a discriminator."""
@@ -26,18 +26,20 @@ class Setting:
 
     Attributes:
       name: as the table shows it.
-      kind: nearer to the paper profile's sizes (`fuller`), further from them (`smaller`), or not given in the paper.
+      kind: nearer to the paper profile's sizes (`fuller`), further from them (`smaller`), not given in the paper
+        (`open`), or Table 1's own setting with other seeds (`same`).
       planning: changes of `dam.Planning`, tried with the models that Table 1 has fitted.
       weights: numbers that only the discriminator's weights depend on, by dotted name; tried in the same way.
       trained: whether changed weights are used from the first round on, in a run of its own.
       config: changes of `dam.Config` by dotted name, in a run of its own.
       world: settings of the environment, in a run of its own.
       seeds: seeds of each cell.
+      first_seed: the first of them; not 0 needs runs of its own.
       episodes: evaluation episodes of each seed.
     """
 
     name: str
-    kind: Literal["fuller", "smaller", "open"] = "open"
+    kind: Literal["fuller", "smaller", "same", "open"] = "open"
     planning: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
     trained: bool = False
@@ -45,11 +47,12 @@ class Setting:
     world: tuple[tuple[str, float], ...] = ()
     seeds: int
     episodes: int
+    first_seed: int = 0
 
     @property
     def own(self) -> bool:
         """Whether it needs runs of its own."""
-        return self.trained or bool(self.config or self.world)
+        return self.trained or bool(self.config or self.world or self.first_seed)
 
     @property
     def same(self) -> tuple[str, ...]:
@@ -79,10 +82,6 @@ _ICY_MANY: dict[str, Any] = {"seeds": 20, "episodes": 10}
 _ICY_FEW: dict[str, Any] = {"seeds": 8, "episodes": 10}
 _ICY = (
     Setting(name="40 particles", kind="fuller", planning={"particles": 40}, **_ICY_MANY),
-    Setting(name="networks 2×128", kind="fuller", config=_WIDER, seeds=6, episodes=10),
-    Setting(
-        name="twice the data, longer fits", kind="fuller", config=_more("icy_road-v0", 40, 10), seeds=6, episodes=10
-    ),
     Setting(name="48 random sequences", kind="smaller", planning=_BLIND | {"sequences": 48}, **_ICY_MANY),
     Setting(name="5 particles", kind="smaller", planning={"particles": 5}, **_ICY_MANY),
     Setting(name="one particle (Algorithm 1)", planning={"particles": 1}, **_ICY_MANY),
@@ -96,11 +95,8 @@ _ICY = (
 _CROSS_MANY: dict[str, Any] = {"seeds": 20, "episodes": 6}
 _CROSS_FEW: dict[str, Any] = {"seeds": 8, "episodes": 8}
 _CROSS = (
-    Setting(name="96 sequences", kind="fuller", planning={"sequences": 96}, seeds=8, episodes=6),
-    Setting(name="8 particles", kind="fuller", planning={"particles": 8}, seeds=8, episodes=6),
-    Setting(
-        name="twice the data, longer fits", kind="fuller", config=_more("intersection-v0", 20, 4), seeds=6, episodes=8
-    ),
+    Setting(name="96 sequences", kind="fuller", planning={"sequences": 96}, **_CROSS_MANY),
+    Setting(name="8 particles", kind="fuller", planning={"particles": 8}, **_CROSS_MANY),
     Setting(name="16 sequences", kind="smaller", planning={"sequences": 16}, **_CROSS_MANY),
     Setting(name="one particle (Algorithm 1)", planning={"particles": 1}, **_CROSS_MANY),
     Setting(name="weights σ(logit)", weights=_SIGMA, **_CROSS_MANY),
@@ -128,3 +124,28 @@ SETTINGS: dict[str, dict[str, tuple[Setting, ...]]] = {
         ),
     },
 }
+
+_TWICE, _FOUR_TIMES = _more("icy_road-v0", 40, 10), _more("icy_road-v0", 80, 20)
+_ICY_SIZES = (
+    Setting(name="other seeds", kind="same", seeds=20, first_seed=20, episodes=30),
+    Setting(name="networks 2×128", kind="fuller", config=_WIDER, seeds=20, episodes=10),
+    Setting(name="twice the data, longer fits", kind="fuller", config=_TWICE, seeds=20, episodes=10),
+    Setting(name="twice the data, longer fits, 2x128", kind="fuller", config=_TWICE | _WIDER, seeds=20, episodes=30),
+    Setting(name="four times the data, longer fits", kind="fuller", config=_FOUR_TIMES, seeds=20, episodes=30),
+)
+_CROSS_SIZES = (
+    Setting(name="other seeds", kind="same", seeds=20, first_seed=20, episodes=8),
+    Setting(
+        name="twice the data, longer fits", kind="fuller", config=_more("intersection-v0", 20, 4), seeds=20, episodes=8
+    ),
+)
+SIZES: dict[str, dict[str, tuple[Setting, ...]]] = {
+    "smoke": {"icy_road-v0": (Setting(name="other seeds", kind="same", seeds=2, first_seed=2, episodes=2),)},
+    "laptop": {"icy_road-v0": _ICY_SIZES, "intersection-v0": _CROSS_SIZES},
+}
+"""Rows of the same table that take too long for every run of the laptop profile (`dam/sizes`)."""
+
+
+def known(env: str) -> list[Setting]:
+    """All settings of an environment in any profile."""
+    return [one for profiles in (SETTINGS, SIZES) for rows in profiles.values() for one in rows.get(env, ())]

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from experiments import exact
-from experiments.dam import common, figure1, figure2, sensitivity, settings, table1
+from experiments.dam import common, comparison, figure1, figure2, sensitivity, settings, sizes, table1
 from mbrl_jax import envs, report, results
 from mbrl_jax.algorithms import dam, preset
 from mbrl_jax.envs import icy_road
@@ -207,17 +207,17 @@ def test_presets_are_whole_rounds():
 
 ICY, CROSS = "icy_road-v0", "intersection-v0"
 VARIED = ("40 particles", "one particle (Algorithm 1)", "instance noise 0.2", "swerve probability 0.6")
-WHERE = {table1.NAME: (ICY, CROSS), sensitivity.NAME: tuple(f"{ICY}, {name}" for name in VARIED)}
 SEEDS = 8
 
 
-def synthetic(value):
-    """Results of Table 1 and its variations; `value(place of the cell, env)` is what seed 0 earns, seed s earns s more.
+def synthetic(value, varied=VARIED):
+    """Results of Table 1 and of variations of IcyRoad; `value(place of the cell, env)` is what seed 0 earns.
 
-    Cells are counted by model, then method, as in `common`.
+    Seed s earns s more. Cells are counted by model, then method, as in `common`.
     """
     parts = []
-    for experiment, places in WHERE.items():
+    where = {table1.NAME: (ICY, CROSS), sensitivity.NAME: tuple(f"{ICY}, {name}" for name in varied)}
+    for experiment, places in where.items():
         for env in places:
             for place, (model, method) in enumerate((m, k) for m in common.MODELS for k in common.METHODS):
                 found = value(place, env) + np.arange(SEEDS)[:, None]
@@ -255,8 +255,8 @@ def test_table_1_has_the_papers_numbers_beside_ours_and_verdicts_that_follow_the
 def test_the_sensitivity_tables_show_what_turns():
     steady = synthetic(lambda place, env: 20.0 * place)
     tables = [block.frame for block in sensitivity.ARTEFACT.blocks(steady) if isinstance(block, report.Table)]
-    sizes, changes, guesses, returns, promises = tables[:5]
-    assert list(sizes["setting"]) == ["Table 1", "40 particles"]
+    larger, changes, guesses, returns, promises = tables[:5]
+    assert list(larger["setting"]) == ["Table 1", "40 particles"]
     assert changes["setting"].tolist() == ["40 particles"]
     assert changes.iloc[0]["DAM multimodal best"].startswith("+0.0 [-")
     assert list(guesses["setting"]) == ["Table 1", "one particle (Algorithm 1)", *VARIED[2:]]
@@ -267,8 +267,8 @@ def test_the_sensitivity_tables_show_what_turns():
     turned = synthetic(lambda place, env: -20.0 * place if "0.6" in env else 20.0 * place)
     assert verdicts(sensitivity, turned) == ["HOLDS", "FAILS", "OPEN", "OPEN"]
     assert "FAILS (opposite)" in sensitivity.ARTEFACT.blocks(turned)[2].frame.iloc[-1]["DAM multimodal best"]
-    larger = synthetic(lambda place, env: -20.0 * place if "40 particles" in env else 20.0 * place)
-    assert verdicts(sensitivity, larger) == ["FAILS", "HOLDS", "OPEN", "OPEN"]
+    opposite = synthetic(lambda place, env: -20.0 * place if "40 particles" in env else 20.0 * place)
+    assert verdicts(sensitivity, opposite) == ["FAILS", "HOLDS", "OPEN", "OPEN"]
 
 
 @pytest.mark.parametrize(("gap", "there", "verdict"), [(20.0, 0.0, "FAILS"), (5.0, 2.0, "HOLDS"), (2.0, 5.0, "HOLDS")])
@@ -283,7 +283,7 @@ def test_a_size_decides_a_verdict_only_where_the_gap_itself_has_changed(gap, the
 
 def test_the_change_of_a_gap_is_that_to_the_strongest_rival():
     here, usual = np.tile([5.0, 1.0, 3.0], (6, 1)), np.tile([5.0, 4.0, 2.0], (9, 1))
-    assert tuple(map(float, sensitivity.shift(here, usual))) == (1.0, 1.0, 1.0)  # 5 - 3 instead of 5 - 4
+    assert tuple(map(float, comparison.shift(here, usual))) == (1.0, 1.0, 1.0)  # 5 - 3 instead of 5 - 4
 
 
 def test_weights_of_the_discriminator_do_not_touch_methods_without_one():
@@ -303,16 +303,32 @@ def test_weights_of_the_discriminator_do_not_touch_methods_without_one():
     ],
 )
 def test_how_a_verdict_stands_to_that_of_table_1(verdict, usual, expected):
-    assert sensitivity.relation(report.Verdict(verdict), report.Verdict(usual)) == expected
+    assert comparison.relation(report.Verdict(verdict), report.Verdict(usual)) == expected
 
 
-@pytest.mark.parametrize("profile", settings.SETTINGS)
-def test_every_setting_names_what_exists(profile):
-    for env, rows in settings.SETTINGS[profile].items():
+def test_larger_sizes_stand_beside_table_1_with_other_seeds():
+    """The wider networks leave a verdict open that Table 1 has decided, and their gap is another one."""
+    rows = {"other seeds": 20.0, "networks 2×128": 0.0}
+    frame = synthetic(lambda place, env: rows.get(env.removeprefix(f"{ICY}, "), 20.0) * place, tuple(rows))
+    shown, changes = (block.frame.set_index("setting") for block in sizes.ARTEFACT.blocks(frame)[:2])
+    assert shown["DAM multimodal best"].str.endswith(("HOLDS", "HOLDS (same)", "OPEN (open)")).all()
+    assert changes["DAM multimodal best"].str.endswith("*").to_dict() == {"other seeds": False, "networks 2×128": True}
+    assert verdicts(sizes, frame) == ["FAILS", "OPEN"]  # nothing is varied at the intersection
+    assert verdicts(sizes, frame[~frame["env"].str.endswith("128")]) == [
+        "OPEN",
+        "OPEN",
+    ]  # the same size is no larger one
+
+
+@pytest.mark.parametrize(
+    ("table", "profile"), [(table, profile) for table in (settings.SETTINGS, settings.SIZES) for profile in table]
+)
+def test_every_setting_names_what_exists(table, profile):
+    for env, rows in table[profile].items():
         assert len({one.name for one in rows}) == len(rows)
         assert sum(len(group) for group in sensitivity._programs(rows)) == sum(not one.own for one in rows)
         for one in rows:
-            cell = sensitivity._trained(profile, env, "unimodal", one)
+            cell = sensitivity.trained(profile, env, "unimodal", one)
             assert {lane.label for lane in cell.lanes()} <= {common.label("unimodal", name) for name in common.METHODS}
             assert cell.environment().spec.name == f"{env}, {one.name}"
             assert dam.make(override(cell.config, cell.lanes()[0].values), cell.environment()).env_steps > 0
@@ -321,18 +337,18 @@ def test_every_setting_names_what_exists(profile):
 
 
 def test_unknown_profiles_are_refused(tmp_path):
-    for module in (table1, sensitivity, figure1, figure2):
+    for module in (table1, sensitivity, sizes, figure1, figure2):
         with pytest.raises(ValueError, match="profile"):
             module.ARTEFACT.run("latop", tmp_path)
 
 
 @pytest.mark.slow
 def test_the_smoke_profile_of_every_artefact_runs_and_is_drawn(tmp_path):
-    for module in (sensitivity, figure1, figure2):  # the first trains Table 1
+    for module in (sensitivity, sizes, figure1, figure2):  # the first trains Table 1
         module.ARTEFACT.run("smoke", tmp_path)
     frame = results.load(tmp_path)
     frame.attrs["root"] = tmp_path
-    for module in (table1, sensitivity, figure1, figure2):
+    for module in (table1, sensitivity, sizes, figure1, figure2):
         names = (module.NAME, *module.ARTEFACT.also)
         assert len(module.ARTEFACT.blocks(frame[frame["experiment"].isin(names)])) >= 2
         assert set(verdicts(module, frame)) <= {"HOLDS", "FAILS", "OPEN"}

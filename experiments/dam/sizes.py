@@ -1,0 +1,76 @@
+"""Whether the laptop profile's sizes decide a verdict of DAM's Table 1: larger data, fits and networks, 20 seeds each.
+
+Rows of `dam/sensitivity` that take as long as half the laptop profile, so only where they are asked for. Table 1 with
+other seeds stands beside them: what changes there changes by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.dam import common, sensitivity, table1
+from experiments.dam.comparison import CHANGES, DECIDED, SIZES, changes, decided, present, returns, verdicts
+from experiments.dam.settings import SIZES as ROWS
+from mbrl_jax.report.artefact import Artefact, Block, Table, Text
+from mbrl_jax.report.claims import Claim
+from mbrl_jax.runner import loop
+
+NAME = "dam/sizes"
+
+
+def run(profile: str, root: Path) -> None:
+    """Trains Table 1 if it is missing, and every larger one; their results belong to the sensitivity table."""
+    table1.run(profile, root)
+    for env, settings in ROWS.get(profile, {}).items():
+        for setting in settings:
+            for model in common.MODELS:
+                loop.train(sensitivity.trained(profile, env, model, setting), root)
+
+
+def blocks(frame: pd.DataFrame) -> Sequence[Block]:
+    """Per environment: verdicts, changes of the gaps, and all returns."""
+    shown: list[Block] = []
+    for env, title in common.ENVS.items():
+        settings = present(frame, env, SIZES)
+        if settings:
+            what = f"{title}: difference of the IQMs of the returns [95 % interval] and verdict."
+            shown.append(Table(verdicts(frame, env, settings), what))
+            shown.append(Table(changes(frame, env, settings), f"{title}: {CHANGES}"))
+            what = f"{title}: mean ± standard error of the return in every cell."
+            shown.append(Table(returns(frame, env, settings), what))
+    return [
+        *shown,
+        Text(
+            "In parentheses: the verdict is the *same* as in Table 1, its *opposite*, *open* here only or *decided* "
+            "here only. “Other seeds” is Table 1 once more: a difference of which one is decided and one is not may be "
+            "the same difference."
+        ),
+    ]
+
+
+ARTEFACT = Artefact(
+    name=NAME,
+    title="Table 1 with more data, longer fits and wider networks",
+    paper=f"{common.PAPER}, Table 1 with larger sizes",
+    run=run,
+    blocks=blocks,
+    claims=tuple(
+        Claim(
+            text=f"{title}: no larger size that was tried decides a verdict of Table 1",
+            source="ours",
+            gap=decided(env),
+            unit="0.5 minus the verdicts",
+            tolerance=0.0,
+            note=DECIDED,
+        )
+        for env, title in common.ENVS.items()
+    ),
+    note="The laptop profile of Table 1 trains networks of 2×64 with at most 300 gradient steps of 64 rows on 5 "
+    "(IcyRoad) and 2 (Intersection) planned episodes per round. “Longer fits” are at most 1,000 steps of 128 rows at "
+    "a rate of 1e-3 with a patience of 8 looks; twice and four times the data count random and planned episodes.",
+    also=(table1.NAME, sensitivity.NAME),
+    on_request=("smoke", "laptop"),
+)
