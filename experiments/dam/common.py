@@ -26,9 +26,11 @@ from mbrl_jax.types import Env, nearest
 __all__ = [
     "ENVS",
     "METHODS",
+    "MIDDLE",
     "MODELS",
     "PAPER",
     "PRINTED",
+    "SHORT",
     "SWEEP",
     "WORLDS",
     "Cell",
@@ -86,19 +88,25 @@ class Scale:
     evaluation: int
 
 
-_SHORT = fitting.Config(learning_rate=3e-3, batch=64, interval=25, patience=4, max_steps=300)
+SHORT = fitting.Config(learning_rate=3e-3, batch=64, interval=25, patience=4, max_steps=300)
+MIDDLE = fitting.Config(learning_rate=1e-3, batch=128, interval=25, patience=8, max_steps=1000)
 _TINY = fitting.Config(learning_rate=3e-3, batch=32, interval=5, patience=1, max_steps=10)
 _LONG = fitting.Config(learning_rate=1e-3, batch=256, interval=25, patience=40, max_steps=5000)
 _ICY = Scale(
     warmup=20,
-    episodes=5,
+    episodes=10,
     hidden=(64, 64),
-    fit=_SHORT,
+    fit=MIDDLE,
     planning=dam.Planning(search="exhaustive", horizon=5, particles=20),
     evaluation=30,
 )
 _INTERSECTION = replace(
-    _ICY, warmup=10, episodes=2, planning=dam.Planning(horizon=15, sequences=32, particles=4), evaluation=8
+    _ICY,
+    warmup=10,
+    episodes=2,
+    fit=SHORT,
+    planning=dam.Planning(horizon=15, sequences=32, particles=4),
+    evaluation=8,
 )
 _FULL = Scale(warmup=20, episodes=10, hidden=(200, 200), fit=_LONG, planning=dam.Planning(), evaluation=50)
 _SMOKE = Scale(

@@ -68,14 +68,13 @@ _BOTH = {"planning.self_normalised": 1.0, "discriminator.noise": 0.2}
 
 _BLIND = {"search": "random_shooting"}
 _WIDER = {"model.hidden": (128, 128), "discriminator.hidden": (128, 128)}
-_LONGER = fitting.Config(learning_rate=1e-3, batch=128, interval=25, patience=8, max_steps=1000)
-"""Three times as many steps of twice the rows, at the paper profile's rate."""
+_LONG = replace(common.MIDDLE, patience=16, max_steps=2000)
 
 
-def _more(env: str, warmup: int, episodes: int) -> dict[str, Any]:
-    """More episodes in each of the ten rounds, and longer fits of them."""
+def _sized(env: str, warmup: int, episodes: int, fit: fitting.Config) -> dict[str, Any]:
+    """Other numbers of episodes before and in each of the ten rounds, and other fits of them."""
     data = {"warmup_episodes": warmup, "episodes": episodes, "steps": 10 * episodes * common.WORLDS[env].STEPS}
-    return {**data, "model.fit": _LONGER, "discriminator.fit": _LONGER}
+    return {**data, "model.fit": fit, "discriminator.fit": fit}
 
 
 _ICY_MANY: dict[str, Any] = {"seeds": 20, "episodes": 10}
@@ -125,19 +124,17 @@ SETTINGS: dict[str, dict[str, tuple[Setting, ...]]] = {
     },
 }
 
-_TWICE, _FOUR_TIMES = _more("icy_road-v0", 40, 10), _more("icy_road-v0", 80, 20)
+_ICY_LESS, _ICY_MORE = _sized("icy_road-v0", 20, 5, common.SHORT), _sized("icy_road-v0", 40, 20, _LONG)
 _ICY_SIZES = (
     Setting(name="other seeds", kind="same", seeds=20, first_seed=20, episodes=30),
-    Setting(name="networks 2×128", kind="fuller", config=_WIDER, seeds=20, episodes=10),
-    Setting(name="twice the data, longer fits", kind="fuller", config=_TWICE, seeds=20, episodes=10),
-    Setting(name="twice the data, longer fits, 2x128", kind="fuller", config=_TWICE | _WIDER, seeds=20, episodes=30),
-    Setting(name="four times the data, longer fits", kind="fuller", config=_FOUR_TIMES, seeds=20, episodes=30),
+    Setting(name="half the data, shorter fits", kind="smaller", config=_ICY_LESS, seeds=20, episodes=30),
+    Setting(name="networks 2×128", kind="fuller", config=_WIDER, seeds=20, episodes=30),
+    Setting(name="twice the data, longer fits", kind="fuller", config=_ICY_MORE, seeds=20, episodes=30),
 )
+_CROSS_MORE = _sized("intersection-v0", 20, 4, common.MIDDLE)
 _CROSS_SIZES = (
     Setting(name="other seeds", kind="same", seeds=20, first_seed=20, episodes=8),
-    Setting(
-        name="twice the data, longer fits", kind="fuller", config=_more("intersection-v0", 20, 4), seeds=20, episodes=8
-    ),
+    Setting(name="twice the data, longer fits", kind="fuller", config=_CROSS_MORE, seeds=20, episodes=8),
 )
 SIZES: dict[str, dict[str, tuple[Setting, ...]]] = {
     "smoke": {"icy_road-v0": (Setting(name="other seeds", kind="same", seeds=2, first_seed=2, episodes=2),)},
