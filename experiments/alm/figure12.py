@@ -29,6 +29,8 @@ ABLATION = Ablation(
         ),
         claim("The shifted logarithm does no harm: at most a tenth lower", SECTION, no_worse(NAME, "shifted log", ALM)),
     ),
-    note="The plain logarithm is taken of predictions cut off at 0.001; the shift is 10,000 (Appendix A.8).",
+    note="The plain logarithm is taken of predictions cut off at 0.001, and the factor 1 − γ that Eq. 6 gives the "
+    "reward's is left out. So it is in the authors' code of this experiment, an earlier revision of the released one, "
+    "which adds 10 to the rewards instead of cutting off. The shift is 10,000 (Appendix A.8), without the factor too.",
 )
 ARTEFACT = ablation.artefact(ABLATION)

@@ -47,7 +47,7 @@ def run(profile: str, root: Path) -> None:
     guide = runs[common.ALM]
     env = guide.environment()
     facts = {"experiment": NAME, "runs": [runs[label].run_id(env) for label in LABELS], "steps": STEPS}
-    identity = results.run_id({**facts, "horizon": HORIZON})
+    identity = results.run_id({**facts, "horizon": HORIZON, "until": "termination"})
     if results.finished(root, identity):
         return
     states = {label: loop.final_state(runs[label], root) for label in LABELS}
@@ -67,48 +67,55 @@ def _measure(
 ) -> dict[str, dict[str, jax.Array]]:
     """Along one trajectory of the guide's policy: errors by horizon, spread of representations, first coordinates."""
     unit = rollouts.normalised(env)
-    obs, action = _trajectory(key, unit, latent.mode(config.agent, unit.spec, guide))
+    trajectory = _trajectory(key, unit, latent.mode(config.agent, unit.spec, guide))
     nets = latent.nets_of(config.agent, unit.spec)
-    return {label: _errors(nets, agent.params["world"], obs, action) for label, agent in agents.items()}
+    return {label: _errors(nets, agent.params["world"], *trajectory) for label, agent in agents.items()}
 
 
-def _trajectory(key: Key, unit: Env, act: Any) -> tuple[jax.Array, jax.Array]:
-    """Observations and actions of `STEPS` steps from the start, `[STEPS, ...]`."""
+def _trajectory(key: Key, unit: Env, act: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Observations and actions of `STEPS` steps, and whether the task had not ended before each, `[STEPS, ...]`."""
 
-    def body(state: PyTree, k: Key) -> tuple[PyTree, tuple[jax.Array, jax.Array]]:
+    def body(carry: tuple[PyTree, jax.Array], k: Key) -> tuple[tuple[PyTree, jax.Array], tuple[jax.Array, ...]]:
+        state, valid = carry
         k_act, k_step = jax.random.split(k)
         action = act(k_act, state.obs[None])[0]
-        following, _ = unit.step(k_step, state, action)
-        return following, (state.obs, action)
+        following, transition = unit.step(k_step, state, action)
+        return (following, valid & (transition.discount > 0)), (state.obs, action, valid)
 
     k_reset, k_run = jax.random.split(key)
-    return lax.scan(body, unit.reset(k_reset), jax.random.split(k_run, STEPS))[1]
+    start = unit.reset(k_reset), jnp.ones((), bool)
+    obs, action, valid = lax.scan(body, start, jax.random.split(k_run, STEPS))[1]
+    return obs, action, valid
 
 
-def _errors(nets: Any, params: PyTree, obs: jax.Array, action: jax.Array) -> dict[str, jax.Array]:
+def _errors(nets: Any, params: PyTree, obs: jax.Array, action: jax.Array, valid: jax.Array) -> dict[str, jax.Array]:
     """Open-loop predictions (means) of the true representations (means of the online encoder).
 
-    `error[h]` is the squared error after h steps, over all starts, as a share of the representations' variance along
-    the trajectory; `spread` that variance over the encoder's own variance.
+    Only observations that are valid count. `error[h]` is the squared error after h steps, over all starts, as a share
+    of the representations' variance along the trajectory, NaN where no start has as many steps before it; `spread`
+    that variance over the encoder's own variance.
     """
     truth = nets.encode(params["encoder"], obs)
     starts = STEPS - HORIZON
+    over_valid = lambda x: jnp.where(valid[:, None], x, 0.0).sum(axis=0) / valid.sum()  # noqa: E731
 
     def predict(z: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
         taken = lax.dynamic_slice_in_dim(action, h, starts)
         following = nets.predict(params["model"], z, taken).mean
-        target = lax.dynamic_slice_in_dim(truth.mean, h + 1, starts)
-        return following, jnp.square(following - target).sum(axis=-1).mean()
+        target, counts = (lax.dynamic_slice_in_dim(x, h + 1, starts) for x in (truth.mean, valid))
+        each = jnp.square(following - target).sum(axis=-1)
+        return following, jnp.where(counts, each, 0.0).sum() / counts.sum()
 
     squared = lax.scan(predict, truth.mean[:starts], jnp.arange(HORIZON))[1]
-    variance = truth.mean.var(axis=0).sum()
+    variance = over_valid(jnp.square(truth.mean - over_valid(truth.mean))).sum()
     step = lambda z, a: (nets.predict(params["model"], z, a).mean,) * 2  # noqa: E731
     imagined = lax.scan(step, truth.mean[0], action[:-1])[1]
+    prediction = jnp.concatenate([truth.mean[:1, 0], imagined[:, 0]])
     return {
         "error": squared / jnp.maximum(variance, 1e-12),
-        "spread": variance / jnp.square(truth.std).mean(axis=0).sum(),
-        "truth": truth.mean[:, 0],
-        "prediction": jnp.concatenate([truth.mean[:1, 0], imagined[:, 0]]),
+        "spread": variance / over_valid(jnp.square(truth.std)).sum(),
+        "truth": jnp.where(valid, truth.mean[:, 0], jnp.nan),
+        "prediction": jnp.where(valid, prediction, jnp.nan),
     }
 
 
@@ -137,8 +144,7 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
         found = {name: select.curves(own, label, metric=name) for name in ("truth", "prediction")}
         lines = {name: (one.env_step, one.value[0]) for name, one in found.items()}
         panels.append(figures.lines(lines, title=f"{label}: first coordinate", xlabel="step", ylabel="z₀"))
-    errors = {label: select.curves(own, label, metric="error", worst=np.inf) for label in LABELS}
-    bands = {label: (one.env_step, statistics.aggregate(one.value[:, None, :])) for label, one in errors.items()}
+    bands = {label: _band(select.curves(own, label, metric="error", worst=np.inf)) for label in LABELS}
     panels.append(
         figures.lines(
             bands,
@@ -159,20 +165,31 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
     return [Figure(panels, caption)]
 
 
-def _accurate(steps: int):
-    def gap(frame: pd.DataFrame) -> np.ndarray:
-        found = select.curves(_own(frame), common.ALM, metric="error", worst=np.inf)
-        return 1.0 - found.value[:, list(found.env_step).index(steps)]
+def _band(errors: select.Curves) -> tuple[np.ndarray, statistics.Interval]:
+    """The errors' IQM as far ahead as every seed's trajectory has steps."""
+    kept = ~np.isnan(errors.value).any(axis=0)
+    if not kept.any():
+        raise select.MissingDataError("a seed's trajectory ends at its first step")
+    return errors.env_step[kept], statistics.aggregate(errors.value[:, None, kept])
 
-    return gap
+
+def _error(frame: pd.DataFrame, label: str, steps: int) -> np.ndarray:
+    """Every seed's error so many steps ahead."""
+    found = select.curves(_own(frame), label, metric="error", worst=np.inf)
+    value = found.value[:, found.env_step == steps]
+    if value.shape[1] != 1 or np.isnan(value).any():
+        raise select.MissingDataError(f"not every seed's trajectory has {steps} steps before it ends")
+    return value[:, 0]
+
+
+def _accurate(steps: int):
+    return lambda frame: 1.0 - _error(frame, common.ALM, steps)
 
 
 def _without_is_worse(frame: pd.DataFrame) -> np.ndarray:
-    own = _own(frame)
-    found = [select.curves(own, label, metric="error", worst=np.inf) for label in ("no KL", common.ALM)]
-    at = [list(one.env_step).index(2) for one in found]
+    without, ours = (_error(frame, label, 2) for label in ("no KL", common.ALM))
     with np.errstate(divide="ignore"):
-        return np.log(found[0].value[:, at[0]] / found[1].value[:, at[1]])
+        return np.log(without / ours)
 
 
 def _degenerate(frame: pd.DataFrame) -> np.ndarray:
@@ -209,5 +226,6 @@ ARTEFACT = Artefact(
         ),
     ),
     note=common.SCALED_DOWN
-    + " The paper shows HalfCheetah, the paper profile here Walker2d, on which both are trained.",
+    + " The paper shows HalfCheetah, the paper profile here Walker2d, on which both are trained. A trajectory counts "
+    "up to its termination.",
 )

@@ -34,7 +34,7 @@ ABLATION = Ablation(
     title="An entropy bonus",
     figure="Table 5",
     variants={LABEL: Variant("entropy")},
-    panels={"Entropy bonus": (ALM, LABEL, "SAC-SVG", "SAC")},
+    panels={"Entropy bonus": (ALM, LABEL, "SAC-SVG", "SAC-SVG(2)", "SAC")},
     tasks=("humanoid_truncated-v2", "ant_truncated-v2"),
     claims=(
         claim(

@@ -28,7 +28,8 @@ class Config:
     """Hyper-parameters of ALM; defaults are the released code's (`cfgs/`)."""
 
     steps: int = 500_000
-    """Environment steps of the run, the random warm-up not counted (ALM code; Table 1 is at 200,000)."""
+    """Environment steps of the run, the random warm-up not counted. The released code's 500,000 include its warm-up:
+    its scores end at 495,000 on this axis. Table 1 is at 200,000."""
     warmup_steps: int = 5_000
     """Uniformly random steps before learning (Table 3; the code takes 4,999)."""
     steps_per_iteration: int = 250

@@ -1,8 +1,9 @@
 """Hyper-parameters per environment, as the papers' authors ran them, as frozen configurations.
 
 MBPO's are those of the released code (`examples/config/<env>/0.py`) with the number of epochs of the paper's Table 1,
-which the code leaves to the command line. `experiments/mbpo/table1.py` prints them beside the paper's table. ALM has
-one setting for all tasks; its presets are the length of its paper's Table 1 and, for the pendulums, ours.
+which the code leaves to the command line. `experiments/mbpo/table1.py` prints them beside the paper's table. Ant and
+Humanoid with all observations, which MBPO's code does not have, share them with the truncated ones. ALM has one setting
+for all tasks; its presets are the length of its paper's Table 1 or released scores and, for the pendulums, ours.
 """
 
 from __future__ import annotations
@@ -49,8 +50,12 @@ MBPO: Mapping[str, mbpo.Config] = {
 """Presets by environment, versions left out. `pendulum` is ours: MBPO has no preset for it."""
 
 
+_WHOLE = {"ant": "ant_truncated", "humanoid": "humanoid_truncated"}
+"""Tasks with all observations, and whose settings they have: MBPO's code has the truncated ones only."""
+
+
 def _mbpo_preset(base: str) -> mbpo.Config:
-    return MBPO.get(base, mbpo.Config(agent=soft.Config()))
+    return MBPO.get(_WHOLE.get(base, base), mbpo.Config(agent=soft.Config()))
 
 
 def _alm_preset(base: str) -> alm.Config:
@@ -153,10 +158,14 @@ ALM: Mapping[str, alm.Config] = {
     **dict.fromkeys(
         ("half_cheetah", "walker2d", "hopper", "ant_truncated", "humanoid_truncated"), alm.Config(steps=200_000)
     ),
+    "ant": alm.Config(steps=495_000),
+    "humanoid": alm.Config(steps=495_000, replay_capacity=1_000_000),
     "inverted_pendulum": _SMALL,
     "pendulum": _SMALL,
 }
-"""Presets by environment, versions left out: the lengths of ALM's Table 1. The pendulums' are ours: ALM has none."""
+"""Presets by environment, versions left out: the lengths of ALM's Table 1, and of its released scores where the table
+lacks the task. A million transitions are kept on Humanoid with all observations only (ALM code). The pendulums' are
+ours: ALM has none."""
 
 
 class Entry(NamedTuple):

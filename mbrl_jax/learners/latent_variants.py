@@ -61,7 +61,11 @@ def _shifted_log(x: Array) -> Array:
 
 
 def _model_loss_of(transform: Callable[[Array], Array]) -> Callable[..., Array]:
-    """Eq. 7 with the transformed reward and value, as Eq. 5 and 6 have their logarithms."""
+    """Eq. 7 with the transformed reward and value.
+
+    Eq. 6 (a) has the reward's logarithm times 1 − γ. That factor is left out, as in the authors' code of this
+    experiment (`RajGhugare19/alm` at 108d795, `positive_reward`, `total_positive_reward`); the paper prints no formula.
+    """
     return lambda reward, divergence, value: objectives.model_loss(transform(reward), divergence, transform(value))
 
 

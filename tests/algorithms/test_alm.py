@@ -162,6 +162,8 @@ def test_presets_are_the_papers_and_released_settings():
         config = preset("alm", f"{name}-v4")
         assert replace(config, steps=500_000) == alm.Config()
         assert config.steps == 200_000
+    assert replace(preset("alm", "ant-v2"), steps=500_000) == alm.Config()
+    assert preset("alm", "humanoid-v2") == replace(alm.Config(), steps=495_000, replay_capacity=10**6)
     config = alm.Config()
     assert (config.batch, config.updates_per_step, config.warmup_steps, config.replay_capacity) == (512, 1, 5000, 10**5)
     assert (config.first_noise, config.last_noise, config.noise_steps) == (1.0, 0.1, 100_000)

@@ -41,11 +41,26 @@ def test_every_profiles_runs_can_be_made_and_are_told_apart(profile):
     planned += [one for each in ABLATIONS.values() for one in ablation.planned(each, profile)]
     ids = [results.run_id(one.identity(one.environment())) for one in planned]
     assert len(set(ids)) == len(ids)
-    assert {one.env for one in planned} <= {*common.TASKS, ENV}
+    assert {one.env for one in planned} <= {*common.TASKS, *figure3.TASKS[profile], ENV}
     assert all(one.config.steps >= 500 and one.profile == profile for one in planned)
     if profile == "paper":
-        alone = [one for one in planned if one.algorithm == common.ALM]
-        assert [one.config.batch for one in alone] == [512] * 5 and {one.config.steps for one in alone} == {200_000}
+        alone = {one.env: one.config for one in planned if one.algorithm == common.ALM}
+        assert {config.batch for config in alone.values()} == {512}
+        steps = {env: config.steps for env, config in alone.items()}
+        assert steps == {**dict.fromkeys(common.TASKS, 200_000), "ant-v2": 495_000, "humanoid-v2": 495_000}
+        assert alone["humanoid-v2"].replay_capacity == 10**6 and alone["humanoid_truncated-v2"].replay_capacity == 10**5
+
+
+def test_sac_svg_has_both_horizons_of_the_print_and_its_own_first_step_of_the_model():
+    planned = [one for one in table1.planned("paper") if one.algorithm.startswith("SAC-SVG")]
+    horizons = {"SAC-SVG": 3, "SAC-SVG(2)": 2}
+    assert {(one.algorithm, one.env) for one in planned} == {(name, env) for name in horizons for env in common.TASKS}
+    for one in planned:
+        config = one.config
+        assert config.warmup_steps + config.agent.model_free_updates == 10_000 and config.warmup_steps == 5_000
+        assert (config.agent.horizon, config.steps) == (horizons[one.algorithm], 200_000)
+    lengths = {one.config.agent.horizon for one in ablation.planned(figure5.ABLATION, "paper")}
+    assert lengths == {1, 2, 3, 4, 5}
 
 
 def test_no_claim_is_judged_without_results():
@@ -68,13 +83,18 @@ def test_table_1_shows_ours_the_print_and_where_it_comes_from():
             made_up(table1.NAME, {common.ALM: 10_700.0, "SAC": 3000.0}, env="half_cheetah-v4", steps=200_000),
         ]
     )
-    _, ours, printed, text = table1.ARTEFACT.blocks(frame)
+    _, ours, printed, scores, text = table1.ARTEFACT.blocks(frame)
     row = ours.frame[(ours.frame["task"] == "half_cheetah-v4") & (ours.frame["algorithm"] == common.ALM)].iloc[0]
     assert row["paper, 200k steps"] == "10789 ± 366" and row["released scores, 200k steps"] == "10789 ± 366"
     rows = printed.frame.set_index("method")
     assert rows.loc["SAC", "our environments"] == "no: not the same environments"
     assert rows.loc["ALM(3)", "our environments"] == "yes"
     assert "not from the same environments" in text.text
+    assert scores.frame.shape == (6, 10) and set(scores.paper) == set(scores.frame.columns[2:])
+    found = scores.frame.set_index("task")
+    assert list(found.loc["Ant-v2", "250k":]) == ["5754 ± 303", "6017 ± 533", "6002 ± 561", "4584"]
+    assert list(found.loc["HalfCheetah-v2", "50k":"100k"]) == ["6098 ± 504", "8522 ± 233"]
+    assert found.loc["HalfCheetah-v2", "495k"] == "–"
     found = verdicts(table1.ARTEFACT, frame)
     assert found["ALM(3)'s return on HalfCheetah-v2 exceeds SAC's at 200,000 steps"] is Verdict.HOLDS
     assert found["ALM(3)'s return on Hopper-v2 exceeds SAC's at 200,000 steps"] is Verdict.OPEN
@@ -138,6 +158,10 @@ def test_figure_4_plans_alm_and_the_ensembles_on_each_task(profile):
     ids = {results.run_id(one.identity(one.environment())) for one in planned}
     assert len(ids) == len(planned) == len(figure4.METHODS) * len(figure4.SETUPS[profile].envs)
     assert len({one.config.steps for one in planned}) == 1
+    if profile == "paper":
+        assert {one.env for one in planned} == {"walker2d-v4", "ant-v2"}
+        entropies = {one.env: one.config.agent.target_entropy for one in planned if one.algorithm == "REDQ"}
+        assert entropies == {"walker2d-v4": -3.0, "ant-v2": -4.0}
     updates = {one.config.updates_per_step for one in planned if one.algorithm != common.ALM}
     assert updates == {20 if profile == "paper" else 5}
 

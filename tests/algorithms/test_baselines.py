@@ -133,6 +133,12 @@ def test_redqs_and_td3s_presets_are_the_released_settings(name):
     assert (twin.warmup_steps, twin.batch, twin.agent.policy_delay, twin.agent.policy_noise) == (25_000, 256, 2, 0.2)
 
 
+@pytest.mark.parametrize("algorithm", ["mbpo", "sac", "td3", "redq"])
+@pytest.mark.parametrize("body", ["ant", "humanoid"])
+def test_whole_observations_have_the_settings_of_the_truncated_ones(algorithm, body):
+    assert preset(algorithm, f"{body}-v2") == preset(algorithm, f"{body}_truncated-v2")
+
+
 def test_unknown_tasks_get_the_defaults():
     assert preset("sac_svg", "acrobot") == sac_svg.Config()
     assert preset("td3", "acrobot").steps == preset("redq", "acrobot").steps == mbpo.Config().steps
