@@ -6,7 +6,7 @@
 Random actions, automatic resets. What is compared is measured in turn. Ours runs in one compiled scan; Gymnasium's
 synchronous and asynchronous vector environments run in a process of their own, without JAX. `mjx-default` is MJX with
 MuJoCo's own solver limits (100 iterations of 50 line-search steps); both are compared with the C engine from the same
-states. What would start after the budget of seconds is left out and listed.
+states. What would start after the budget of seconds is left out and listed, and so is what would wait for ever.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import IO, Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 import numpy as np
 
 from benchmarks import common
@@ -44,6 +45,8 @@ MJX_TASKS = TASKS[:3]
 BRAX = {"inverted_pendulum": "inverted_pendulum", "hopper": "hopper", "half_cheetah": "halfcheetah", "ant": "ant"}
 BACKENDS = ("generalized", "spring", "positional", "mjx")
 REQUIRED = {"mujoco / gymnasium sync": 3.0, "mjx / mjx-default": 3.0}
+LARGE = 1024
+"""A batch size at which MJX's factorisations are divided among the threads of a CPU; at 64 they are not."""
 MJX_STEPS = 8
 """Length of MJX's scans: with the default limits a step of 64 environments may take half a second."""
 
@@ -213,8 +216,15 @@ def plan(tasks: Sequence[str], mjx_tasks: Sequence[str]) -> list[Job]:
     jobs += [Job(task, 1024, both[:1]) for task in tasks] + [Job(task, 1, ("mjx",)) for task in mjx_tasks]
     able = [task for task in mjx_tasks if task.split("-")[0] in BRAX]
     jobs += [Job(task, 64, ("mujoco", *(f"brax {name}" for name in BACKENDS))) for task in able]
-    # Last, because with jaxlib 0.10 a large batch may wait for ever (docs/environments.md).
     return jobs + [Job(task, 1024, ("mjx",)) for task in mjx_tasks]
+
+
+def left_out(job: Job, backend: str, jaxlib: str) -> str | None:
+    """Why a job cannot be measured with this backend and version of jaxlib; None if it can."""
+    version = tuple(int(part) for part in jaxlib.split(".")[:2])
+    if backend == "cpu" and version < (0, 12) and job.batch >= LARGE and any("mjx" in label for label in job.labels):
+        return f"with jaxlib {jaxlib} MJX may wait for ever on a CPU in batches of {LARGE} (docs/environments.md)"
+    return None
 
 
 def show(found: Mapping[str, Any]) -> None:
@@ -258,8 +268,11 @@ def main(arguments: Sequence[str] | None = None) -> Path:
 
     print(f"{'task':28} {'side':17} {'batch':>5} {'compile':>8} {'steps/s':>10}")
     for job in plan([envs.resolve(t) for t in given.tasks], [envs.resolve(t) for t in given.mjx_tasks]):
-        if time.perf_counter() - began > given.budget:
-            skipped.append(job._asdict())
+        reason = left_out(job, jax.default_backend(), jaxlib.__version__)
+        if reason is None and time.perf_counter() - began > given.budget:
+            reason = f"would have started after {given.budget:.0f} s"
+        if reason is not None:
+            skipped.append({**job._asdict(), "reason": reason})
             continue
         found.append(measure(job, given.rounds, given.seconds))
         if "mjx-default" in job.labels and not ALL_TASKS[job.task].carried:
@@ -267,7 +280,8 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         show(found[-1])
         write()  # what has been measured stays, whatever happens to the next
     summarise(found)
-    print(f"left out after {given.budget:.0f} s: {len(skipped)} measurements")
+    for job in skipped:
+        print(f"left out: {job['task']} {' '.join(job['labels'])} {job['batch']}: {job['reason']}")
     path = write()
     print(f"wrote {path}")
     return path

@@ -32,6 +32,8 @@ STEPS = {
     "gridworld": 10,
     "icy_road": 3,
     "intersection": 10,
+    "lqr": 10,
+    "probe-termination": 2,
 }
 """Environments, versions left out, with the number of steps before the picture."""
 FOLDER = Path(__file__).parent / "images" / "environments"

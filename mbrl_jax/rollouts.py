@@ -83,11 +83,15 @@ class Actor(NamedTuple):
 
 
 class Episodes(NamedTuple):
-    """Totals over the episodes that ended in one step: how many (0 or 1), their return and their length."""
+    """Totals over the episodes that ended in one step: how many (0 or 1), their return and their length.
+
+    `failures` are those of them that the guard against non-finite numbers ended (see `envs.build`).
+    """
 
     count: Array
     total_return: Array
     total_length: Array
+    failures: Array
 
 
 def start(key: Key, env: Env) -> Actor:
@@ -98,7 +102,8 @@ def start(key: Key, env: Env) -> Actor:
 def step(key: Key, env: Env, actor: Actor, action: Array) -> tuple[Actor, Transition, Episodes]:
     """One environment step; where the episode ended, the returned actor stands in a freshly reset one.
 
-    The transition keeps the true `next_obs` and `discount` of the step.
+    The transition keeps the true `next_obs` and `discount` of the step. An environment whose states have no field
+    `failures` counts none.
     """
     k_step, k_reset = jax.random.split(key)
     env_state, transition = env.step(k_step, actor.env, action)
@@ -110,18 +115,23 @@ def step(key: Key, env: Env, actor: Actor, action: Array) -> tuple[Actor, Transi
         count=ended.astype(jnp.int32),
         total_return=jnp.where(ended, running.episode_return, 0.0),
         total_length=jnp.where(ended, running.episode_length, zero),
+        failures=jnp.where(ended, getattr(env_state, "failures", zero), zero),
     )
     return actor, transition, episodes
 
 
 def episode_info(episodes: Episodes) -> dict[str, Array]:
-    """Mean return and length of the episodes that ended, NaN where none did; `episodes` leaves are `[...]`."""
+    """How many episodes ended, and how many of them by a failure; their mean return and length, NaN where none did.
+
+    The leaves of `episodes` are `[...]`.
+    """
     count = episodes.count.sum()
     some = jnp.where(count > 0, count, jnp.nan)
     return {
         "train/episodes": count,
         "train/return": episodes.total_return.sum() / some,
         "train/length": episodes.total_length.sum() / some,
+        "train/failures": episodes.failures.sum(),
     }
 
 

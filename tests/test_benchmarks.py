@@ -138,6 +138,24 @@ def test_what_is_required_of_environments_is_measured_first():
     assert {job.batch for job in jobs if job.labels == ("mujoco",) or "mjx" in job.labels} == {1, 64, 1024}
 
 
+def test_measurements_that_would_wait_for_ever_are_left_out():
+    """MJX in large batches on a CPU before jaxlib 0.12, and nothing else."""
+    jobs = env_benchmark.plan(env_benchmark.TASKS, env_benchmark.MJX_TASKS)
+    out = [job for job in jobs if env_benchmark.left_out(job, "cpu", "0.10.2")]
+    assert out == [env_benchmark.Job(task, 1024, ("mjx",)) for task in env_benchmark.MJX_TASKS]
+    for backend, version in (("cpu", "0.12.0"), ("cpu", "0.12.0.1"), ("gpu", "0.10.2")):
+        assert not any(env_benchmark.left_out(job, backend, version) for job in jobs)
+
+
+def test_what_is_left_out_is_listed_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(env_benchmark, "left_out", lambda job, backend, version: f"no {job.batch} on {backend}")
+    path = env_benchmark.main(["--tasks", "hopper", "--mjx-tasks", "--out", str(tmp_path)])
+    found = json.loads(path.read_text())
+    assert not found["measurements"] and len(found["skipped"]) == 3
+    first = {"task": "hopper-v4", "batch": 64, "labels": ["mujoco", "gymnasium sync", "gymnasium async"]}
+    assert found["skipped"][0] == {**first, "reason": "no 64 on cpu"}
+
+
 HLO = """
   %p = f32[6,8]{1,0} parameter(0)
   %w.1 = f32[8,5]{1,0} parameter(1)

@@ -164,6 +164,38 @@ def test_the_python_of_the_page_on_running_runs(executed, tmp_path):
     assert set(table.frame["algorithm"]) == {*names["variants"], "theirs"} and not section.remarks
 
 
+def rows_of_environments():
+    """The rows of the page's tables of environments, as dictionaries by column, one per id."""
+    head = []
+    for line in (ROOT / "docs" / "environments.md").read_text().splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if "id" in cells and "limit" in cells:
+            head = [cell.split()[0] if cell else cell for cell in cells]
+        elif head and len(cells) == len(head) and "---" in cells:
+            continue
+        elif head and len(cells) == len(head):
+            row = dict(zip(head, cells, strict=True))
+            stem = row["id"].partition("-v")[0]
+            for i, version in enumerate(row["id"].split(", ")):
+                sizes = re.findall(r"\d+", row["obs"].partition(":")[0])
+                yield {**row, "id": version if i == 0 else stem + version, "obs": sizes[min(i, len(sizes) - 1)]}
+        else:
+            head = []
+
+
+def test_every_environment_has_a_row_that_says_what_it_is():
+    rows = list(rows_of_environments())
+    assert sorted(row["id"] for row in rows) == list(envs.names())
+    for row in rows:
+        spec = envs.make(row["id"], engine="mujoco" if "mujoco" in envs.engines(row["id"]) else None).spec
+        assert (spec.obs_dim, spec.time_limit) == (int(row["obs"]), int(row["limit"])), row
+        assert spec.action_dim == int(re.match(r"\d+", row["act"])[0]), row
+        if bound := re.search(r", ±([\d.]+)$", row["act"]):
+            assert {-low for low in spec.action_low} == set(spec.action_high) == {float(bound[1])}, row
+        if row.get("dt", "–") != "–":
+            assert spec.dt == pytest.approx(float(row["dt"])), row
+
+
 def test_an_environment_of_ones_own_is_trained_on(executed, monkeypatch):
     planned = []
     monkeypatch.setattr(loop, "train", planned.append)

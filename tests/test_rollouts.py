@@ -1,6 +1,7 @@
 """Roll-outs of environments and of models, against exact numbers and a row-by-row simulation."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +47,7 @@ def test_normalised_environments_end_where_an_action_is_not_finite(name, bad):
     np.testing.assert_array_equal(step.action, 0.0)
     np.testing.assert_array_equal(step.next_obs, actor.env.obs)
     fresh, _, episodes = rollouts.step(jax.random.key(1), env, actor, action)
-    assert episodes.count == 1 and fresh.env.failures == 0
+    assert episodes.count == episodes.failures == 1 and fresh.env.failures == 0
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((step, fresh.env.obs)))
 
 
@@ -78,6 +79,7 @@ def test_automatic_resets_keep_the_true_end(name):
     np.testing.assert_array_equal(episodes.count, end)
     np.testing.assert_array_equal(episodes.total_return, LENGTH * end)
     np.testing.assert_array_equal(episodes.total_length, LENGTH * end)
+    np.testing.assert_array_equal(episodes.failures, 0)
     if terminates:  # the observation counts up to 1: the true last one is stored, the actor stands at the first
         np.testing.assert_allclose(transition.next_obs[end], 1.0)
         np.testing.assert_array_equal(obs[end], 0.0)
@@ -88,8 +90,10 @@ def test_automatic_resets_keep_the_true_end(name):
 
 def test_no_finished_episode_gives_nan_statistics():
     zeros = jnp.zeros(3)
-    info = rollouts.episode_info(rollouts.Episodes(zeros.astype(int), zeros, zeros.astype(int)))
-    assert info["train/episodes"] == 0 and np.isnan(info["train/return"]) and np.isnan(info["train/length"])
+    none = zeros.astype(int)
+    info = rollouts.episode_info(rollouts.Episodes(none, zeros, none, none))
+    assert info["train/episodes"] == info["train/failures"] == 0
+    assert np.isnan(info["train/return"]) and np.isnan(info["train/length"])
 
 
 @pytest.mark.parametrize(
@@ -139,6 +143,37 @@ def test_the_loop_acts_stores_improves_in_this_order():
     np.testing.assert_allclose(stored.rows.value[:7, 1], 0.01 * np.arange(7), rtol=1e-6)
     np.testing.assert_allclose(info["size"], 4.0)  # mean of 1..7: the new transition is there at once
     np.testing.assert_allclose(info["action"], 0.03, rtol=1e-6)
+
+
+@pytest.mark.parametrize("every", [1, 5])
+def test_the_loop_reports_the_episodes_that_the_guard_has_ended(every):
+    """The fourth action of every episode is NaN, so that of ten steps the fourth and the eighth end one."""
+    env = rollouts.normalised(envs.make("probe-termination-v0"))
+    memory = replay.make(env.spec, 20)
+    policy = lambda _: lambda key, obs: jnp.where(jnp.abs(obs - 3 / LENGTH) < 0.1, jnp.nan, 0.0)  # noqa: E731
+    idle = lambda key, agent, stored: (agent, {})  # noqa: E731
+    carry = (rollouts.start(jax.random.key(0), env), memory.init(), ())
+    actor, stored, _, info = rollouts.interact(jax.random.key(1), env, memory, policy, idle, carry, 10, every)
+    assert info["train/failures"] == info["train/episodes"] == 2 and info["train/length"] == 4
+    assert actor.episode_length == 2 and actor.env.failures == 0 and jnp.isfinite(stored.rows.value).all()
+
+
+def test_environments_that_count_no_failures_have_none():
+    base = envs.make("probe-truncation-v0")
+
+    class Bare(NamedTuple):
+        obs: jax.Array
+        inner: envs.EnvState
+
+    def env_step(key, state, action):
+        inner, transition = base.step(key, state.inner, action)
+        return Bare(inner.obs, inner), transition
+
+    env = Env(lambda key: Bare(base.reset(key).obs, base.reset(key)), env_step, base.spec)
+    actor = rollouts.start(jax.random.key(0), env)
+    for i in range(LENGTH):
+        actor, _, episodes = rollouts.step(jax.random.key(i), env, actor, jnp.zeros(1))
+    assert episodes.count == 1 and episodes.failures == 0
 
 
 def test_improving_less_often_acts_on_the_same_agent_in_between():

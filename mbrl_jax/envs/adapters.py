@@ -6,6 +6,8 @@ imported here; only `to_brax` needs brax, when it is called.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -16,7 +18,7 @@ from jaxtyping import Array
 from mbrl_jax.envs.base import EnvState, build, checked_action, float_dtype, to_env
 from mbrl_jax.types import Env, Key, Spec
 
-__all__ = ["from_brax", "from_gymnax", "to_brax"]
+__all__ = ["brax_training", "from_brax", "from_gymnax", "to_brax"]
 
 
 def from_brax(env: Any, *, name: str, time_limit: int = 1000) -> Env:
@@ -106,7 +108,8 @@ def to_brax(env: Env) -> Any:
     """Ours as a `brax.envs.Env`, so that brax's agents train on it.
 
     Actions in [-1, 1] are mapped to the environment's bounds. Give the training function the time limit as
-    `episode_length`: Brax keeps time in a wrapper of its own.
+    `episode_length`: Brax keeps time in a wrapper of its own. With a JAX that is newer than Brax, train inside
+    `brax_training()`.
     """
     from brax.envs import base as brax_base
 
@@ -143,6 +146,31 @@ def to_brax(env: Env) -> Any:
             return env.spec.engine
 
     return Adapter()
+
+
+@contextmanager
+def brax_training() -> Iterator[None]:
+    """A block in which Brax's own training runs: `with brax_training(): sac.train(to_brax(env), ...)`.
+
+    Brax (0.14.2) calls `jax.device_put_replicated`, which JAX 0.10 no longer has. The block lends JAX one and takes it
+    back; where JAX has its own, nothing is done.
+    """
+    name = "device_put_replicated"
+    if hasattr(jax, name):
+        yield
+        return
+    setattr(jax, name, _replicated)
+    try:
+        yield
+    finally:
+        delattr(jax, name)
+
+
+def _replicated(tree: Any, devices: Sequence[jax.Device]) -> Any:
+    """The arrays of a tree once per device, along a new leading axis."""
+    mesh = jax.sharding.Mesh(np.asarray(devices), ("device",))
+    apart = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("device"))
+    return jax.tree.map(lambda leaf: jax.device_put(jnp.stack([leaf] * len(devices)), apart), tree)
 
 
 def _typed(key: Array) -> Array:

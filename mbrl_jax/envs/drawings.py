@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from mbrl_jax.envs.base import EnvState
 from mbrl_jax.envs.gridworld import MAP
+from mbrl_jax.envs.probes import PROBES
 
 __all__ = ["DRAWINGS"]
 
@@ -48,6 +49,11 @@ class _Canvas:
         middle = np.asarray(centre, float)
         self.line([middle - 0.5 * length * ahead, middle + 0.5 * length * ahead], colour, width)
         self.line([middle + 0.2 * length * ahead, middle + 0.3 * length * ahead], LIGHT, 0.8 * width)
+
+    def text(self, centre: Any, words: str, size: float = 0.2) -> None:
+        """Words around a point; `size` is the letters' height in units."""
+        font = ImageFont.load_default(max(1, round(size * self._scale)))
+        self._draw.text(self._place(centre), words, fill=INK, font=font, anchor="mm")
 
     def pixels(self) -> np.ndarray:
         return np.asarray(self.image)
@@ -138,6 +144,30 @@ def _intersection(state: EnvState, height: int, width: int) -> np.ndarray:
     return canvas.pixels()
 
 
+def _regulator(state: EnvState, height: int, width: int) -> np.ndarray:
+    """The mass on its line and a mark at the best place; the line from it is where it will be in half a second."""
+    canvas = _Canvas(height, width, extent=0.75)
+    place, speed = np.asarray(state.obs, float)
+    canvas.line([(-9, -0.1), (9, -0.1)], LIGHT)
+    canvas.line([(0, -0.2), (0, -0.1)], TREE, width=0.03)
+    canvas.box((place - 0.08, -0.09), (place + 0.08, 0.07), ROD)
+    canvas.line([(place, -0.01), (place + 0.5 * speed, -0.01)], width=0.03)
+    return canvas.pixels()
+
+
+def _probe(state: EnvState, height: int, width: int) -> np.ndarray:
+    """The observation as a bar from 0, and as a number beside the steps taken."""
+    canvas = _Canvas(height, width, extent=1.5, centre=(0.375, 0.4))
+    seen = float(state.obs[0])
+    canvas.box((0, 0), (seen, 0.5), ROD)
+    canvas.line([(-1.2, 0), (2.2, 0)])
+    for mark in (-1, 0, 1, 2):
+        canvas.line([(mark, -0.08), (mark, 0)])
+        canvas.text((mark, -0.25), str(mark))
+    canvas.text((0.5, 1.0), f"observed {seen:.1f}, step {int(state.t)}", 0.25)
+    return canvas.pixels()
+
+
 DRAWINGS: dict[str, Draw] = {
     "pendulum-v1": _pendulum,
     "mbbl_pendulum-v0": _pendulum,
@@ -149,4 +179,6 @@ DRAWINGS: dict[str, Draw] = {
     "gridworld-v0": _grid,
     "icy_road-v0": _icy_road,
     "intersection-v0": _intersection,
+    "lqr-v0": _regulator,
+    **dict.fromkeys(PROBES, _probe),
 }

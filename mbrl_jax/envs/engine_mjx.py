@@ -120,7 +120,7 @@ def _fields(model: mujoco.MjModel, data: Any, specs: tuple[str, ...]) -> dict[st
     found = {}
     for spec in specs:
         field, row = locate(model, spec)
-        values = getattr(data, field) if hasattr(data, field) else getattr(data._impl, field)
+        values = getattr(data._impl if hasattr(data._impl, field) else data, field)
         found[spec] = (values if row is None else values[row]).astype(float_dtype())
     return found
 

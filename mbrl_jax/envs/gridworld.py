@@ -108,7 +108,8 @@ def grid_arrays(
     """Transition, reward, initial distribution and terminal states of a map of cells S, G, # and free.
 
     A move succeeds with probability `1 - slip`, else its direction is uniform among the four; moves into walls stay.
-    Entering the goal pays 1 (in expectation over the move) and ends the episode; every step costs 0.01.
+    A step pays the probability that the chosen move enters the goal, slips counted, less 0.01, whether or not it does
+    then: the reward is a function of state and action. Entering the goal ends the episode.
     """
     cells = [(r, c) for r, row in enumerate(rows) for c, mark in enumerate(row) if mark != "#"]
     index = {cell: i for i, cell in enumerate(cells)}

@@ -1,8 +1,8 @@
 """The MuJoCo tasks of Wang et al. (2019), on which SLBO, SAC-SVG and MAO report: other rewards on Gym's bodies.
 
 Source: "Benchmarking model-based reinforcement learning" and its code (`mbbl/env/gym_env/{walker,fixed_walker,
-fixed_swimmer,humanoid,invertedPendulum}.py`). Rewards are functions of the observation before the step, with the
-velocity read from it; observations are not clipped. `_et` (early termination) tasks end where Gym's do, the others
+fixed_swimmer,humanoid,invertedPendulum,reacher}.py`). Rewards are functions of the observation before the step, with
+the velocity read from it; observations are not clipped. `_et` (early termination) tasks end where Gym's do, the others
 never.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from mbrl_jax.envs.base import namespace
 from mbrl_jax.envs.mujoco_table import TASKS, never, out_of, outside
-from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, posture
+from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, in_square, posture
 
 __all__ = ["MBBL_TASKS"]
 
@@ -151,4 +151,6 @@ MBBL_TASKS: dict[str, Task] = {
     "mbbl_inverted_pendulum-v0": replace(
         _task("inverted_pendulum-v4", 0, lambda obs, action, next_obs: -(obs[..., 1] ** 2)), time_limit=100
     ),
+    # Gym's, whose reward it is too, with the targets of the Gym of that time (0.7 to 0.12).
+    "mbbl_reacher-v0": replace(TASKS["reacher-v4"], noise=in_square, gym=(), source=_SOURCE),
 }

@@ -18,7 +18,19 @@ from jaxtyping import Array
 from mbrl_jax.envs.base import namespace
 from mbrl_jax.types import Key
 
-__all__ = ["SENSED", "Frame", "Task", "in_disc", "locate", "posture", "push", "run", "uniform", "uniform_normal"]
+__all__ = [
+    "SENSED",
+    "Frame",
+    "Task",
+    "in_disc",
+    "in_square",
+    "locate",
+    "posture",
+    "push",
+    "run",
+    "uniform",
+    "uniform_normal",
+]
 
 SENSED = "sensed"
 """Name, among a frame's derived fields, of what `Task.sense` computes."""
@@ -118,11 +130,21 @@ def uniform_normal(scale: float) -> Noise:
 def in_disc(key: Key, qpos0: Array, nv: int) -> tuple[Array, Array]:
     """Reacher: joints within ±0.1, their speeds within ±0.005, and a resting target uniform in the disc of 0.2."""
     k_joints, k_speeds, k_radius, k_angle = jax.random.split(key, 4)
-    joints = qpos0[:2] + jax.random.uniform(k_joints, (2,), qpos0.dtype, -0.1, 0.1)
-    speeds = jax.random.uniform(k_speeds, (2,), qpos0.dtype, -0.005, 0.005)
     radius = 0.2 * jnp.sqrt(jax.random.uniform(k_radius, (), qpos0.dtype))
     angle = jax.random.uniform(k_angle, (), qpos0.dtype, 0, 2 * jnp.pi)
-    target = radius * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+    return _reach_for(radius * jnp.stack([jnp.cos(angle), jnp.sin(angle)]), k_joints, k_speeds, qpos0, nv)
+
+
+def in_square(key: Key, qpos0: Array, nv: int) -> tuple[Array, Array]:
+    """Reacher before Gym's -v2: as `in_disc`, but with the target uniform in the square of ±0.2."""
+    k_joints, k_speeds, k_target = jax.random.split(key, 3)
+    target = jax.random.uniform(k_target, (2,), qpos0.dtype, -0.2, 0.2)
+    return _reach_for(target, k_joints, k_speeds, qpos0, nv)
+
+
+def _reach_for(target: Array, k_joints: Key, k_speeds: Key, qpos0: Array, nv: int) -> tuple[Array, Array]:
+    joints = qpos0[:2] + jax.random.uniform(k_joints, (2,), qpos0.dtype, -0.1, 0.1)
+    speeds = jax.random.uniform(k_speeds, (2,), qpos0.dtype, -0.005, 0.005)
     return jnp.concatenate([joints, target]), jnp.concatenate([speeds, jnp.zeros(nv - 2, qpos0.dtype)])
 
 

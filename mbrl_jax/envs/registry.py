@@ -46,6 +46,15 @@ _SHORT = {re.sub(r"-v\d+$", "", name): name for name in reversed(_ENTRIES)}
 """Names without a version, for the first version that is listed."""
 
 
+def _plain(name: str) -> str:
+    """A name without what tells spellings apart, capitals and what separates words: `cartpole-v1` of `CartPole-v1`."""
+    return re.sub(r"_|-(?!v\d+$)", "", name.lower())
+
+
+_PLAIN = {_plain(name): found for name, found in {**ALIASES, **_SHORT, **{name: name for name in _ENTRIES}}.items()}
+"""Every name without what tells spellings apart."""
+
+
 def names() -> tuple[str, ...]:
     """The versioned ids of all environments, sorted."""
     return tuple(sorted(_ENTRIES))
@@ -59,14 +68,15 @@ def engines(name: str) -> tuple[str, ...]:
 def resolve(name: str) -> str:
     """The versioned id of a name: an id, an id without its version, or Gym's spelling, such as `HalfCheetah-v4`.
 
+    Capitals, and underscores and hyphens between words, make no difference.
+
     Raises:
       ValueError: if no environment has the name; the message holds the nearest ones.
     """
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.removeprefix("mbrl_jax/")).lower()
-    for candidate in (name, snake, _SHORT.get(snake, ""), ALIASES.get(snake, "")):
-        if candidate in _ENTRIES:
-            return candidate
-    raise ValueError(nearest(name, [*_ENTRIES, *_SHORT], "environment"))
+    found = _PLAIN.get(_plain(name.removeprefix("mbrl_jax/")))
+    if found is None:
+        raise ValueError(nearest(name, [*_ENTRIES, *_SHORT], "environment"))
+    return found
 
 
 def make(name: str, engine: str | None = None, **options: Any) -> Env:

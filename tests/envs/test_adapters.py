@@ -134,6 +134,19 @@ def test_ours_in_brax_clothes_is_ours():
     np.testing.assert_array_equal(states.info["truncation"], 1)
 
 
+def test_what_brax_misses_in_jax_is_lent_for_a_block_only():
+    had = hasattr(jax, "device_put_replicated")
+    devices, tree = jax.local_devices()[:2], {"weights": jnp.arange(3.0), "step": jnp.int32(4)}
+    with pytest.raises(KeyError), adapters.brax_training():
+        found = jax.device_put_replicated(tree, devices)
+        raise KeyError
+    assert hasattr(jax, "device_put_replicated") == had
+    for name, leaf in tree.items():
+        np.testing.assert_array_equal(found[name], np.stack([leaf] * len(devices)))
+        assert found[name].dtype == leaf.dtype
+        assert [shard.device for shard in found[name].addressable_shards] == devices
+
+
 def test_gymnax_env_ends_and_truncates_as_its_own():
     gymnax = pytest.importorskip("gymnax")
     theirs, params = gymnax.make("CartPole-v1")

@@ -194,6 +194,29 @@ def test_gridworld_follows_its_arrays():
     assert reward.max() == pytest.approx(0.925 - 0.01)
 
 
+def test_gridworld_without_slips_goes_where_it_is_told_and_pays_at_the_goal():
+    """A path written by hand: into the border, the wall and around it; cells are counted by rows, walls left out."""
+    rows = ("S.", "#.", "G.")  # cells 0 1, wall 2, 3 4
+    path = [("up", 0), ("left", 0), ("down", 0), ("right", 1), ("right", 1), ("down", 2), ("left", 2), ("down", 4)]
+    path.append(("left", 3))
+    transition, reward, initial, ends = gridworld.grid_arrays(rows, slip=0.0)
+    env = envs.finite_mdp(transition, reward, initial, terminal=ends)
+    step, state = jax.jit(env.step), env.reset(jax.random.key(0))
+    assert int(jnp.argmax(state.obs)) == 0
+    for i, (direction, cell) in enumerate(path):
+        choice = ("up", "right", "down", "left").index(direction)
+        state, transition = step(jax.random.key(i), state, 2.0 * jax.nn.one_hot(choice, 4) - 1.0)
+        np.testing.assert_array_equal(transition.next_obs, np.arange(5) == cell)
+        np.testing.assert_allclose(transition.reward, 0.99 if cell == 3 else -0.01, atol=1e-7)
+        assert bool(transition.discount == 0) == (cell == 3) and not transition.truncated
+
+
+def test_gridworld_pays_for_the_move_and_not_for_where_it_slips_to():
+    """Beside the goal: 0.9 + 0.1 / 4 less the cost for the move into it, 0.1 / 4 less the cost for any other."""
+    _, reward, _, _ = gridworld.grid_arrays(("SG",))
+    np.testing.assert_allclose(reward[0], [0.015, 0.915, 0.015, 0.015], atol=1e-12)
+
+
 def test_finite_mdp_refuses_what_is_none():
     transition, reward, initial, _ = gridworld.grid_arrays()
     with pytest.raises(ValueError, match="sum to 1"):

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from mbrl_jax import envs
+from mbrl_jax.envs import gymnasium_envs
+from mbrl_jax.envs.mujoco_table import TASKS
 from mbrl_jax.types import Transition
 
 ONE_START = ("probe", "gridworld", "icy_road", "intersection")  # all their episodes start alike
@@ -139,7 +141,16 @@ def test_bad_input_is_refused_in_words():
 def test_names_resolve_in_every_spelling():
     for spelling in ("hopper", "Hopper-v4", "hopper-v4", "mbrl_jax/Hopper-v4"):
         assert envs.resolve(spelling) == "hopper-v4"
-    assert envs.resolve("HalfCheetah-v4") == "half_cheetah-v4"
+    for name in envs.names():
+        for spelling in (name, name.upper(), gymnasium_envs.gym_id(name), gymnasium_envs.gym_id(name)[9:]):
+            assert envs.resolve(spelling) == name
+    gyms = {name: task.gym[0] for name, task in TASKS.items() if len(task.gym) == 1}  # others need options
+    gyms |= {"cartpole-v1": "CartPole-v1", "acrobot-v1": "Acrobot-v1", "pendulum-v1": "Pendulum-v1"}
+    gyms |= {"mountain_car_continuous-v0": "MountainCarContinuous-v0"}
+    gyms |= {"ant_truncated-v2": "AntTruncatedObs-v2", "humanoid_truncated-v2": "HumanoidTruncatedObs-v2"}
+    for name, spelling in gyms.items():
+        assert envs.resolve(spelling) == name
+    assert len(gyms) > 20
     assert envs.make("hopper") is envs.make("Hopper-v4"), "the same request must find its compiled programs again"
 
 

@@ -15,12 +15,23 @@ from reference import Reference, body_of, contact_cost, field_of, make_gym, reco
 from mbrl_jax import envs
 from mbrl_jax.envs import bits
 from mbrl_jax.envs.mujoco_envs import ALL_TASKS, load_model
-from mbrl_jax.envs.mujoco_table import ALIASES, TASKS
+from mbrl_jax.envs.mujoco_table import ALIASES, TASKS, never
 from mbrl_jax.envs.mujoco_tasks import Frame
 
 GYM_TASKS = [name for name, task in TASKS.items() if task.gym]
-RESETS = {(task.noise, task.model): name for name, task in reversed(ALL_TASKS.items())}
-"""The first task of each distribution of start states; all other tasks have one of these functions and models."""
+RESETS = {(task.noise, task.model): name for name, task in reversed(TASKS.items())}
+"""The first task of each distribution of start states; all others but `mbbl_reacher` have one of these."""
+ENDING = [name for name, task in ALL_TASKS.items() if task.obs_terminal not in (None, never)]
+POSTURES = {
+    "hopper.xml": ((1, 0.5, 1.4), (2, -0.5, 0.5)),
+    "walker2d.xml": ((1, 0.6, 2.2), (2, -1.5, 1.5)),
+    "walker2d_v5.xml": ((1, 0.6, 2.2), (2, -1.5, 1.5)),
+    "ant.xml": ((2, -3.0, 0.6), (2, 0.6, 1.3)),  # the floor throws it up to .2 unless it starts far below
+    "humanoid.xml": ((2, 0.8, 1.4), (2, 1.4, 2.2)),
+    "inverted_pendulum.xml": ((1, -0.4, 0.0), (1, 0.0, 0.4)),
+    "inverted_double_pendulum.xml": ((1, -2.0, 2.0), (2, -2.5, 2.5)),
+}
+"""For each model two ranges of an entry of the positions, from where an episode ends to where it goes on."""
 
 
 @functools.cache
@@ -61,6 +72,9 @@ def test_c_engine_is_gymnasium_to_the_last_bits(name):
     np.testing.assert_array_less(np.abs(obs - expected.next_obs) / scale, 1e-12)
     np.testing.assert_array_less(np.abs(reward - expected.reward) / np.maximum(1.0, np.abs(expected.reward)), 1e-12)
     np.testing.assert_array_equal(terminated, expected.terminated)
+    terminal = envs.make(name, engine="mujoco").terminal
+    if terminal is not None:
+        np.testing.assert_array_equal(terminal(jnp.asarray(expected.next_obs)), expected.terminated)
     late = np.arange(1, 101) >= TASKS[name].time_limit
     np.testing.assert_array_equal(truncated, late & ~terminated)
 
@@ -150,6 +164,53 @@ def test_first_step_after_our_reset_is_gymnasiums(name):
         np.testing.assert_allclose(steps.next_obs[i], obs, atol=1e-12, rtol=1e-12)
         np.testing.assert_allclose(steps.reward[i], reward, atol=1e-11)
         assert bool(steps.discount[i] == 0) == terminated
+
+
+@pytest.mark.parametrize("name", ENDING)
+def test_the_end_is_gymnasiums_standing_and_fallen(name):
+    """20 postures on both sides of every limit, which random roll-outs would not all reach.
+
+    The benchmark's tasks end where Gym's on the same body do.
+    """
+    gym_env, env = body_of(name), envs.make(name, engine="mujoco")
+    ranges = POSTURES[ALL_TASKS[name].model]
+    with jax.enable_x64(True):
+        states = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(5), 20))
+        rows = bits.from_words(np.array(states.physics))
+        rows[:] = rows[:1]
+        for half, (entry, low, high) in zip((slice(0, 10), slice(10, 20)), ranges, strict=True):
+            rows[half, 1 + entry] = np.linspace(low, high, 10)
+        states = states._replace(physics=jnp.asarray(bits.to_words(rows)))
+        still = jnp.zeros((20, env.spec.action_dim))
+        steps = jax.device_get(stepper(name, "mujoco")(jax.random.key(0), states, still)[1])
+        said = np.asarray(env.terminal(jnp.asarray(steps.next_obs)))
+    nq, nv, ends = gym_env.model.nq, gym_env.model.nv, []
+    gym_env.reset(seed=0)
+    for row in rows:
+        mujoco.mj_resetData(gym_env.model, gym_env.data)
+        gym_env.set_state(row[1 : 1 + nq], row[1 + nq : 1 + nq + nv])
+        ends.append(gym_env.step(np.zeros(env.spec.action_dim))[2])
+    for half in (ends[:10], ends[10:]):
+        assert set(half) == {True, False}
+    np.testing.assert_array_equal(steps.discount == 0, ends)
+    np.testing.assert_array_equal(said, ends)
+
+
+@pytest.mark.parametrize("version", ["v4", "v5"])
+def test_double_pendulums_end_is_read_from_the_angles_to_a_tenth_of_a_millimetre(version):
+    """Gym's height of the tip is that of the last Runge-Kutta stage; the observed angles are those after the step."""
+    env = envs.make(f"inverted_double_pendulum-{version}", engine="mujoco")
+    gym_env, rng, outcomes = make_gym(f"InvertedDoublePendulum-{version}"), np.random.default_rng(0), []
+    gym_env.reset(seed=0)
+    for _ in range(400):
+        obs, _, terminated, *_ = gym_env.step(rng.uniform(-1, 1, 1))
+        tip, (first, second) = gym_env.data.site("tip").xpos[2], gym_env.data.qpos[1:]
+        assert abs(0.6 * np.cos(first) + 0.6 * np.cos(first + second) - tip) < 1e-4
+        if abs(tip - 1) > 1e-4:
+            outcomes.append((terminated, bool(env.terminal(obs))))
+        if terminated:
+            gym_env.reset()
+    assert set(outcomes) == {(True, True), (False, False)} and len(outcomes) > 390
 
 
 @pytest.mark.parametrize(

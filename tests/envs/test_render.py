@@ -26,6 +26,27 @@ def test_pendulum_hangs_and_stands_where_its_angle_says():
     assert rows[0].mean() < 25 and rows[1].mean() > 35
 
 
+@pytest.mark.parametrize("name", [name for name in envs.names() if envs.engines(name) == ("jax",)])
+def test_everything_without_bodies_has_a_drawing_that_moves(name):
+    env = envs.make(name)
+    state = env.reset(jax.random.key(1))
+    change = (lambda x: jnp.roll(x, 1)) if name == "gridworld-v0" else (lambda x: x + 0.5)
+    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), state, state._replace(obs=change(state.obs)))
+    frames = envs.render(env, states, height=60, width=80)
+    assert frames.shape == (2, 60, 80, 3) and frames.dtype == np.uint8
+    assert frames[0].std() > 5 and (frames[0] != frames[1]).any()
+
+
+def test_probes_are_drawn_as_a_bar_of_what_is_observed():
+    env = envs.make("probe-termination")
+    state = env.reset(jax.random.key(0))
+    seen = jnp.array([[-1.0], [0.0], [1.0], [2.0]])
+    states = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (4, *leaf.shape)), state)._replace(obs=seen)
+    frames = envs.render(env, states, height=240, width=320)
+    widths = [((frame[..., 0] > 150) & (frame[..., 1] < 120)).any(axis=0).sum() for frame in frames]
+    np.testing.assert_allclose(widths, [80, 0, 80, 160], atol=4)  # 80 pixels a unit, however low its line is
+
+
 def test_hopper_is_drawn_and_saved(tmp_path):
     env = envs.make("hopper", engine="mujoco")
     state = env.reset(jax.random.key(0))
