@@ -29,7 +29,7 @@ test: $(READY)
 
 # With Stable-Baselines3, which brings PyTorch: some gigabytes.
 test-slow: $(PEERS)
-	$(BIN)/python -m pytest -m slow --durations=15
+	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist worksteal --durations=15
 
 lint: $(READY)
 	$(BIN)/ruff check .
