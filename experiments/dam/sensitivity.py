@@ -199,7 +199,14 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
 
 
 CLAIMS = tuple(
-    Claim(text=f"{title}: {text}", source="ours", gap=gap(env), unit="0.5 minus the verdicts", tolerance=0.0, note=note)
+    Claim(
+        text=f"{title}: {text}",
+        source="ours",
+        gap=gap(env),
+        unit="= 0.5 − number of such verdicts",
+        tolerance=0.0,
+        note=note,
+    )
     for env, title in common.ENVS.items()
     for text, gap, note in (
         (

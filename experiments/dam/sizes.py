@@ -62,7 +62,7 @@ ARTEFACT = Artefact(
             text=f"{title}: no larger size that was tried decides a verdict of Table 1",
             source="ours",
             gap=decided(env),
-            unit="0.5 minus the verdicts",
+            unit="= 0.5 − number of such verdicts",
             tolerance=0.0,
             note=DECIDED,
         )
