@@ -219,11 +219,11 @@ def plan(tasks: Sequence[str], mjx_tasks: Sequence[str]) -> list[Job]:
     return jobs + [Job(task, 1024, ("mjx",)) for task in mjx_tasks]
 
 
-def left_out(job: Job, backend: str, jaxlib: str) -> str | None:
+def left_out(job: Job, backend: str, release: str) -> str | None:
     """Why a job cannot be measured with this backend and version of jaxlib; None if it can."""
-    version = tuple(int(part) for part in jaxlib.split(".")[:2])
+    version = tuple(int(part) for part in release.split(".")[:2])
     if backend == "cpu" and version < (0, 12) and job.batch >= LARGE and any("mjx" in label for label in job.labels):
-        return f"with jaxlib {jaxlib} MJX may wait for ever on a CPU in batches of {LARGE} (docs/environments.md)"
+        return f"with jaxlib {release} MJX may wait for ever on a CPU in batches of {LARGE} (docs/environments.md)"
     return None
 
 

@@ -8,8 +8,9 @@ rows and 6 x batch discriminator rows. docs/dam.md has the sums beside the measu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -296,11 +297,11 @@ def printed(env: str, model: str, method: str) -> str:
     return PRINTED[env, model][list(METHODS).index(method)]
 
 
-def claim(statement: Statement, env: str, where: str, same: Collection[str] = ()) -> Claim:
-    """A statement as a claim on results whose column `env` says `where`; methods in `same` are as in Table 1."""
+def claim(statement: Statement, env: str, cells: Callable[[pd.DataFrame], Cells] | None = None) -> Claim:
+    """A statement as a claim on Table 1's results of `env`, or on what `cells(frame)` takes from the frame instead."""
 
     def gap(frame: pd.DataFrame) -> Samples | Rivals:
-        return statement.gap(lambda model, method: scores(frame, env if method in same else where, model, method))
+        return statement.gap(partial(scores, frame, env) if cells is None else cells(frame))
 
     note = statement.note
     if len(statement.worse) == 1:

@@ -10,15 +10,15 @@ import pandas as pd
 
 from experiments.dam import common
 from experiments.dam.settings import Setting, known
-from mbrl_jax.report.claims import Judgement, Verdict, judge
+from mbrl_jax.report.claims import Claim, Judgement, Verdict, judge
 from mbrl_jax.report.select import MissingDataError
 from mbrl_jax.report.statistics import Interval, bootstrap, iqm
 
 __all__ = [
     "CHANGES",
-    "DECIDED",
     "OPEN",
     "SIZES",
+    "TOGETHER",
     "changes",
     "decided",
     "judged",
@@ -32,13 +32,10 @@ __all__ = [
 
 SIZES, OPEN = ("fuller", "smaller", "same"), ("open",)
 """Kinds of settings: sizes, with Table 1's own again, and what the paper leaves open."""
+TOGETHER = "Table 1 and other seeds"
 CHANGES = (
-    "by how much each difference is larger than in Table 1 [95 % interval]; a star marks what is beyond chance, "
-    "corrected for the size of this table."
-)
-DECIDED = (
-    "Counted are verdicts that turn into their opposite, and those decided only there or only in Table 1 where the "
-    "difference itself has changed by more than chance (starred in the tables)."
+    "by how much each difference is larger than in Table 1, with its other seeds where there are any [95 % interval]; "
+    "a star marks what is beyond chance, corrected for the size of this table."
 )
 OPPOSITE = {Verdict.HOLDS: Verdict.FAILS, Verdict.FAILS: Verdict.HOLDS}
 
@@ -49,10 +46,27 @@ def present(frame: pd.DataFrame, env: str, kinds: Sequence[str]) -> dict[str, Se
     return {one.name: one for one in known(env) if one.kind in kinds and common.place(env, one.name) in there}
 
 
-def judged(frame: pd.DataFrame, env: str, setting: Setting | None = None) -> dict[str, Judgement]:
-    """The verdict on every statement, in Table 1 or under a setting."""
-    where, same = (env, ()) if setting is None else (common.place(env, setting.name), setting.same)
-    return {s.short: judge(common.claim(s, env, where, same), frame) for s in common.statements()}
+def _cells(frame: pd.DataFrame, env: str, settings: Sequence[Setting | None]) -> common.Cells:
+    """Scores of every cell in Table 1 (None) or under a setting; those of several settings as one sample."""
+
+    def found(model: str, method: str) -> np.ndarray:
+        places = [env if one is None or method in one.same else common.place(env, one.name) for one in settings]
+        return np.concatenate([common.scores(frame, where, model, method) for where in places])
+
+    return found
+
+
+def _repeated(frame: pd.DataFrame, env: str) -> tuple[Setting | None, ...]:
+    """Table 1, and its repetitions with other seeds."""
+    return (None, *present(frame, env, ("same",)).values())
+
+
+def judged(frame: pd.DataFrame, env: str, settings: Sequence[Setting | None] = (None,)) -> dict[str, Judgement]:
+    """The verdict on every statement, in Table 1 or under a setting, or of several settings together."""
+    return {
+        one.short: judge(common.claim(one, env, lambda frame: _cells(frame, env, settings)), frame)
+        for one in common.statements()
+    }
 
 
 def relation(verdict: Verdict, usual: Verdict) -> str:
@@ -83,18 +97,19 @@ def shift(here: np.ndarray, usual: np.ndarray, confidence: float = 0.95) -> Inte
 def _shifts(
     frame: pd.DataFrame, env: str, settings: dict[str, Setting], confidence: float
 ) -> dict[str, dict[str, Interval]]:
-    """`shift` of every statement's gap under every setting."""
+    """`shift` of every statement's gap under every setting, against Table 1 with all its seeds."""
 
-    def scores(statement: common.Statement, where: str) -> np.ndarray:
-        cells = (statement.better, *statement.worse)
-        return np.stack([common.scores(frame, where, *cell) for cell in cells], axis=1)
+    def scores(statement: common.Statement, settings: Sequence[Setting | None]) -> np.ndarray:
+        cells = _cells(frame, env, settings)
+        return np.stack([cells(*one) for one in (statement.better, *statement.worse)], axis=1)
 
+    every = _repeated(frame, env)
     return {
         name: {
-            one.short: shift(scores(one, common.place(env, name)), scores(one, env), confidence)
+            one.short: shift(scores(one, (here,)), scores(one, (None,) if here in every else every), confidence)
             for one in common.statements()
         }
-        for name in settings
+        for name, here in settings.items()
     }
 
 
@@ -106,15 +121,20 @@ def _moved(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> dict[
 
 
 def verdicts(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.DataFrame:
-    """A row for Table 1 and per setting, a column per statement."""
-    usual = judged(frame, env)
+    """A row for Table 1 and per setting, a column per statement; Table 1 and its repetition together where shown."""
+    usual, every = judged(frame, env), _repeated(frame, env)
+    found = {"Table 1": usual}
+    for name, setting in settings.items():
+        found[name] = judged(frame, env, (setting,))
+        if setting is every[-1]:
+            found[TOGETHER] = judged(frame, env, every)
     rows = []
-    for name, found in {"Table 1": usual, **{n: judged(frame, env, s) for n, s in settings.items()}}.items():
-        row: dict[str, Any] = {"setting": name, "seeds": next(iter(found.values())).n_seeds}
-        for short, one in found.items():
-            against = "" if found is usual else f" ({relation(one.verdict, usual[short].verdict)})"
-            row[short] = f"{one.estimate:+.1f} [{one.low:+.1f}, {one.high:+.1f}] {one.verdict}{against}"
-        rows.append(row)
+    for name, row in found.items():
+        shown: dict[str, Any] = {"setting": name, "seeds": next(iter(row.values())).n_seeds}
+        for short, one in row.items():
+            against = "" if row is usual else f" ({relation(one.verdict, usual[short].verdict)})"
+            shown[short] = f"{one.estimate:+.1f} [{one.low:+.1f}, {one.high:+.1f}] {one.verdict}{against}"
+        rows.append(shown)
     return pd.DataFrame(rows)
 
 
@@ -134,36 +154,35 @@ def returns(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.D
     """Mean and standard error of every cell, in Table 1 and under every setting."""
     rows = []
     for name, setting in {"Table 1": None, **settings}.items():
-        row = {"setting": name}
+        row, cells = {"setting": name}, _cells(frame, env, (setting,))
         for model in common.MODELS:
             for method in common.METHODS:
-                varied = setting is not None and method not in setting.same
-                found = common.scores(frame, common.place(env, name) if varied else env, model, method)
+                found = cells(model, method)
                 error = found.std(ddof=1) / np.sqrt(len(found))
                 row[f"{model}, {method}"] = f"{found.mean():.1f} ± {error:.1f}"
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def decided(env: str) -> Callable[[pd.DataFrame], np.ndarray]:
-    """0.5 minus the number of verdicts that another size decides.
-
-    That is, those that turn into their opposite, and those that are decided in only one of the two where the gap
-    differs by more than chance as well.
-    """
+def decided(env: str) -> Claim:
+    """That no larger size decides a verdict; the exact gap is 0.5 minus the number of verdicts that one does decide."""
 
     def gap(frame: pd.DataFrame) -> np.ndarray:
         others, usual = _compared(frame, env, ("fuller",))
         sizes = _moved(frame, env, present(frame, env, SIZES))
         moved = {(name, short) for name, found in sizes.items() for short in found}
-        turned = _related(others, usual, ("opposite",))
-        return np.array([0.5 - len(turned | (_related(others, usual, ("open", "decided")) & moved))])
+        opposite = _related(others, usual, ("opposite",))
+        return np.array([0.5 - len(opposite | (_related(others, usual, ("open", "decided")) & moved))])
 
-    return gap
+    note = (
+        "Counted are verdicts that turn into their opposite, and those decided only there or only in Table 1 where "
+        "the difference itself has changed by more than chance (starred in the tables)."
+    )
+    return _counted(f"{common.ENVS[env]}: no larger size that was tried decides a verdict of Table 1", gap, note)
 
 
-def turned(env: str) -> Callable[[pd.DataFrame], np.ndarray]:
-    """0.5 minus the number of verdicts that turn into their opposite under a setting that the paper leaves open."""
+def turned(env: str) -> Claim:
+    """That no open setting turns a verdict into its opposite; the exact gap is 0.5 minus the number of those turned."""
 
     def gap(frame: pd.DataFrame) -> np.ndarray:
         others, usual = _compared(frame, env, OPEN)
@@ -171,7 +190,14 @@ def turned(env: str) -> Callable[[pd.DataFrame], np.ndarray]:
             raise MissingDataError("no verdict of Table 1 is decided, so none can turn")
         return np.array([0.5 - len(_related(others, usual, ("opposite",)))])
 
-    return gap
+    text = "no setting that the paper leaves open turns a verdict of Table 1 into its opposite"
+    return _counted(
+        f"{common.ENVS[env]}: {text}", gap, "A verdict that becomes OPEN is not counted; the tables show it."
+    )
+
+
+def _counted(text: str, gap: Callable[[pd.DataFrame], np.ndarray], note: str) -> Claim:
+    return Claim(text=text, source="ours", gap=gap, unit="= 0.5 − number of such verdicts", tolerance=0.0, note=note)
 
 
 def _compared(
@@ -181,7 +207,7 @@ def _compared(
     settings = present(frame, env, kinds)
     if not settings:
         raise MissingDataError(f"no such variations of {env}")
-    return {name: judged(frame, env, one) for name, one in settings.items()}, judged(frame, env)
+    return {name: judged(frame, env, (one,)) for name, one in settings.items()}, judged(frame, env)
 
 
 def _related(

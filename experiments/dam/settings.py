@@ -134,6 +134,7 @@ _ICY_SIZES = (
 _CROSS_MORE = _sized("intersection-v0", 20, 4, common.MIDDLE)
 _CROSS_SIZES = (
     Setting(name="other seeds", kind="same", seeds=20, first_seed=20, episodes=8),
+    Setting(name="networks 2×128", kind="fuller", config=_WIDER, seeds=20, episodes=8),
     Setting(name="twice the data, longer fits", kind="fuller", config=_CROSS_MORE, seeds=20, episodes=8),
 )
 SIZES: dict[str, dict[str, tuple[Setting, ...]]] = {

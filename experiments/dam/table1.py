@@ -148,7 +148,7 @@ def _minvar_alone(frame: pd.DataFrame) -> Samples:
 
 
 CLAIMS = (
-    *(common.claim(statement, env, env) for env in common.ENVS for statement in common.statements()),
+    *(common.claim(statement, env) for env in common.ENVS for statement in common.statements()),
     Claim(
         text="Minimum variance alone is worse than the baseline, both environments and models together",
         source="Sec. 4, which says “often”",

@@ -311,13 +311,25 @@ def test_larger_sizes_stand_beside_table_1_with_other_seeds():
     rows = {"other seeds": 20.0, "networks 2×128": 0.0}
     frame = synthetic(lambda place, env: rows.get(env.removeprefix(f"{ICY}, "), 20.0) * place, tuple(rows))
     shown, changes = (block.frame.set_index("setting") for block in sizes.ARTEFACT.blocks(frame)[:2])
-    assert shown["DAM multimodal best"].str.endswith(("HOLDS", "HOLDS (same)", "OPEN (open)")).all()
+    expected = ["HOLDS", "HOLDS (same)", "HOLDS (same)", "OPEN (open)"]
+    assert [cell.split("] ")[1] for cell in shown["DAM multimodal best"]] == expected
+    assert shown["seeds"].to_dict() == {"Table 1": 8, "other seeds": 8, comparison.TOGETHER: 16, "networks 2×128": 8}
     assert changes["DAM multimodal best"].str.endswith("*").to_dict() == {"other seeds": False, "networks 2×128": True}
     assert verdicts(sizes, frame) == ["FAILS", "OPEN"]  # nothing is varied at the intersection
     assert verdicts(sizes, frame[~frame["env"].str.endswith("128")]) == [
         "OPEN",
         "OPEN",
     ]  # the same size is no larger one
+
+
+def test_larger_sizes_are_compared_with_all_seeds_of_table_1():
+    """A gap of 20 in Table 1 and 10 with other seeds is 15 with both; the other seeds are compared with Table 1."""
+    rows = {"other seeds": 10.0, "networks 2×128": 15.0}
+    frame = synthetic(lambda place, env: rows.get(env.removeprefix(f"{ICY}, "), 20.0) * place, tuple(rows))
+    shown, changes = (block.frame.set_index("setting") for block in sizes.ARTEFACT.blocks(frame)[:2])
+    assert shown.loc[comparison.TOGETHER, "disc > DAM, unimodal"].startswith("-15.0 [")
+    assert changes.loc["networks 2×128", "disc > DAM, unimodal"].startswith(("+0.0 [", "-0.0 ["))
+    assert changes.loc["other seeds", "disc > DAM, unimodal"].startswith("+10.0 [")
 
 
 @pytest.mark.parametrize(
