@@ -115,9 +115,12 @@ def _grid(state: EnvState, height: int, width: int) -> np.ndarray:
 
 
 def _icy_road(state: EnvState, height: int, width: int) -> np.ndarray:
-    """The car in the middle of the picture; the line ahead of it is where it will be after a step like the last."""
-    canvas = _Canvas(height, width, extent=5.0, centre=(0.4, 0.5))
+    """The road under the car; the line ahead of it is where it will be after a step like the last.
+
+    The picture follows a car off the road half the way, so that both stay in it.
+    """
     x, y, speed, slip = np.asarray(state.obs, float)
+    canvas = _Canvas(height, width, extent=5.0, centre=(0.4, 0.5 - y / 20))
     canvas.box((-50, -1), (50, 1), LIGHT)
     for mark in range(-20, 21):
         place = mark - x % 1
