@@ -88,10 +88,8 @@ def roll_out(env: Env, batch: int, steps: int) -> Callable[[jax.Array, Any], tup
         done = (transition.discount == 0) | transition.truncated
 
         def reset() -> Any:
-            fresh = jax.vmap(env.reset)(jax.random.split(k_reset, batch))
-            return jax.tree.map(
-                lambda new, old: jnp.where(done.reshape(-1, *[1] * (new.ndim - 1)), new, old), fresh, state
-            )
+            keys = jax.random.split(k_reset, batch)
+            return jax.vmap(lambda k, ended, old: envs.restart(k, env, ended, old))(keys, done, state)
 
         return jax.lax.cond(done.any(), reset, lambda: state), transition.reward.sum()
 

@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax import replay
-from mbrl_jax.envs.base import checked_action, to_env
+from mbrl_jax.envs.base import checked_action, restart, to_env
 from mbrl_jax.types import Act, Env, Key, ModelStep, Spec, Transition
 
 __all__ = [
@@ -56,7 +56,7 @@ def normalised(env: Env) -> Env:
     path_reward, along = None, env.path_reward
     if along is not None:
         path_reward = lambda obs, action: along(obs, to_env(spec, action))  # noqa: E731
-    return Env(env.reset, env_step, unit, reward, env.terminal, path_reward)
+    return Env(env.reset, env_step, unit, reward, env.terminal, path_reward, env.restart)
 
 
 def check_steps(steps: int, per_iteration: int, warmup: int) -> None:
@@ -109,8 +109,12 @@ def step(key: Key, env: Env, actor: Actor, action: Array) -> tuple[Actor, Transi
     env_state, transition = env.step(k_step, actor.env, action)
     running = Actor(env_state, actor.episode_return + transition.reward, actor.episode_length + 1)
     ended = (transition.discount == 0) | transition.truncated
-    actor = jax.tree.map(lambda new, old: jnp.where(ended, new, old), start(k_reset, env), running)
     zero = jnp.zeros_like(running.episode_length)
+    actor = Actor(
+        restart(k_reset, env, ended, env_state),
+        jnp.where(ended, 0.0, running.episode_return),
+        jnp.where(ended, zero, running.episode_length),
+    )
     episodes = Episodes(
         count=ended.astype(jnp.int32),
         total_return=jnp.where(ended, running.episode_return, 0.0),

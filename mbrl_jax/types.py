@@ -98,6 +98,8 @@ class Env(NamedTuple):
     (see `rollouts`). `reward(obs, action, next_obs) -> [...]` and `terminal(next_obs) -> bool [...]` are the task's
     own definitions as pure, batched functions, or `None` where they are not functions of the observation.
     `path_reward(obs [time, ...], action [time, ...]) -> [time, ...]` is set where rewards depend on the path so far.
+    `restart(key, ended, state) -> state` is set where a reset costs much: the same as `envs.restart` makes of `reset`,
+    but under vmap only the episodes that have ended are paid for.
     """
 
     reset: Callable[[Key], Any]
@@ -106,6 +108,7 @@ class Env(NamedTuple):
     reward: Callable[[Array, Array, Array], Array] | None = None
     terminal: Callable[[Array], Array] | None = None
     path_reward: Callable[[Array, Array], Array] | None = None
+    restart: Callable[[Key, Array, Any], Any] | None = None
 
 
 class Learner(NamedTuple):

@@ -4,9 +4,9 @@
 reset inside a step, `discount` 0 only on a true termination, time limits in `truncated`.
 """
 
-from mbrl_jax.envs.base import EnvState, build
+from mbrl_jax.envs.base import EnvState, build, restart
 from mbrl_jax.envs.gridworld import finite_mdp
 from mbrl_jax.envs.pictures import render, save
 from mbrl_jax.envs.registry import engines, make, names, resolve
 
-__all__ = ["EnvState", "build", "engines", "finite_mdp", "make", "names", "render", "resolve", "save"]
+__all__ = ["EnvState", "build", "engines", "finite_mdp", "make", "names", "render", "resolve", "restart", "save"]

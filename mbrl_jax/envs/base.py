@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from mbrl_jax.types import Env, Key, Spec, Transition
 
-__all__ = ["Advance", "EnvState", "Start", "build", "checked_action", "float_dtype", "namespace", "to_env"]
+__all__ = ["Advance", "EnvState", "Start", "build", "checked_action", "float_dtype", "namespace", "restart", "to_env"]
 
 
 class EnvState(NamedTuple):
@@ -31,8 +31,8 @@ class EnvState(NamedTuple):
     failures: Array
 
 
-Start = Callable[[Key], tuple[Any, Array]]
-"""`start(key) -> (physics, obs)`."""
+Start = Callable[..., tuple[Any, Array]]
+"""`start(key) -> (physics, obs)`; `start(key, wanted)` where `build` is told so."""
 Advance = Callable[[Key, Any, Array, Array], tuple[Any, Array, Array, Array]]
 """`advance(key, physics, obs, action) -> (physics, next_obs, reward, terminated)`.
 
@@ -56,6 +56,8 @@ def build(
     advance: Advance,
     reward: Callable[[Array, Array, Array], Array] | None = None,
     terminal: Callable[[Array], Array] | None = None,
+    *,
+    selective: bool = False,
 ) -> Env:
     """An `Env` from a task's start and transition functions.
 
@@ -63,13 +65,16 @@ def build(
     that are not finite: a step whose action or outcome has a NaN or an infinity ends the episode as a termination
     with reward 0, leaves the state where it was and adds one to `failures`, so that nothing spreads.
 
+    With `selective`, `start(key, wanted)` takes a bool `[]` as well and may return anything of those shapes where it
+    is false: the environment then has a `restart`.
+
     Raises:
       ValueError: at trace time, if an action's shape is not `[action_dim]`.
       TypeError: at trace time, if an action is not of a real number type.
     """
 
-    def reset(key: Key) -> EnvState:
-        physics, obs = start(key)
+    def reset(key: Key, *wanted: Array) -> EnvState:
+        physics, obs = start(key, *wanted)
         zero = jnp.zeros((), jnp.int32)
         return EnvState(jnp.asarray(obs, float_dtype()), physics, zero, zero)
 
@@ -94,7 +99,21 @@ def build(
         )
         return EnvState(obs, physics, t, state.failures + (~valid).astype(jnp.int32)), transition
 
-    return Env(reset, step, spec, reward, terminal)
+    def restart_some(key: Key, ended: Array, state: EnvState) -> EnvState:
+        return _choose(ended, reset(key, ended), state)
+
+    return Env(reset, step, spec, reward, terminal, restart=restart_some if selective else None)
+
+
+def restart(key: Key, env: Env, ended: Array, state: Any) -> Any:
+    """`state`, or, where `ended` (bool `[]`), the fresh one of `env.reset(key)`."""
+    if env.restart is not None:
+        return env.restart(key, ended, state)
+    return _choose(ended, env.reset(key), state)
+
+
+def _choose(ended: Array, fresh: Any, state: Any) -> Any:
+    return jax.tree.map(lambda new, old: jnp.where(ended, new, old), fresh, state)
 
 
 def checked_action(spec: Spec, action: Any) -> Array:

@@ -53,12 +53,13 @@ def make(task: Task, model: mujoco.MjModel, *, threads: int | None = None) -> tu
     host = _host_of(task, model, available_cores() if threads is None else threads)
     blank, end_of_qpos = bits.to_words(host.blank()), 2 * (1 + model.nq)
 
-    def start(key: Key) -> tuple[Array, Array]:
+    def start(key: Key, wanted: Any = True) -> tuple[Array, Array]:
         qpos, qvel = task.noise(key, jnp.asarray(model.qpos0, float_dtype()), model.nv)
         words = jnp.asarray(blank).at[2:end_of_qpos].set(bits.widen(qpos))  # the first number is the time
         words = words.at[end_of_qpos : end_of_qpos + 2 * model.nv].set(bits.widen(qvel))
         if task.observes_derived:
-            return words, _on_host(host.observe, f"{host.name}:observe", (_shape((host.obs_dim,)),))(words)[0]
+            shapes = (_shape((host.obs_dim,)),)
+            return words, _on_host(host.observe, f"{host.name}:observe", shapes)(words, jnp.asarray(wanted, bool))[0]
         return words, task.observe(Frame(qpos, qvel, {}))
 
     def advance(key: Key, words: Array, obs: Array, action: Array) -> tuple[Array, Array, Array, Array]:
@@ -127,14 +128,16 @@ class _Host:
         mujoco.mj_getState(self._model, mujoco.MjData(self._model), row, STATE)
         return np.concatenate([row, np.zeros(sum(int(np.prod(shape)) for shape in self._shapes.values()))])
 
-    def observe(self, words: Any) -> tuple[np.ndarray]:
-        """Observations of states at time 0."""
+    def observe(self, words: Any, wanted: Any) -> tuple[np.ndarray]:
+        """Observations of states at time 0; zeros where they are not wanted, which costs nothing."""
         words = np.asarray(words)
         rows = bits.from_words(words).reshape(-1, words.shape[-1] // 2)
-        with self._pool.take(len(rows)) as simulations:
-            simulations.state[:] = rows[:, : self._size]
-            simulations.forward(np.arange(len(rows)))
-            obs = self._task.observe(self._frame(simulations, self._task.derived))
+        obs, ids = np.zeros((len(rows), self.obs_dim)), np.flatnonzero(wanted)
+        if len(ids):
+            with self._pool.take(len(rows)) as simulations:
+                simulations.state[ids] = rows[ids, : self._size]
+                simulations.forward(ids)
+                obs[ids] = self._task.observe(self._frame(simulations, self._task.derived, ids))
         return (obs.reshape(*words.shape[:-1], -1),)
 
     def step(self, words: Any, action: Any) -> tuple[np.ndarray, ...]:
@@ -170,11 +173,12 @@ class _Host:
         nq, nv = self._model.nq, self._model.nv
         return Frame(rows[:, 1 : 1 + nq], rows[:, 1 + nq : 1 + nq + nv], stored)
 
-    def _frame(self, simulations: Simulations, specs: tuple[str, ...]) -> Frame:
-        fields = {spec: simulations.read(spec) for spec in specs}
+    def _frame(self, simulations: Simulations, specs: tuple[str, ...], ids: Any = slice(None)) -> Frame:
+        fields = {spec: simulations.read(spec)[ids] for spec in specs}
+        qpos, qvel = simulations.read("qpos")[ids], simulations.read("qvel")[ids]
         if self._task.sense is not None:
-            fields[SENSED] = np.zeros((len(simulations.state), 1))
-        return Frame(simulations.read("qpos"), simulations.read("qvel"), fields)
+            fields[SENSED] = np.zeros((len(qpos), 1))
+        return Frame(qpos, qvel, fields)
 
 
 def _field_shape(model: mujoco.MjModel, spec: str) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 from mbrl_jax.envs import pictures, registry
+from mbrl_jax.envs.base import restart
 from mbrl_jax.types import Env, Spec
 
 __all__ = ["GymnasiumEnv", "GymnasiumVectorEnv", "gym_id", "register_all"]
@@ -114,11 +115,11 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
         k_reset, k_step = jax.random.split(key)
         after, steps = jax.vmap(self._env.step)(jax.random.split(k_step, self.num_envs), states, actions)
 
-        def choose(new: Any, old: Any) -> Any:
-            return jnp.where(done.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+        def reset() -> Any:
+            keys = jax.random.split(k_reset, self.num_envs)
+            return jax.vmap(lambda k, ended, state: restart(k, self._env, ended, state))(keys, done, after)
 
         # Most steps end no episode, and a reset of all copies would cost a good part of a step.
-        reset = lambda: jax.tree.map(choose, self._reset_all(k_reset), after)  # noqa: E731
         states = jax.lax.cond(done.any(), reset, lambda: after)
         terminated, truncated = (steps.discount == 0) & ~done, steps.truncated & ~done
         reward = jnp.where(done, 0.0, steps.reward)

@@ -68,7 +68,8 @@ def make(name: str, *, engine: str | None = None, time_limit: int | None = None,
         from mbrl_jax.envs.engine_mjx import make as functions
     start, advance = functions(task, model, **solver)
     spec = _spec(name, engine, task, model, time_limit, jax.eval_shape(start, jax.random.key(0))[1].shape[-1])
-    return build(spec, start, advance, task.obs_reward, task.obs_terminal)
+    selective = engine == "mujoco" and task.observes_derived
+    return build(spec, start, advance, task.obs_reward, task.obs_terminal, selective=selective)
 
 
 def _spec(name: str, engine: str, task: Task, model: mujoco.MjModel, time_limit: int | None, obs_dim: int) -> Spec:

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Protocol
 
 import mujoco
@@ -97,17 +99,18 @@ class _Looped:
         return self._values[field].copy() if row is None else self._values[field][:, row].copy()
 
     def _each(self, ids: np.ndarray, work: Callable[[mujoco.MjData, int], None]) -> None:
-        def share(k: int) -> None:
-            data = self._datas[k]
-            for i in ids[k :: len(self._datas)]:
+        todo = iter(ids.tolist())  # whoever is free takes the next: contacts make some steps longer than others
+
+        def share(data: mujoco.MjData) -> None:
+            for i in todo:
                 work(data, i)
                 mujoco.mj_getState(self._model, data, self.state[i], STATE)
                 for field, values in self._values.items():
                     values[i] = getattr(data, field)
 
-        others = [self._workers.submit(share, k) for k in range(1, len(self._datas))]
+        others = [self._workers.submit(share, data) for data in self._datas[1:]]
         try:
-            share(0)
+            share(self._datas[0])
         finally:
             wait(others)  # nobody may still write here when the next caller takes these simulations
         for other in others:
@@ -115,9 +118,14 @@ class _Looped:
 
 
 class Pool:
-    """Simulations ready for use, by their number; callbacks that run at the same time each take their own."""
+    """Simulations ready for use, by their number; callbacks that run at the same time each take their own.
+
+    A pool stops MuJoCo's own clock, in the whole process: `MjData.timer` stays empty from then on, until
+    `mujoco.set_mjcb_time` sets one (None sets the package's own again).
+    """
 
     def __init__(self, model: mujoco.MjModel, specs: tuple[str, ...], threads: int):
+        _stop_clock()
         self._model, self._specs, self._threads = model, specs, threads
         self._workers = ThreadPoolExecutor(threads) if "cfrc_ext" in specs else None
         self._free: dict[int, list[Simulations]] = {}
@@ -141,3 +149,16 @@ class Pool:
         if self._workers is not None:
             return _Looped(self._model, count, self._workers, self._threads, self._specs)
         return _Batched(self._model, count, self._threads, self._specs)
+
+
+def _stop_clock() -> None:
+    """Take away the clock that MuJoCo's Python package installs, unless somebody has set another one.
+
+    With it the library times every stage of every physics step, which takes 5 to 25 % of the step. Its Python interface
+    can exchange the clock but not remove it. Where library or clock are not found, simulations are merely slower.
+    """
+    folder = Path(mujoco.__file__).parent
+    libraries = [*folder.glob("libmujoco*"), *folder.glob("mujoco.dll")]
+    if libraries and mujoco.get_mjcb_time() is None:
+        with suppress(OSError, ValueError):
+            ctypes.c_void_p.in_dll(ctypes.CDLL(str(libraries[0])), "mjcb_time").value = None

@@ -119,6 +119,23 @@ def test_a_diverged_simulation_ends_its_episode_alone():
     assert jnp.isfinite(steps.next_obs).all()
 
 
+@pytest.mark.parametrize(("name", "paid"), [("reacher-v4", [2]), ("hopper-v4", []), ("pendulum-v1", [])])
+def test_a_restart_is_a_reset_of_those_that_have_ended_and_pays_for_no_other(name, paid, monkeypatch):
+    from mbrl_jax.envs import simulations
+
+    env, forward, ids = envs.make(name, engine=engine_for(name)), simulations._Batched.forward, []
+    states, fresh = (jax.vmap(env.reset)(jax.random.split(jax.random.key(i), 3)) for i in range(2))
+    monkeypatch.setattr(
+        simulations._Batched, "forward", lambda self, some: (ids.append(len(some)), forward(self, some))[1]
+    )
+    ended = jnp.asarray([True, False, True])
+    keys = jax.random.split(jax.random.key(1), 3)
+    after = jax.vmap(lambda key, over, state: envs.restart(key, env, over, state))(keys, ended, states)
+    for new, reset, old in zip(*map(jax.tree.leaves, (after, fresh, states)), strict=True):
+        np.testing.assert_array_equal(new, np.stack([reset[0], old[1], reset[2]]))
+    assert ids == paid  # Hopper's derived fields are computed in its first step
+
+
 def test_bad_input_is_refused_in_words():
     env = envs.make("hopper", engine="mujoco")
     state = env.reset(jax.random.key(0))

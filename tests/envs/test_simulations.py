@@ -15,7 +15,7 @@ def test_after_a_failure_no_thread_still_works_on_the_simulations():
     finished = []
 
     class Actions:
-        """Fails at the first simulation, which the caller's own thread steps; takes its time at the second."""
+        """Fails at the first simulation, whichever thread steps it; takes its time at the second."""
 
         def __getitem__(self, i):
             if i == 0:
@@ -29,3 +29,28 @@ def test_after_a_failure_no_thread_still_works_on_the_simulations():
         simulations.state[:] = 0.0
         simulations.step(Actions(), 1)
     assert finished == [1]
+
+
+def _timed() -> float:
+    """What a physics step reports of the seconds it took."""
+    model = mujoco.MjModel.from_xml_string(BALL)
+    data = mujoco.MjData(model)
+    mujoco.mj_step(model, data)
+    return sum(timer.duration for timer in data.timer)
+
+
+def test_physics_runs_without_a_clock_unless_somebody_sets_one():
+    """The package's own clock would cost up to a quarter of a step."""
+    model = mujoco.MjModel.from_xml_string(BALL)
+    mujoco.set_mjcb_time(None)  # the package's own
+    try:
+        assert _timed() > 0
+        Pool(model, ("qpos",), threads=1)
+        assert _timed() == 0
+        ticks = iter(range(1000))
+        mujoco.set_mjcb_time(lambda: float(next(ticks)))
+        Pool(model, ("qpos",), threads=1)
+        assert _timed() > 0
+    finally:
+        mujoco.set_mjcb_time(None)
+        Pool(model, ("qpos",), threads=1)
