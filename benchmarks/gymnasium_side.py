@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable
 
 import gymnasium
+import mujoco
 
 from benchmarks.peers.serve import serve
 
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.4)
     given = parser.parse_args()
     warnings.simplefilter("ignore")  # it calls every -v4 out of date
+    mujoco.set_mju_user_warning(lambda message: None)  # and MuJoCo an attribute of its models, once per environment
     cases = {}
     for case in given.cases:
         mode, batch = case.split()

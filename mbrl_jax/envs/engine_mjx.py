@@ -46,7 +46,8 @@ def make(
       task: the task.
       model: its compiled model, which is not modified.
       iterations: Newton iterations of the constraint solver; default, `task.solver`. In float32 its tolerance is
-        never met, so a larger bound only costs time.
+        never met, so a larger bound only costs time. A single one starts where no constraint acts instead of at the
+        last solution, and is then exact for one constraint.
       ls_iterations: line-search steps per iteration; default, `task.solver`.
     """
     limits = (iterations or task.solver[0], ls_iterations or task.solver[1])
@@ -97,6 +98,9 @@ def _physics(model: mujoco.MjModel, frame_skip: int, iterations: int, ls_iterati
     """One per model, so that tasks on the same body that are not compiled as a whole share its program."""
     model = copy.deepcopy(model)
     model.opt.iterations, model.opt.ls_iterations = iterations, ls_iterations
+    if iterations == 1:
+        # A constraint that acts there acts at the solution too, and all the way to it the cost is a parabola.
+        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART
     model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON  # MJX has no PGS, which Gym's humanoid asks for
     device_model = _per_precision(lambda: mjx.put_model(model, impl="jax"))
     blank = _per_precision(lambda: mjx.make_data(model, impl="jax"))
