@@ -1,3 +1,5 @@
+# pyright: reportAttributeAccessIssue=false
+# (MuJoCo ships no type stubs for its compiled half.)
 """Gymnasium's own vector environments of one task, in a process without JAX: `python -m benchmarks.gymnasium_side`.
 
 Speaks as `benchmarks.peers.serve` says. A process that has started JAX's threads could not fork the 64 processes of
