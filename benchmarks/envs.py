@@ -1,6 +1,6 @@
 """Environment steps per second: our engines beside Gymnasium's vector environments and Brax's built-in tasks.
 
-    python -m benchmarks.envs                    # at most 10 minutes; writes benchmarks/results/envs-<machine>.json
+    python -m benchmarks.envs --budget 1200      # twenty minutes; writes benchmarks/results/envs-<machine>.json
     python -m benchmarks.envs --tasks ant-v4 --mjx-tasks ant-v4 --budget 3000
 
 Random actions, automatic resets. What is compared is measured in turn. Ours runs in one compiled scan; Gymnasium's
