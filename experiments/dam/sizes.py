@@ -44,8 +44,8 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
         *shown,
         Text(
             "In parentheses: the verdict is the *same* as in Table 1, its *opposite*, *open* here only or *decided* "
-            "here only. “Other seeds” is Table 1 once more: a difference of which one is decided and one is not may be "
-            "the same difference."
+            "here only. “Other seeds” is Table 1 once more, compared with it alone: a difference of which one is "
+            "decided and one is not may be the same difference."
         ),
     ]
 
