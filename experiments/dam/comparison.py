@@ -165,7 +165,7 @@ def returns(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.D
 
 
 def decided(env: str) -> Claim:
-    """That no larger size decides a verdict; the exact gap is 0.5 minus the number of verdicts that one does decide."""
+    """That no larger size changes a verdict beyond chance; the exact gap is 0.5 minus the number of such verdicts."""
 
     def gap(frame: pd.DataFrame) -> np.ndarray:
         others, usual = _compared(frame, env, ("fuller",))
@@ -178,7 +178,8 @@ def decided(env: str) -> Claim:
         "Counted are verdicts that turn into their opposite, and those decided only there or only in Table 1 where "
         "the difference itself has changed by more than chance (starred in the tables)."
     )
-    return _counted(f"{common.ENVS[env]}: no larger size that was tried decides a verdict of Table 1", gap, note)
+    text = f"{common.ENVS[env]}: no larger size that was tried changes a verdict of Table 1 by more than chance"
+    return _counted(text, gap, note)
 
 
 def turned(env: str) -> Claim:
