@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,20 +78,23 @@ def relation(verdict: Verdict, usual: Verdict) -> str:
     return "opposite" if OPPOSITE.get(usual) is verdict else "decided"
 
 
-def shift(here: np.ndarray, usual: np.ndarray, confidence: float = 0.95) -> Interval:
+def shift(here: Sequence[np.ndarray], usual: Sequence[np.ndarray], confidence: float = 0.95) -> Interval:
     """By how much a gap differs from that of Table 1, the bootstrap over the seeds of all cells of both.
 
     Args:
-      here: scores `[seeds, cells]` under a setting; the first cell is said to be better than the others.
-      usual: scores `[other seeds, cells]` in Table 1.
+      here: scores of each cell under a setting, each `[its seeds]`; the first is said to be better than the others.
+      usual: those of as many cells in Table 1.
       confidence: of the interval.
     """
 
-    def gap(scores: np.ndarray) -> np.ndarray:
-        middles = iqm(scores, axis=1)
-        return middles[:, 0] - middles[:, 1:].max(axis=1)
+    def gap(scores: Sequence[np.ndarray]) -> np.ndarray:
+        better, *others = (iqm(one, axis=(1, 2)) for one in scores)
+        return better - np.max(others, axis=0)
 
-    return bootstrap(lambda a, b: gap(a) - gap(b), here, usual, confidence=confidence, repetitions=10_000)
+    def change(*scores: np.ndarray) -> np.ndarray:
+        return gap(scores[: len(here)]) - gap(scores[len(here) :])
+
+    return bootstrap(change, *here, *usual, confidence=confidence, repetitions=10_000)
 
 
 def _shifts(
@@ -99,9 +102,9 @@ def _shifts(
 ) -> dict[str, dict[str, Interval]]:
     """`shift` of every statement's gap under every setting, against Table 1 with all its seeds."""
 
-    def scores(statement: common.Statement, settings: Sequence[Setting | None]) -> np.ndarray:
+    def scores(statement: common.Statement, settings: Sequence[Setting | None]) -> list[np.ndarray]:
         cells = _cells(frame, env, settings)
-        return np.stack([cells(*one) for one in (statement.better, *statement.worse)], axis=1)
+        return [cells(*one) for one in (statement.better, *statement.worse)]
 
     every = _repeated(frame, env)
     return {
@@ -120,6 +123,18 @@ def _moved(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> dict[
     return {name: {short for short, one in row.items() if one.low > 0 or one.high < 0} for name, row in found.items()}
 
 
+def _seeds(frame: pd.DataFrame, env: str, setting: Setting) -> list[int]:
+    """Seeds of every cell."""
+    cells = _cells(frame, env, (setting,))
+    return [len(cells(model, method)) for model in common.MODELS for method in common.METHODS]
+
+
+def _range(counts: Iterable[int]) -> int | str:
+    """One number where all are equal, else the smallest and the largest."""
+    ordered = sorted(set(counts))
+    return ordered[0] if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}"
+
+
 def verdicts(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.DataFrame:
     """A row for Table 1 and per setting, a column per statement; Table 1 and its repetition together where shown."""
     usual, every = judged(frame, env), _repeated(frame, env)
@@ -130,7 +145,7 @@ def verdicts(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.
             found[TOGETHER] = judged(frame, env, every)
     rows = []
     for name, row in found.items():
-        shown: dict[str, Any] = {"setting": name, "seeds": next(iter(row.values())).n_seeds}
+        shown: dict[str, Any] = {"setting": name, "seeds": _range(one.n_seeds for one in row.values())}
         for short, one in row.items():
             against = "" if row is usual else f" ({relation(one.verdict, usual[short].verdict)})"
             shown[short] = f"{one.estimate:+.1f} [{one.low:+.1f}, {one.high:+.1f}] {one.verdict}{against}"
@@ -146,7 +161,7 @@ def changes(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.D
             short: f"{one.estimate:+.1f} [{one.low:+.1f}, {one.high:+.1f}]" + (" *" if short in moved[name] else "")
             for short, one in found.items()
         }
-        rows.append({"setting": name, "seeds": settings[name].seeds, **shown})
+        rows.append({"setting": name, "seeds": _range(_seeds(frame, env, settings[name])), **shown})
     return pd.DataFrame(rows)
 
 

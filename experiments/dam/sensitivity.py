@@ -93,6 +93,14 @@ def trained(profile: str, env: str, model: str, setting: Setting) -> common.Cell
     )
 
 
+def further(profile: str, env: str, model: str, setting: Setting) -> common.Cell:
+    """The seeds after those of `trained`, of the methods without a discriminator only; `setting.further` is not 0."""
+    first = setting.first_seed + setting.seeds
+    one = trained(profile, env, model, setting)
+    seeds = tuple(range(first, first + setting.further))
+    return replace(one, sweep=(("correction", (0.0,)), common.SWEEP[1]), seeds=seeds)
+
+
 def _replan(one: common.Cell, group: Sequence[Setting], root: Path) -> None:
     """Evaluates a finished run's models with other planners, all lanes of all settings in one program."""
     size = group[0]

@@ -35,6 +35,7 @@ class Setting:
       world: settings of the environment, in a run of its own.
       seeds: seeds of each cell.
       first_seed: the first of them; not 0 needs runs of its own.
+      further: how many seeds more the methods without a discriminator get after these, in a run of its own.
       episodes: evaluation episodes of each seed.
     """
 
@@ -48,6 +49,7 @@ class Setting:
     seeds: int
     episodes: int
     first_seed: int = 0
+    further: int = 0
 
     @property
     def own(self) -> bool:
@@ -125,20 +127,22 @@ SETTINGS: dict[str, dict[str, tuple[Setting, ...]]] = {
 }
 
 _ICY_LESS, _ICY_MORE = _sized("icy_road-v0", 20, 5, common.SHORT), _sized("icy_road-v0", 40, 20, _LONG)
+_ICY_SIZED: dict[str, Any] = {"seeds": 20, "episodes": 30, "further": 100}
 _ICY_SIZES = (
-    Setting(name="other seeds", kind="same", seeds=20, first_seed=20, episodes=30),
+    Setting(name="other seeds", kind="same", first_seed=20, **_ICY_SIZED),
     Setting(name="half the data, shorter fits", kind="smaller", config=_ICY_LESS, seeds=20, episodes=30),
-    Setting(name="networks 2×128", kind="fuller", config=_WIDER, seeds=20, episodes=30),
-    Setting(name="twice the data, longer fits", kind="fuller", config=_ICY_MORE, seeds=20, episodes=30),
+    Setting(name="networks 2×128", kind="fuller", config=_WIDER, **_ICY_SIZED),
+    Setting(name="twice the data, longer fits", kind="fuller", config=_ICY_MORE, **_ICY_SIZED),
 )
 _CROSS_MORE = _sized("intersection-v0", 20, 4, common.MIDDLE)
+_CROSS_SIZED: dict[str, Any] = {"seeds": 20, "episodes": 8, "further": 60}
 _CROSS_SIZES = (
-    Setting(name="other seeds", kind="same", seeds=20, first_seed=20, episodes=8),
-    Setting(name="networks 2×128", kind="fuller", config=_WIDER, seeds=20, episodes=8),
-    Setting(name="twice the data, longer fits", kind="fuller", config=_CROSS_MORE, seeds=20, episodes=8),
+    Setting(name="other seeds", kind="same", first_seed=20, **_CROSS_SIZED),
+    Setting(name="networks 2×128", kind="fuller", config=_WIDER, **_CROSS_SIZED),
+    Setting(name="twice the data, longer fits", kind="fuller", config=_CROSS_MORE, **_CROSS_SIZED),
 )
 SIZES: dict[str, dict[str, tuple[Setting, ...]]] = {
-    "smoke": {"icy_road-v0": (Setting(name="other seeds", kind="same", seeds=2, first_seed=2, episodes=2),)},
+    "smoke": {"icy_road-v0": (Setting(name="other seeds", kind="same", seeds=2, first_seed=2, episodes=2, further=2),)},
     "laptop": {"icy_road-v0": _ICY_SIZES, "intersection-v0": _CROSS_SIZES},
 }
 """Rows of the same table that take too long for every run of the laptop profile (`dam/sizes`)."""

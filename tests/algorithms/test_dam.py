@@ -282,7 +282,8 @@ def test_a_size_decides_a_verdict_only_where_the_gap_itself_has_changed(gap, the
 
 
 def test_the_change_of_a_gap_is_that_to_the_strongest_rival():
-    here, usual = np.tile([5.0, 1.0, 3.0], (6, 1)), np.tile([5.0, 4.0, 2.0], (9, 1))
+    here = [np.full(seeds, value) for seeds, value in ((6, 5.0), (3, 1.0), (4, 3.0))]
+    usual = [np.full(9, value) for value in (5.0, 4.0, 2.0)]
     assert tuple(map(float, comparison.shift(here, usual))) == (1.0, 1.0, 1.0)  # 5 - 3 instead of 5 - 4
 
 
