@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from experiments.dam import common
-from experiments.dam.settings import Setting, known
+from experiments.dam.settings import UNCORRECTED, Setting, known
+from mbrl_jax.report import select
 from mbrl_jax.report.claims import Claim, Judgement, Verdict, judge
 from mbrl_jax.report.select import MissingDataError
 from mbrl_jax.report.statistics import Interval, bootstrap, iqm
@@ -19,6 +20,7 @@ __all__ = [
     "OPEN",
     "SIZES",
     "TOGETHER",
+    "added",
     "changes",
     "decided",
     "judged",
@@ -27,6 +29,7 @@ __all__ = [
     "returns",
     "shift",
     "turned",
+    "unfinished",
     "verdicts",
 ]
 
@@ -34,16 +37,31 @@ SIZES, OPEN = ("fuller", "smaller", "same"), ("open",)
 """Kinds of settings: sizes, with Table 1's own again, and what the paper leaves open."""
 TOGETHER = "Table 1 and other seeds"
 CHANGES = (
-    "by how much each difference is larger than in Table 1, with its other seeds where there are any [95 % interval]; "
-    "a star marks what is beyond chance, corrected for the size of this table."
+    "by how much each difference is larger than in Table 1 [95 % interval]; a star marks what is beyond chance, "
+    "corrected for the size of this table."
 )
 OPPOSITE = {Verdict.HOLDS: Verdict.FAILS, Verdict.FAILS: Verdict.HOLDS}
 
 
-def present(frame: pd.DataFrame, env: str, kinds: Sequence[str]) -> dict[str, Setting]:
-    """Settings of these kinds that there are results of, by name."""
-    there = set(frame["env"])
-    return {one.name: one for one in known(env) if one.kind in kinds and common.place(env, one.name) in there}
+def present(frame: pd.DataFrame, env: str, kinds: Sequence[str], own: bool | None = None) -> dict[str, Setting]:
+    """Settings of these kinds whose cells all have results, by name; only those with or without runs of their `own`."""
+    rows = frame.loc[frame["metric"] == select.RETURN, ["env", "algorithm"]].drop_duplicates()
+    there = set(rows.itertuples(index=False, name=None))
+    cells = [(model, method) for model in common.MODELS for method in common.METHODS]
+
+    def complete(one: Setting) -> bool:
+        labels = [common.label(*cell) for cell in cells if cell[1] not in one.same]
+        return all((common.place(env, one.name), label) in there for label in labels)
+
+    wanted = (one for one in known(env) if one.kind in kinds and (own is None or one.own == own))
+    return {one.name: one for one in wanted if complete(one)}
+
+
+def unfinished(frame: pd.DataFrame, env: str, kinds: Sequence[str]) -> list[str]:
+    """Names of the settings of these kinds that some cells have results of, but not all."""
+    there, whole = set(frame["env"]), present(frame, env, kinds)
+    some = (one.name for one in known(env) if one.kind in kinds and common.place(env, one.name) in there)
+    return [name for name in dict.fromkeys(some) if name not in whole]
 
 
 def _cells(frame: pd.DataFrame, env: str, settings: Sequence[Setting | None]) -> common.Cells:
@@ -78,13 +96,17 @@ def relation(verdict: Verdict, usual: Verdict) -> str:
     return "opposite" if OPPOSITE.get(usual) is verdict else "decided"
 
 
-def shift(here: Sequence[np.ndarray], usual: Sequence[np.ndarray], confidence: float = 0.95) -> Interval:
+def shift(
+    here: Sequence[np.ndarray], usual: Sequence[np.ndarray], confidence: float = 0.95, paired: bool = False
+) -> Interval:
     """By how much a gap differs from that of Table 1, the bootstrap over the seeds of all cells of both.
 
     Args:
       here: scores of each cell under a setting, each `[its seeds]`; the first is said to be better than the others.
       usual: those of as many cells in Table 1.
       confidence: of the interval.
+      paired: whether the seeds of a cell are the same fitted models in both, so that they are resampled together; those
+        that Table 1 alone has are left out.
     """
 
     def gap(scores: Sequence[np.ndarray]) -> np.ndarray:
@@ -92,28 +114,38 @@ def shift(here: Sequence[np.ndarray], usual: Sequence[np.ndarray], confidence: f
         return better - np.max(others, axis=0)
 
     def change(*scores: np.ndarray) -> np.ndarray:
+        if paired:
+            both = gap(scores)
+            return both[..., 0] - both[..., 1]
         return gap(scores[: len(here)]) - gap(scores[len(here) :])
 
-    return bootstrap(change, *here, *usual, confidence=confidence, repetitions=10_000)
+    samples = [*here, *usual]
+    if paired:
+        samples = [np.stack([a, b[: len(a)]], axis=-1)[:, None] for a, b in zip(here, usual, strict=True)]
+    return bootstrap(change, *samples, confidence=confidence, repetitions=10_000)
 
 
 def _shifts(
     frame: pd.DataFrame, env: str, settings: dict[str, Setting], confidence: float
 ) -> dict[str, dict[str, Interval]]:
-    """`shift` of every statement's gap under every setting, against Table 1 with all its seeds."""
+    """`shift` of every statement's gap under every setting.
+
+    Settings of the planner are compared with the same fitted models, Table 1's other seeds with Table 1, and what is
+    trained otherwise with both samples of Table 1 together.
+    """
 
     def scores(statement: common.Statement, settings: Sequence[Setting | None]) -> list[np.ndarray]:
         cells = _cells(frame, env, settings)
         return [cells(*one) for one in (statement.better, *statement.worse)]
 
-    every = _repeated(frame, env)
-    return {
-        name: {
-            one.short: shift(scores(one, (here,)), scores(one, (None,) if here in every else every), confidence)
+    every, found = _repeated(frame, env), {}
+    for name, here in settings.items():
+        against = every if here.own and here not in every else (None,)
+        found[name] = {
+            one.short: shift(scores(one, (here,)), scores(one, against), confidence, paired=not here.own)
             for one in common.statements()
         }
-        for name, here in settings.items()
-    }
+    return found
 
 
 def _moved(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> dict[str, set[str]]:
@@ -143,11 +175,35 @@ def verdicts(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.
         found[name] = judged(frame, env, (setting,))
         if setting is every[-1]:
             found[TOGETHER] = judged(frame, env, every)
+    return _table(found, usual)
+
+
+def added(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.DataFrame:
+    """Verdicts of the seeds alone that the methods without a discriminator got after all methods' own."""
+    found = {}
+    for name, setting in settings.items():
+        first = setting.first_seed + setting.seeds
+        later = frame.loc[(frame["env"] != common.place(env, name)) | (frame["seed"] >= first)]
+        if setting.further and len(later) < len(frame):
+            cells = _cells(later, env, (setting,))
+            about = [one for one in common.statements() if _uncorrected(one)]
+            found[name] = {
+                one.short: judge(common.claim(one, env, lambda _, cells=cells: cells), later) for one in about
+            }
+    return _table(found, None)
+
+
+def _uncorrected(statement: common.Statement) -> bool:
+    return all(method in UNCORRECTED for _, method in (statement.better, *statement.worse))
+
+
+def _table(found: dict[str, dict[str, Judgement]], usual: dict[str, Judgement] | None) -> pd.DataFrame:
+    """A row per setting, a column per statement, each verdict beside the usual one where there is one."""
     rows = []
     for name, row in found.items():
         shown: dict[str, Any] = {"setting": name, "seeds": _range(one.n_seeds for one in row.values())}
         for short, one in row.items():
-            against = "" if row is usual else f" ({relation(one.verdict, usual[short].verdict)})"
+            against = f" ({relation(one.verdict, usual[short].verdict)})" if usual and row is not usual else ""
             shown[short] = f"{one.estimate:+.1f} [{one.low:+.1f}, {one.high:+.1f}] {one.verdict}{against}"
         rows.append(shown)
     return pd.DataFrame(rows)
@@ -179,22 +235,28 @@ def returns(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.D
     return pd.DataFrame(rows)
 
 
-def decided(env: str) -> Claim:
-    """That no larger size changes a verdict beyond chance; the exact gap is 0.5 minus the number of such verdicts."""
+def decided(env: str, own: bool) -> Claim:
+    """That no larger size was found to change a verdict; the gap is 0.5 minus the number of such verdicts.
+
+    Args:
+      env: the environment.
+      own: whether it is about sizes of data, fits and networks (runs of their own) or about the planner's.
+    """
 
     def gap(frame: pd.DataFrame) -> np.ndarray:
-        others, usual = _compared(frame, env, ("fuller",))
-        sizes = _moved(frame, env, present(frame, env, SIZES))
+        others, usual = _compared(frame, env, ("fuller",), own)
+        sizes = _moved(frame, env, present(frame, env, SIZES, own))
         moved = {(name, short) for name, found in sizes.items() for short in found}
         opposite = _related(others, usual, ("opposite",))
         return np.array([0.5 - len(opposite | (_related(others, usual, ("open", "decided")) & moved))])
 
     note = (
-        "Counted are verdicts that turn into their opposite, and those decided only there or only in Table 1 where "
-        "the difference itself has changed by more than chance (starred in the tables)."
+        "Counted are verdicts that turn into their opposite at a larger size, and those decided only there or only in "
+        "Table 1 where the difference itself has changed by more than chance (starred in the tables). Changes too "
+        "small for these seeds are not found."
     )
-    text = f"{common.ENVS[env]}: no larger size that was tried changes a verdict of Table 1 by more than chance"
-    return _counted(text, gap, note)
+    sizes = "sizes of data, fits and networks" if own else "planner's sizes"
+    return _counted(f"{common.ENVS[env]}: no verdict of Table 1 was found to hang on the {sizes}", gap, note)
 
 
 def turned(env: str) -> Claim:
@@ -213,14 +275,15 @@ def turned(env: str) -> Claim:
 
 
 def _counted(text: str, gap: Callable[[pd.DataFrame], np.ndarray], note: str) -> Claim:
+    note = f"{note} The verdicts that are counted rest on 95 % intervals."
     return Claim(text=text, source="ours", gap=gap, unit="= 0.5 − number of such verdicts", tolerance=0.0, note=note)
 
 
 def _compared(
-    frame: pd.DataFrame, env: str, kinds: Sequence[str]
+    frame: pd.DataFrame, env: str, kinds: Sequence[str], own: bool | None = None
 ) -> tuple[dict[str, dict[str, Judgement]], dict[str, Judgement]]:
     """Verdicts by setting of these kinds, and those of Table 1; raises MissingDataError if there is no such setting."""
-    settings = present(frame, env, kinds)
+    settings = present(frame, env, kinds, own)
     if not settings:
         raise MissingDataError(f"no such variations of {env}")
     return {name: judged(frame, env, (one,)) for name, one in settings.items()}, judged(frame, env)

@@ -136,8 +136,8 @@ def bootstrap(
     """
     stacked = [_as_sample(sample) for sample in samples]
     rng = np.random.default_rng(seed)
-    size = max(int(np.prod([sample.shape[0] for sample in stacked])), max(sample.size for sample in stacked))
-    draws, chunk = [], max(1, _CHUNK // size)
+    pairs = stacked[0].shape[0] * stacked[1].shape[0] if len(stacked) == 2 else 0  # a statistic may compare all of them
+    draws, chunk = [], max(1, _CHUNK // max(pairs, sum(sample.size for sample in stacked)))
     for start in range(0, repetitions, chunk):
         count = min(chunk, repetitions - start)
         draws.append(statistic(*(_resample(rng, sample, count) for sample in stacked)))
@@ -152,13 +152,16 @@ def bootstrap(
 def _tail(confidence: float, samples: list[np.ndarray]) -> float:
     """Share of the resamples beyond each end: Phi(-t sqrt(n / (n - 1))) with Student's quantile t.
 
-    The bootstrap's standard error divides by n, not n - 1; n is that of the smallest sample, and the degrees of freedom
-    are those of all samples and strata together.
+    The bootstrap's standard error divides by n, not n - 1; n is that of the smallest sample. The degrees of freedom are
+    Welch's and Satterthwaite's for samples of equal variance, so those of all samples and strata together where all
+    have as many runs, and near those of the smallest where it decides the error.
     """
     runs = min(sample.shape[0] for sample in samples)
     if runs < 2:
         return 0.0
-    freedom = sum((sample.shape[0] - 1) * sample.shape[1] for sample in samples)
+    errors = [1 / (sample.shape[0] * sample.shape[1]) for sample in samples]
+    each = [(sample.shape[0] - 1) * sample.shape[1] for sample in samples]
+    freedom = sum(errors) ** 2 / sum(error**2 / one for error, one in zip(errors, each, strict=True))
     return float(ndtr(-stdtrit(freedom, (1 + confidence) / 2) * np.sqrt(runs / (runs - 1))))
 
 

@@ -258,7 +258,7 @@ def test_the_sensitivity_tables_show_what_turns():
     larger, changes, guesses, returns, promises = tables[:5]
     assert list(larger["setting"]) == ["Table 1", "40 particles"]
     assert changes["setting"].tolist() == ["40 particles"]
-    assert changes.iloc[0]["DAM multimodal best"].startswith("+0.0 [-")
+    assert changes.iloc[0]["DAM multimodal best"] == "+0.0 [+0.0, +0.0]"  # of the same models, seed by seed
     assert list(guesses["setting"]) == ["Table 1", "one particle (Algorithm 1)", *VARIED[2:]]
     assert guesses["DAM multimodal best"].str.endswith("HOLDS (same)").tolist() == [False, True, True, True]
     assert returns.set_index("setting").loc["instance noise 0.2", "unimodal, DAM"] == "63.5 ± 0.9"
@@ -274,17 +274,38 @@ def test_the_sensitivity_tables_show_what_turns():
 @pytest.mark.parametrize(("gap", "there", "verdict"), [(20.0, 0.0, "FAILS"), (5.0, 2.0, "HOLDS"), (2.0, 5.0, "HOLDS")])
 def test_a_size_decides_a_verdict_only_where_the_gap_itself_has_changed(gap, there, verdict):
     """The seeds of a cell are 0 to 7 apart: gaps of 5 are decided, of 2 are not; 3 more or less is chance."""
-    frame = synthetic(lambda place, env: (there if "40 particles" in env else gap) * place)
+    frame = synthetic(lambda place, env: (there if "2×128" in env else gap) * place, ("networks 2×128",))
     stands = "open" if gap > there else "decided"
-    assert sensitivity.ARTEFACT.blocks(frame)[0].frame.iloc[1]["DAM multimodal best"].endswith(f"({stands})")
-    starred = sensitivity.ARTEFACT.blocks(frame)[1].frame.iloc[0]["DAM multimodal best"].endswith("*")
-    assert (verdicts(sensitivity, frame)[0], starred) == (verdict, verdict == "FAILS")
+    assert sizes.ARTEFACT.blocks(frame)[0].frame.iloc[1]["DAM multimodal best"].endswith(f"({stands})")
+    starred = sizes.ARTEFACT.blocks(frame)[1].frame.iloc[0]["DAM multimodal best"].endswith("*")
+    assert (verdicts(sizes, frame)[0], starred) == (verdict, verdict == "FAILS")
+    planned = synthetic(lambda place, env: (there if "40 particles" in env else gap) * place)
+    assert verdicts(sensitivity, planned)[0] == "FAILS", "3 more or less of the same models is no chance"
 
 
 def test_the_change_of_a_gap_is_that_to_the_strongest_rival():
     here = [np.full(seeds, value) for seeds, value in ((6, 5.0), (3, 1.0), (4, 3.0))]
     usual = [np.full(9, value) for value in (5.0, 4.0, 2.0)]
     assert tuple(map(float, comparison.shift(here, usual))) == (1.0, 1.0, 1.0)  # 5 - 3 instead of 5 - 4
+
+
+def test_the_change_of_a_gap_of_the_same_models_is_resampled_seed_by_seed():
+    """Seeds are up to 50 apart, and each of the first eight is 1 better here: seen only where they are paired."""
+    usual = [np.arange(10) * 5.0, np.arange(10) * -5.0]
+    here = [usual[0][:8] + 1.0, usual[1][:8]]
+    assert tuple(map(float, comparison.shift(here, usual, paired=True))) == (1.0, 1.0, 1.0)
+    apart = comparison.shift(here, [one[:8] for one in usual])
+    assert apart.low < 0 < apart.estimate == 1.0 < apart.high
+
+
+def test_a_setting_is_shown_when_all_its_cells_have_results():
+    rows = ("other seeds", "networks 2×128")
+    frame = synthetic(lambda place, env: 20.0 * place, rows)
+    part = frame[~(frame["env"].str.endswith("2×128") & frame["algorithm"].str.startswith("multimodal"))]
+    assert list(comparison.present(part, ICY, comparison.SIZES)) == ["other seeds"]
+    *_, told, _ = sizes.ARTEFACT.blocks(part)
+    assert "networks 2×128" in told.text
+    assert comparison.unfinished(frame, ICY, comparison.SIZES) == []
 
 
 def test_weights_of_the_discriminator_do_not_touch_methods_without_one():
@@ -331,6 +352,36 @@ def test_larger_sizes_are_compared_with_all_seeds_of_table_1():
     assert shown.loc[comparison.TOGETHER, "disc > DAM, unimodal"].startswith("-15.0 [")
     assert changes.loc["networks 2×128", "disc > DAM, unimodal"].startswith(("+0.0 [", "-0.0 ["))
     assert changes.loc["other seeds", "disc > DAM, unimodal"].startswith("+10.0 [")
+
+
+def test_more_seeds_of_some_methods_belong_to_their_row():
+    """Wider networks with three seeds of two methods more, 100 above the others: that gap is one of eleven seeds."""
+    wide = f"{ICY}, networks 2×128"
+    frame = synthetic(lambda place, env: 20.0 * place, ("networks 2×128",))
+    more = frame[(frame["env"] == wide) & frame["algorithm"].str.contains("correction=0") & (frame["seed"] < 3)]
+    more = more.assign(seed=more["seed"] + SEEDS, value=more["value"] + 100.0, run="another")
+    shown, changes = (block.frame.set_index("setting") for block in sizes.ARTEFACT.blocks(pd.concat([frame, more]))[:2])
+    assert shown["seeds"].to_dict() == {"Table 1": SEEDS, "networks 2×128": f"{SEEDS} to {SEEDS + 3}"}
+    assert changes["seeds"].to_dict() == {"networks 2×128": f"{SEEDS} to {SEEDS + 3}"}
+    stretched = (2 + 3 + 4 + 5 + 6 + 7 + 100) / 7  # IQM of 0 to 7 and 100 to 102: two are cut off at each end
+    assert shown.loc["networks 2×128", "disc > baseline, unimodal"].startswith(f"{40.0 + 3.5 - stretched:+.1f} [")
+    assert changes.loc["networks 2×128", "disc > baseline, unimodal"].startswith(f"{3.5 - stretched:+.1f} [")
+    assert changes.loc["networks 2×128", "disc > DAM, unimodal"].startswith(("+0.0 [", "-0.0 ["))
+
+
+def test_the_further_seeds_are_others_and_of_methods_without_a_discriminator():
+    rows = [(env, one) for env, rows in settings.SIZES["laptop"].items() for one in rows if one.further]
+    assert {one.kind for _, one in rows} == {"same", "fuller"}
+    for env, one in rows:
+        usual, more = (make("laptop", env, "unimodal", one) for make in (sensitivity.trained, sensitivity.further))
+        assert {lane.label for lane in more.lanes()} == {
+            common.label("unimodal", name) for name in settings.UNCORRECTED
+        }
+        assert sorted({lane.seed for lane in (*usual.lanes(), *more.lanes())}) == list(
+            range(one.first_seed, one.first_seed + one.seeds + one.further)
+        )
+        assert not {lane.seed for lane in usual.lanes()} & {lane.seed for lane in more.lanes()}
+        assert replace(more, sweep=usual.sweep, seeds=usual.seeds) == usual
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,29 @@ def test_expanded_intervals_of_a_mean_are_as_wide_as_students(runs):
     assert 0.5 * (high - low) < 0.97 * half
 
 
+def test_expanded_intervals_of_unequal_samples_are_as_wide_as_welchs():
+    few, many = (scipy.stats.norm.ppf((np.arange(runs) + 0.5) / runs) for runs in (6, 200))
+    _, low, high = bootstrap(statistics.difference(statistics.mean), few, many, repetitions=100_000)
+    parts = np.array([few.var(ddof=1) / 6, many.var(ddof=1) / 200])
+    freedom = parts.sum() ** 2 / (parts**2 / [5, 199]).sum()
+    assert freedom < 6  # not the 204 of both together
+    half = scipy.stats.t.ppf(0.975, freedom) * np.sqrt(parts.sum())
+    assert 0.5 * (high - low) == pytest.approx(half, rel=0.08)
+
+
+def test_a_statistic_of_many_samples_is_resampled_in_large_chunks():
+    """The product of 16 lengths of 20 is beyond 64 bits; a chunk is bounded by what is held, their sum."""
+    counts = []
+
+    def statistic(*samples):
+        counts.append(len(samples[0]))
+        return sum(sample.mean(axis=(1, 2)) for sample in samples)
+
+    found = bootstrap(statistic, *(np.arange(20.0) for _ in range(16)), repetitions=5000)
+    assert counts == [5000, 1]  # the last is the estimate
+    assert found.low < found.estimate == 16 * 9.5 < found.high
+
+
 @pytest.mark.parametrize("center", [iqm, statistics.mean])
 def test_expanded_intervals_of_a_difference_miss_the_truth_in_one_case_of_twenty(center):
     """Two samples of five without any difference; the plain percentile interval misses it twice as often."""
