@@ -74,14 +74,15 @@ class Job(NamedTuple):
 
 
 @functools.cache
-def roll_out(env: Env, batch: int, steps: int) -> Callable[[jax.Array, Any], tuple[Any, jax.Array]]:
-    """A jitted scan of `steps` random, automatically resetting steps of `batch` environments: `run(key, state)`.
+def roll_out(env: Env, batch: int, steps: int) -> Callable[[jax.Array, Any, bool], tuple[Any, jax.Array]]:
+    """A jitted scan of `steps` random steps of `batch` environments: `run(key, state, resets)`.
 
-    The same arguments give the same program, compiled once.
+    With `resets` those that have ended start anew, else they go on. The same arguments give the same program, compiled
+    once for both. It returns the last state and the sums of the rewards of each step `[steps]`.
     """
     low, high = jnp.asarray(env.spec.action_low), jnp.asarray(env.spec.action_high)
 
-    def step(state: Any, key: jax.Array) -> tuple[Any, jax.Array]:
+    def step(resets: jax.Array, state: Any, key: jax.Array) -> tuple[Any, jax.Array]:
         k_act, k_step, k_reset = jax.random.split(key, 3)
         action = jax.random.uniform(k_act, (batch, env.spec.action_dim), minval=low, maxval=high)
         state, transition = jax.vmap(env.step)(jax.random.split(k_step, batch), state, action)
@@ -91,9 +92,12 @@ def roll_out(env: Env, batch: int, steps: int) -> Callable[[jax.Array, Any], tup
             keys = jax.random.split(k_reset, batch)
             return jax.vmap(lambda k, ended, old: envs.restart(k, env, ended, old))(keys, done, state)
 
-        return jax.lax.cond(done.any(), reset, lambda: state), transition.reward.sum()
+        return jax.lax.cond(resets & done.any(), reset, lambda: state), transition.reward.sum()
 
-    return jax.jit(lambda key, state: jax.lax.scan(step, state, jax.random.split(key, steps)))
+    def run(key: jax.Array, state: Any, resets: jax.Array) -> tuple[Any, jax.Array]:
+        return jax.lax.scan(functools.partial(step, resets), state, jax.random.split(key, steps))
+
+    return jax.jit(run)
 
 
 def ours(env: Env, batch: int, seconds: float, steps: int) -> Side:
@@ -102,7 +106,7 @@ def ours(env: Env, batch: int, seconds: float, steps: int) -> Side:
 
     def call(state: Any) -> tuple[Any, float]:
         began = time.perf_counter()
-        state, _ = jax.block_until_ready(run(jax.random.key(1), state))
+        state, _ = jax.block_until_ready(run(jax.random.key(1), state, True))
         return state, time.perf_counter() - began
 
     state, first = call(state)
@@ -112,7 +116,7 @@ def ours(env: Env, batch: int, seconds: float, steps: int) -> Side:
     def block() -> float:
         began = time.perf_counter()
         for _ in range(calls):
-            held[0] = jax.block_until_ready(run(jax.random.key(1), held[0]))[0]
+            held[0] = jax.block_until_ready(run(jax.random.key(1), held[0], True))[0]
         return (time.perf_counter() - began) / (calls * batch * steps)
 
     return Side(block, first - second, run._cache_size)  # pyright: ignore[reportFunctionMemberAccess]
@@ -184,22 +188,27 @@ def ratios(samples: Mapping[str, Sequence[float]]) -> dict[str, Any]:
 def accuracy(task: str, batch: int = 64, sets: int = 8) -> dict[str, dict[str, float]]:
     """MJX's errors after `MJX_STEPS` steps against the C engine, from `sets * batch` states of random episodes.
 
-    The states are 32 to 128 steps into their episodes. Relative to max(1, |value|), the largest entry of each
-    observation; median, 99 % quantile and largest over the states. Compiled programs are the ones that were timed.
+    The states are those after 32 to 128 random steps with automatic resets, so as far into an episode as random actions
+    get (the median is given); from there nothing is reset. Errors are relative to max(1, |value|), of the largest entry
+    of each observation; median, 99 % quantile and largest over the states. Programs are the ones that were timed.
     """
     exact = envs.make(task, engine="mujoco")
     run = roll_out(exact, batch, MJX_STEPS)
-    reset, key = jax.jit(jax.vmap(exact.reset)), jax.random.key(99)
+    reset = jax.jit(jax.vmap(exact.reset))
     errors: dict[str, list[np.ndarray]] = {"mjx": [], "mjx-default": []}
+    ages = []
     for seed in range(sets):
-        state = reset(jax.random.split(jax.random.key(seed), batch))
-        for i in range(32 * (1 + seed % 4) // MJX_STEPS):
-            state, _ = run(jax.random.fold_in(jax.random.key(seed), i), state)
-        begin, expected = state._replace(physics=_bodies(task, state.physics)), np.asarray(run(key, state)[0].obs)
+        k_reset, k_visit, k_compare = jax.random.split(jax.random.key(seed), 3)
+        state = reset(jax.random.split(k_reset, batch))
+        for key in jax.random.split(k_visit, 32 * (1 + seed % 4) // MJX_STEPS):
+            state, _ = run(key, state, True)
+        ages.append(np.asarray(state.t))
+        begin = state._replace(physics=_bodies(task, state.physics))
+        expected = np.asarray(run(k_compare, state, False)[0].obs)
         for label, found in errors.items():
-            obs = np.asarray(roll_out(make(task, label), batch, MJX_STEPS)(key, begin)[0].obs)
+            obs = np.asarray(roll_out(make(task, label), batch, MJX_STEPS)(k_compare, begin, False)[0].obs)
             found.append((np.abs(obs - expected) / np.maximum(1, np.abs(expected))).max(axis=-1))
-    return {
+    summary = {
         label: {
             "median": float(np.median(found)),
             "99 %": float(np.quantile(found, 0.99)),
@@ -207,6 +216,7 @@ def accuracy(task: str, batch: int = 64, sets: int = 8) -> dict[str, dict[str, f
         }
         for label, found in errors.items()
     }
+    return {"steps into the episode": {"median": float(np.median(ages)), "largest": float(np.max(ages))}} | summary
 
 
 def _bodies(task: str, words: jax.Array) -> Bodies:

@@ -116,11 +116,21 @@ def test_environment_roll_outs_step_and_reset_as_they_say():
     env = envs.make("probe-termination-v0")
     run = env_benchmark.roll_out(env, 5, 7)
     assert run is env_benchmark.roll_out(env, 5, 7), "what was timed must be what is compared"
-    states, rewards = run(jax.random.key(0), jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 5)))
+    first = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 5))
+    states, rewards = run(jax.random.key(0), first, True)
     np.testing.assert_array_equal(states.t, jnp.full(5, 2))
+    np.testing.assert_array_equal(run(jax.random.key(0), first, False)[0].t, jnp.full(5, 7))
     assert rewards.shape == (7,)
     side = env_benchmark.ours(env, 5, 0.001, 7)
     assert side.run() > 0 and side.compilations() == 1
+
+
+def test_errors_of_mjx_are_those_of_states_that_random_actions_visit_without_a_reset_in_between():
+    found = env_benchmark.accuracy("inverted_pendulum-v4", batch=8, sets=2)
+    assert set(found) == {"steps into the episode", "mjx", "mjx-default"}
+    assert 0 < found["steps into the episode"]["median"] < 32  # a pole falls in less
+    for label in ("mjx", "mjx-default"):
+        assert 0 < found[label]["median"] <= found[label]["99 %"] <= found[label]["largest"] < 1e-4
 
 
 def test_ratios_of_speed_pair_the_rounds_and_are_above_one_where_the_first_is_faster():

@@ -120,7 +120,7 @@ class _Looped:
 class Pool:
     """Simulations ready for use, by their number; callbacks that run at the same time each take their own.
 
-    A pool stops MuJoCo's own clock, in the whole process: `MjData.timer` stays empty from then on, until
+    A pool stops MuJoCo's own clock, in the whole process: durations in `MjData.timer` stay 0 from then on, until
     `mujoco.set_mjcb_time` sets one (None sets the package's own again).
     """
 
@@ -155,10 +155,11 @@ def _stop_clock() -> None:
     """Take away the clock that MuJoCo's Python package installs, unless somebody has set another one.
 
     With it the library times every stage of every physics step, which takes 5 to 25 % of the step. Its Python interface
-    can exchange the clock but not remove it. Where library or clock are not found, simulations are merely slower.
+    can exchange the clock but not remove it. Where clock or library are not found, or more libraries than the one that
+    is loaded, simulations are merely slower.
     """
     folder = Path(mujoco.__file__).parent
     libraries = [*folder.glob("libmujoco*"), *folder.glob("mujoco.dll")]
-    if libraries and mujoco.get_mjcb_time() is None:
+    if len(libraries) == 1 and mujoco.get_mjcb_time() is None:
         with suppress(OSError, ValueError):
             ctypes.c_void_p.in_dll(ctypes.CDLL(str(libraries[0])), "mjcb_time").value = None
