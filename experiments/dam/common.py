@@ -91,15 +91,13 @@ class Scale:
 
 SHORT = fitting.Config(learning_rate=3e-3, batch=64, interval=25, patience=4, max_steps=300)
 MIDDLE = fitting.Config(learning_rate=1e-3, batch=128, interval=25, patience=8, max_steps=1000)
-_CONVERGED = replace(MIDDLE, learning_rate=3e-3)
-"""Of IcyRoad: at 1e-3 every fit uses up the 1,000 steps and ends at a worse held-out likelihood (docs/dam.md)."""
 _TINY = fitting.Config(learning_rate=3e-3, batch=32, interval=5, patience=1, max_steps=10)
 _LONG = fitting.Config(learning_rate=1e-3, batch=256, interval=25, patience=40, max_steps=5000)
 _ICY = Scale(
     warmup=20,
     episodes=10,
     hidden=(64, 64),
-    fit=_CONVERGED,
+    fit=MIDDLE,
     planning=dam.Planning(search="exhaustive", horizon=5, particles=20),
     evaluation=30,
 )

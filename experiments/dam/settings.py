@@ -127,14 +127,12 @@ SETTINGS: dict[str, dict[str, tuple[Setting, ...]]] = {
 }
 
 _ICY_LESS, _ICY_MORE = _sized("icy_road-v0", 20, 5, common.SHORT), _sized("icy_road-v0", 40, 20, _LONG)
-_SLOWER = {"model.fit.learning_rate": 1e-3, "discriminator.fit.learning_rate": 1e-3}
 _ICY_SIZED: dict[str, Any] = {"seeds": 20, "episodes": 30, "further": 100}
 _ICY_SIZES = (
     Setting(name="other seeds", kind="same", first_seed=20, **_ICY_SIZED),
     Setting(name="half the data, shorter fits", kind="smaller", config=_ICY_LESS, seeds=20, episodes=30),
     Setting(name="networks 2×128", kind="fuller", config=_WIDER, **_ICY_SIZED),
     Setting(name="twice the data, longer fits", kind="fuller", config=_ICY_MORE, **_ICY_SIZED),
-    Setting(name="fits at a rate of 1e-3", kind="smaller", config=_SLOWER, seeds=20, episodes=30),
 )
 _CROSS_MORE = _sized("intersection-v0", 20, 4, common.MIDDLE)
 _CROSS_SIZED: dict[str, Any] = {"seeds": 20, "episodes": 8, "further": 60}

@@ -74,8 +74,8 @@ ARTEFACT = Artefact(
     blocks=blocks,
     claims=tuple(decided(env, own=True) for env in common.ENVS),
     note="In IcyRoad the laptop profile's Table 1 plans 10 episodes per round and fits networks of 2×64 with at most "
-    "1,000 gradient steps of 128 rows at a rate of 3e-3 with a patience of 8 looks at held-out rows; longer fits are "
-    "2,000 steps at 1e-3 with 16, shorter ones 300 of 64 at 3e-3 with 4. At the intersection it is 2 episodes and the "
+    "1,000 gradient steps of 128 rows at a rate of 1e-3 with a patience of 8 looks at held-out rows; longer fits are "
+    "2,000 steps with 16, shorter ones 300 of 64 at 3e-3 with 4. At the intersection it is 2 episodes and the "
     "short fits; longer ones are 1,000 of 128 at 1e-3. Half the data and twice the data count planned episodes; the "
     "random ones before the first fit stay, or are twice as many.",
     also=(table1.NAME, sensitivity.NAME),

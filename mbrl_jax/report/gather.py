@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,6 +79,7 @@ def _section(artefact: Artefact, root: Path, manifests: Sequence[dict[str, Any]]
     frame.attrs["root"] = str(root)
     remarks = [str(warning.message) for warning in caught if str(warning.message) not in damaged] + list(damaged)
     remarks += [f"{replaced} older run(s) of the same seeds are left out"] if replaced else []
+    remarks += _mixed(frame, runs)
     unfinished = [facts["run"] for facts in runs if facts["status"] != "finished"]
     remarks += [f"unfinished, drawn as far as they are but not judged: {', '.join(unfinished)}"] if unfinished else []
     complete = frame.loc[~frame["run"].isin(unfinished)]
@@ -122,6 +124,17 @@ def _drawn(block: Block, prefix: str) -> Drawn | Table | Animation | Text:
                 legend.setdefault(label, handle.get_color() if hasattr(handle, "get_color") else theme.color("muted"))
     svgs = [theme.to_svg(panel, f"{prefix}-{i}") for i, panel in enumerate(block.panels)]
     return Drawn(svgs, legend, block.caption)
+
+
+def _mixed(frame: pd.DataFrame, runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Remarks where the seeds of one label come from runs with different settings: before and after a change, say."""
+    settings = {facts["run"]: json.dumps(facts.get("config"), sort_keys=True, default=str) for facts in runs}
+    found = []
+    for _, part in frame[["algorithm", "env", "run"]].drop_duplicates().groupby(["algorithm", "env"]):
+        if len({settings[run] for run in part["run"]}) > 1:
+            label, names = " on ".join(part.iloc[0][["algorithm", "env"]]), ", ".join(sorted(part["run"]))
+            found.append(f"the seeds of {label} come from runs with different settings: {names}")
+    return found
 
 
 def _profile_of(facts: dict[str, Any]) -> str:

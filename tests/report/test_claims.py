@@ -77,7 +77,8 @@ def test_unpaired_samples_of_censored_steps():
     assert np.log(4000 / 1300) < wins.low <= wins.estimate and wins.high == np.inf
     assert wins.n_seeds == 6 and "not within 5,000 steps: 6 of 8 of the slower, 0 of 6 of the faster" in wins.note
     loses = judge(claim(select.Times(fast, slow, 5000.0)), EMPTY)
-    assert loses.verdict is Verdict.FAILS and (loses.low, loses.high) == (-np.inf, pytest.approx(-wins.low))
+    assert loses.verdict is Verdict.FAILS and loses.low == -np.inf
+    assert loses.high == pytest.approx(-wins.low, abs=0.03)  # other resamples
     never = judge(claim(select.Times(slow[:5], slow[:5], 5000.0)), EMPTY)
     assert never.verdict is Verdict.OPEN and (never.low, never.high) == (-np.inf, np.inf) and np.isnan(never.estimate)
 

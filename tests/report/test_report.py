@@ -185,6 +185,17 @@ def test_of_two_runs_of_the_same_seeds_the_newest_counts(tmp_path):
     assert seen[0]["value"].tolist() == [2.0] and "1 older run" in section.remarks[0]
 
 
+@pytest.mark.parametrize("rates", [(0.1, 0.1), (0.1, 0.2)])
+def test_seeds_of_runs_with_different_settings_are_remarked_upon(tmp_path, rates):
+    for seed, rate in enumerate(rates):
+        metrics = pd.DataFrame({"seed": [seed], "env_step": [10], "metric": ["m"], "value": [1.0]})
+        facts = {"experiment": "mbpo/figure2", "algorithm": "a", "env": "e", "seeds": [seed], "status": "finished"}
+        results.save(tmp_path, f"run{seed}", metrics, {**facts, "config": {"rate": rate}})
+    (section,) = gather([one(lambda frame: [])], tmp_path)
+    told = [remark for remark in section.remarks if "different settings: run0, run1" in remark]
+    assert len(told) == (rates[0] != rates[1])
+
+
 def test_blocks_can_reach_the_stored_arrays(write, tmp_path):
     write("mbpo", arrays={"frames": np.zeros((2, 4, 4, 3), np.uint8)})
     shapes = []
