@@ -126,13 +126,15 @@ SETTINGS: dict[str, dict[str, tuple[Setting, ...]]] = {
     },
 }
 
-_ICY_LESS, _ICY_MORE = _sized("icy_road-v0", 20, 5, common.SHORT), _sized("icy_road-v0", 40, 20, _LONG)
-_ICY_SIZED: dict[str, Any] = {"seeds": 20, "episodes": 30, "further": 100}
+_ICY_LESS, _ICY_MORE = _sized("icy_road-v0", 20, 10, common.SHORT), _sized("icy_road-v0", 80, 40, _LONG)
+_ICY_MODELS: dict[str, Any] = {"seeds": 20, "episodes": 30}
+_ICY_SIZED: dict[str, Any] = {**_ICY_MODELS, "further": 40}
 _ICY_SIZES = (
     Setting(name="other seeds", kind="same", first_seed=20, **_ICY_SIZED),
-    Setting(name="half the data, shorter fits", kind="smaller", config=_ICY_LESS, seeds=20, episodes=30),
+    Setting(name="half the data, shorter fits", kind="smaller", config=_ICY_LESS, **_ICY_MODELS),
     Setting(name="networks 2×128", kind="fuller", config=_WIDER, **_ICY_SIZED),
     Setting(name="twice the data, longer fits", kind="fuller", config=_ICY_MORE, **_ICY_SIZED),
+    Setting(name="deviations down to e⁻⁵", config={"model.log_std": (-5.0, 2.0)}, **_ICY_MODELS),
 )
 _CROSS_MORE = _sized("intersection-v0", 20, 4, common.MIDDLE)
 _CROSS_SIZED: dict[str, Any] = {"seeds": 20, "episodes": 8, "further": 60}
