@@ -8,8 +8,8 @@ rows and 6 x batch discriminator rows. docs/dam.md has the sums beside the measu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -76,7 +76,7 @@ class Scale:
       episodes: planned episodes per round.
       hidden: widths of all networks.
       fit: schedule of both fits.
-      log_std: soft bounds of the models' log standard deviations.
+      rates: learning rate of a model's fit where it is another, by model class.
       planning: sizes of the search.
       evaluation: episodes of the evaluation after the last round.
     """
@@ -88,33 +88,30 @@ class Scale:
     fit: fitting.Config
     planning: dam.Planning
     evaluation: int
-    log_std: tuple[float, float] = mixture.Config.log_std
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 SHORT = fitting.Config(learning_rate=3e-3, batch=64, interval=25, patience=4, max_steps=300)
 MIDDLE = fitting.Config(learning_rate=1e-3, batch=128, interval=25, patience=8, max_steps=1000)
-QUICK = replace(MIDDLE, learning_rate=2e-3)
 _TINY = fitting.Config(learning_rate=3e-3, batch=32, interval=5, patience=1, max_steps=10)
 _LONG = fitting.Config(learning_rate=1e-3, batch=256, interval=25, patience=40, max_steps=5000)
-_ICY_STD = (-3.0, 2.0)
-"""Rare swerves are what a smaller one is wrong about: then how long a fit lasts decides how good a model is."""
 _ICY = Scale(
     warmup=40,
     episodes=20,
     hidden=(64, 64),
-    fit=QUICK,
+    fit=MIDDLE,
+    rates={"unimodal": 3e-3},
     planning=dam.Planning(search="exhaustive", horizon=5, particles=20),
     evaluation=30,
-    log_std=_ICY_STD,
 )
 _INTERSECTION = replace(
     _ICY,
     warmup=10,
     episodes=2,
     fit=SHORT,
+    rates={},
     planning=dam.Planning(horizon=15, sequences=32, particles=4),
     evaluation=8,
-    log_std=mixture.Config.log_std,
 )
 _FULL = Scale(warmup=40, episodes=20, hidden=(200, 200), fit=_LONG, planning=dam.Planning(), evaluation=50)
 _SMOKE = Scale(
@@ -125,15 +122,11 @@ _SMOKE = Scale(
     fit=_TINY,
     planning=dam.Planning(horizon=3, sequences=9, particles=2),
     evaluation=4,
-    log_std=_ICY_STD,
 )
 SCALES: dict[str, dict[str, Scale]] = {
     "smoke": {"icy_road-v0": _SMOKE},
     "laptop": {"icy_road-v0": _ICY, "intersection-v0": _INTERSECTION},
-    "paper": {
-        "icy_road-v0": replace(_FULL, log_std=_ICY_STD),
-        "intersection-v0": replace(_FULL, planning=dam.Planning(horizon=15)),
-    },
+    "paper": {"icy_road-v0": _FULL, "intersection-v0": replace(_FULL, planning=dam.Planning(horizon=15))},
 }
 SEEDS = {"smoke": 2, "laptop": 20, "paper": 20}
 WORLDS = {"icy_road-v0": icy_road, "intersection-v0": intersection}
@@ -186,11 +179,12 @@ def scale(profile: str) -> dict[str, Scale]:
 
 def config(size: Scale, env: str, model: str) -> dam.Config:
     """DAM's configuration for a cell of the table."""
+    fit = replace(size.fit, learning_rate=size.rates.get(model, size.fit.learning_rate))
     return dam.Config(
         steps=size.rounds * size.episodes * WORLDS[env].STEPS,
         warmup_episodes=size.warmup,
         episodes=size.episodes,
-        model=mixture.Config(components=MODELS[model], hidden=size.hidden, fit=size.fit, log_std=size.log_std),
+        model=mixture.Config(components=MODELS[model], hidden=size.hidden, fit=fit),
         discriminator=discriminator.Config(hidden=size.hidden, fit=size.fit),
         planning=size.planning,
     )

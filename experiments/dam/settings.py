@@ -69,14 +69,20 @@ _NOISE = {"planning.self_normalised": 0.0, "discriminator.noise": 0.2}
 _BOTH = {"planning.self_normalised": 1.0, "discriminator.noise": 0.2}
 
 _BLIND = {"search": "random_shooting"}
-_WIDER = {"model.hidden": (128, 128), "discriminator.hidden": (128, 128)}
-_LONG = replace(common.MIDDLE, patience=16, max_steps=2000)
+_PARTS = ("model", "discriminator")
+_WIDER = {f"{part}.hidden": (128, 128) for part in _PARTS}
+_LONGER = {f"{part}.fit.{name}": n for part in _PARTS for name, n in (("patience", 16), ("max_steps", 2000))}
+"""Fits of up to twice as many steps at the same rates."""
 
 
-def _sized(env: str, warmup: int, episodes: int, fit: fitting.Config) -> dict[str, Any]:
-    """Other numbers of episodes before and in each of the ten rounds, and other fits of them."""
-    data = {"warmup_episodes": warmup, "episodes": episodes, "steps": 10 * episodes * common.WORLDS[env].STEPS}
-    return {**data, "model.fit": fit, "discriminator.fit": fit}
+def _sized(env: str, warmup: int, episodes: int) -> dict[str, Any]:
+    """Other numbers of episodes before and in each of the ten rounds."""
+    return {"warmup_episodes": warmup, "episodes": episodes, "steps": 10 * episodes * common.WORLDS[env].STEPS}
+
+
+def _fitted(fit: fitting.Config) -> dict[str, Any]:
+    """Other fits of both networks."""
+    return {f"{part}.fit": fit for part in _PARTS}
 
 
 _ICY_MANY: dict[str, Any] = {"seeds": 20, "episodes": 10}
@@ -126,7 +132,8 @@ SETTINGS: dict[str, dict[str, tuple[Setting, ...]]] = {
     },
 }
 
-_ICY_LESS, _ICY_MORE = _sized("icy_road-v0", 20, 10, common.SHORT), _sized("icy_road-v0", 80, 40, _LONG)
+_ICY_LESS = _sized("icy_road-v0", 20, 10) | _fitted(common.SHORT)
+_ICY_MORE = _sized("icy_road-v0", 80, 40) | _LONGER
 _ICY_MODELS: dict[str, Any] = {"seeds": 20, "episodes": 30}
 _ICY_SIZED: dict[str, Any] = {**_ICY_MODELS, "further": 40}
 _ICY_SIZES = (
@@ -134,9 +141,9 @@ _ICY_SIZES = (
     Setting(name="half the data, shorter fits", kind="smaller", config=_ICY_LESS, **_ICY_MODELS),
     Setting(name="networks 2×128", kind="fuller", config=_WIDER, **_ICY_SIZED),
     Setting(name="twice the data, longer fits", kind="fuller", config=_ICY_MORE, **_ICY_SIZED),
-    Setting(name="deviations down to e⁻⁵", config={"model.log_std": (-5.0, 2.0)}, **_ICY_MODELS),
+    Setting(name="Gaussians from e⁻³ up", config={"model.log_std": (-3.0, 2.0)}, **_ICY_MODELS),
 )
-_CROSS_MORE = _sized("intersection-v0", 20, 4, common.MIDDLE)
+_CROSS_MORE = _sized("intersection-v0", 20, 4) | _fitted(common.MIDDLE)
 _CROSS_SIZED: dict[str, Any] = {"seeds": 20, "episodes": 8, "further": 60}
 _CROSS_SIZES = (
     Setting(name="other seeds", kind="same", first_seed=20, **_CROSS_SIZED),

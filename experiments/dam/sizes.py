@@ -3,7 +3,7 @@
 All methods have 20 seeds there, and at larger sizes those without a discriminator, which cost less, have 40 or 60
 more: what minimum variance alone does is what 20 seeds leave undecided. Table 1 with as many other seeds stands beside
 them: what changes there changes by chance, and the larger sizes are compared with both. IcyRoad once more with
-narrower Gaussians, which the paper leaves open too, has a table of its own. These rows of `dam/sensitivity` take longer
+broader Gaussians, which the paper leaves open too, has a table of its own. These rows of `dam/sensitivity` take longer
 than the laptop profile, so they are run only where they are asked for.
 """
 
@@ -94,9 +94,9 @@ ARTEFACT = Artefact(
     blocks=blocks,
     claims=tuple(decided(env, own=True) for env in common.ENVS),
     note="In IcyRoad the laptop profile's Table 1 plans 20 episodes per round and fits networks of 2×64 with at most "
-    "1,000 gradient steps of 128 rows at a rate of 2e-3 with a patience of 8 looks at held-out rows; longer fits are "
-    "2,000 steps at 1e-3 with 16, shorter ones 300 of 64 at 3e-3 with 4. Its Gaussians' standard deviations are softly "
-    "bounded by e⁻³ of the targets', narrower ones by e⁻⁵, as at the intersection. There it is 2 episodes and the "
+    "1,000 gradient steps of 128 rows with a patience of 8 looks at held-out rows, at a rate of 3e-3 for the "
+    "unimodal model and 1e-3 else; longer fits are 2,000 steps with 16, shorter ones 300 of 64 at 3e-3 with 4. "
+    "Standard deviations of Gaussians are softly bounded by e⁻⁵ of the targets'. At the intersection it is 2 episodes and the "
     "short fits; longer ones are 1,000 of 128 at 1e-3. Half the data and twice the data count planned episodes; the "
     "random ones before the first fit stay, or are twice as many.",
     also=(table1.NAME, sensitivity.NAME),
