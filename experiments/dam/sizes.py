@@ -97,8 +97,8 @@ ARTEFACT = Artefact(
     "1,000 gradient steps of 128 rows with a patience of 8 looks at held-out rows, at a rate of 3e-3 for the "
     "unimodal model and 1e-3 else; longer fits are 2,000 steps with 16, shorter ones 300 of 64 at 3e-3 with 4. "
     "Standard deviations of Gaussians are softly bounded by e⁻⁵ of the targets'. At the intersection it is "
-    "2 episodes and the short fits; longer ones are 1,000 of 128 at 1e-3. Half the data and twice the data are half and "
-    "twice as many episodes, random and planned.",
+    "2 episodes and the short fits; longer ones are 1,000 of 128 at 1e-3. Half the data and twice the data are "
+    "half and twice as many episodes, random and planned.",
     also=(table1.NAME, sensitivity.NAME),
     on_request=("smoke", "laptop"),
 )
