@@ -182,9 +182,10 @@ def added(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.Dat
     """Verdicts of the seeds alone that the methods without a discriminator got after all methods' own."""
     found = {}
     for name, setting in settings.items():
-        first = setting.first_seed + setting.seeds
-        later = frame.loc[(frame["env"] != common.place(env, name)) | (frame["seed"] >= first)]
-        if setting.further and len(later) < len(frame):
+        later = frame.loc[
+            frame["env"].eq(common.place(env, name)) & (frame["seed"] >= setting.first_seed + setting.seeds)
+        ]
+        if not later.empty:
             cells = _cells(later, env, (setting,))
             about = [one for one in common.statements() if _uncorrected(one)]
             found[name] = {

@@ -28,6 +28,7 @@ from experiments.dam.comparison import (
     verdicts,
 )
 from experiments.dam.settings import SIZES as ROWS
+from experiments.dam.settings import Setting
 from mbrl_jax.report.artefact import Artefact, Block, Table, Text
 from mbrl_jax.runner import loop
 
@@ -45,32 +46,32 @@ def run(profile: str, root: Path) -> None:
                     loop.train(sensitivity.further(profile, env, model, setting), root)
 
 
+def _beside(frame: pd.DataFrame, env: str, settings: dict[str, Setting], title: str) -> list[Block]:
+    """Verdicts, changes of the gaps and returns under some settings, beside those of Table 1."""
+    if not settings:
+        return []
+    what = f"{title}: difference of the IQMs of the returns [95 % interval] and verdict."
+    return [
+        Table(verdicts(frame, env, settings), what),
+        Table(changes(frame, env, settings), f"{title}: {CHANGES}"),
+        Table(returns(frame, env, settings), f"{title}: mean ± standard error of the return in every cell."),
+    ]
+
+
 def blocks(frame: pd.DataFrame) -> Sequence[Block]:
     """Per environment: verdicts, changes of the gaps, and all returns; then what the paper leaves open."""
     shown: list[Block] = []
     ours = {one.name for profiles in ROWS.values() for rows in profiles.values() for one in rows}
     for env, title in common.ENVS.items():
         settings = present(frame, env, SIZES, own=True)
-        if settings:
-            what = f"{title}: difference of the IQMs of the returns [95 % interval] and verdict."
-            shown.append(Table(verdicts(frame, env, settings), what))
-            shown.append(Table(changes(frame, env, settings), f"{title}: {CHANGES}"))
-            later = added(frame, env, settings)
-            if not later.empty:
-                what = (
-                    f"{title}: the same from the seeds alone that were added for the methods without a discriminator."
-                )
-                shown.append(Table(later, what))
-            what = f"{title}: mean ± standard error of the return in every cell."
-            shown.append(Table(returns(frame, env, settings), what))
+        shown += _beside(frame, env, settings, title)
+        later = added(frame, env, settings)
+        if not later.empty:
+            what = f"{title}: verdicts from the seeds alone that were added for the methods without a discriminator."
+            shown.append(Table(later, what))
         guessed = {name: one for name, one in present(frame, env, OPEN).items() if name in ours}
-        if guessed:
-            what = f"{title}, what the paper leaves open: verdicts, and below the change of each difference."
-            shown.append(Table(verdicts(frame, env, guessed), what))
-            shown.append(Table(changes(frame, env, guessed), f"{title}: {CHANGES}"))
-            what = f"{title}: mean ± standard error of the return in every cell."
-            shown.append(Table(returns(frame, env, guessed), what))
-        missing = unfinished(frame, env, SIZES)
+        shown += _beside(frame, env, guessed, f"{title}, what the paper leaves open")
+        missing = [name for name in unfinished(frame, env, (*SIZES, *OPEN)) if name in ours]
         if missing:
             shown.append(Text(f"{title}, not shown since some cells have no results yet: {', '.join(missing)}."))
     return [

@@ -354,6 +354,24 @@ def test_larger_sizes_are_compared_with_all_seeds_of_table_1():
     assert changes.loc["other seeds", "disc > DAM, unimodal"].startswith("+10.0 [")
 
 
+def test_what_the_paper_leaves_open_stands_apart_from_the_sizes_and_turns_no_claim_on_them():
+    """Broader Gaussians turn every verdict: the sensitivity table's claim counts that, the one on sizes does not."""
+    broad = "Gaussians from e⁻³ up"
+    frame = synthetic(lambda place, env: (-20.0 if broad in env else 20.0) * place, ("networks 2×128", broad))
+    tables = [block.frame for block in sizes.ARTEFACT.blocks(frame) if isinstance(block, report.Table)]
+    assert [list(one["setting"]) for one in tables] == [
+        *(["Table 1", "networks 2×128"], ["networks 2×128"], ["Table 1", "networks 2×128"]),
+        *(["Table 1", broad], [broad], ["Table 1", broad]),
+    ]
+    assert tables[3].iloc[1]["DAM multimodal best"].endswith("FAILS (opposite)")
+    moved = tables[4].iloc[0]["disc > baseline, unimodal"]  # by -40 instead of 40
+    assert moved.startswith("-80.0 [") and moved.endswith("] *")
+    assert verdicts(sizes, frame)[0] == "HOLDS"
+    assert verdicts(sensitivity, frame)[1] == "FAILS"
+    part = frame[~(frame["env"].str.endswith(broad) & frame["algorithm"].str.startswith("multimodal"))]
+    assert broad in sizes.ARTEFACT.blocks(part)[-2].text
+
+
 def test_more_seeds_of_some_methods_belong_to_their_row():
     """Wider networks with three seeds of two methods more, 100 above the others: that gap is one of eleven seeds."""
     wide = f"{ICY}, networks 2×128"
