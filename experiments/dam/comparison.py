@@ -79,6 +79,18 @@ def _repeated(frame: pd.DataFrame, env: str) -> tuple[Setting | None, ...]:
     return (None, *present(frame, env, ("same",)).values())
 
 
+def _against(frame: pd.DataFrame, env: str, setting: Setting) -> tuple[Setting | None, ...]:
+    """What a setting is compared with: Table 1, and where it is trained otherwise also Table 1 with other seeds."""
+    every = _repeated(frame, env)
+    return every if setting.own and setting not in every else (None,)
+
+
+def _verdicts_against(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> dict[str, dict[str, Judgement]]:
+    """The verdicts that those under each setting are set against, by its name."""
+    alone, together = judged(frame, env), judged(frame, env, _repeated(frame, env))
+    return {name: together if len(_against(frame, env, one)) > 1 else alone for name, one in settings.items()}
+
+
 def judged(frame: pd.DataFrame, env: str, settings: Sequence[Setting | None] = (None,)) -> dict[str, Judgement]:
     """The verdict on every statement, in Table 1 or under a setting, or of several settings together."""
     return {
@@ -138,9 +150,9 @@ def _shifts(
         cells = _cells(frame, env, settings)
         return [cells(*one) for one in (statement.better, *statement.worse)]
 
-    every, found = _repeated(frame, env), {}
+    found = {}
     for name, here in settings.items():
-        against = every if here.own and here not in every else (None,)
+        against = _against(frame, env, here)
         found[name] = {
             one.short: shift(scores(one, (here,)), scores(one, against), confidence, paired=not here.own)
             for one in common.statements()
@@ -168,14 +180,17 @@ def _range(counts: Iterable[int]) -> int | str:
 
 
 def verdicts(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.DataFrame:
-    """A row for Table 1 and per setting, a column per statement; Table 1 and its repetition together where shown."""
+    """A row for Table 1 and per setting, a column per statement; Table 1 and its repetition together where shown.
+
+    Each verdict is set against that of what its differences are compared with.
+    """
     usual, every = judged(frame, env), _repeated(frame, env)
-    found = {"Table 1": usual}
+    found, against = {"Table 1": usual}, _verdicts_against(frame, env, settings)
     for name, setting in settings.items():
         found[name] = judged(frame, env, (setting,))
         if setting is every[-1]:
-            found[TOGETHER] = judged(frame, env, every)
-    return _table(found, usual)
+            found[TOGETHER], against[TOGETHER] = judged(frame, env, every), usual
+    return _table(found, against)
 
 
 def added(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.DataFrame:
@@ -191,20 +206,20 @@ def added(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.Dat
             found[name] = {
                 one.short: judge(common.claim(one, env, lambda _, cells=cells: cells), later) for one in about
             }
-    return _table(found, None)
+    return _table(found, {})
 
 
 def _uncorrected(statement: common.Statement) -> bool:
     return all(method in UNCORRECTED for _, method in (statement.better, *statement.worse))
 
 
-def _table(found: dict[str, dict[str, Judgement]], usual: dict[str, Judgement] | None) -> pd.DataFrame:
+def _table(found: dict[str, dict[str, Judgement]], usual: dict[str, dict[str, Judgement]]) -> pd.DataFrame:
     """A row per setting, a column per statement, each verdict beside the usual one where there is one."""
     rows = []
     for name, row in found.items():
         shown: dict[str, Any] = {"setting": name, "seeds": _range(one.n_seeds for one in row.values())}
         for short, one in row.items():
-            against = f" ({relation(one.verdict, usual[short].verdict)})" if usual and row is not usual else ""
+            against = f" ({relation(one.verdict, usual[name][short].verdict)})" if name in usual else ""
             shown[short] = f"{one.estimate:+.1f} [{one.low:+.1f}, {one.high:+.1f}] {one.verdict}{against}"
         rows.append(shown)
     return pd.DataFrame(rows)
@@ -239,22 +254,28 @@ def returns(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.D
 def decided(env: str, own: bool) -> Claim:
     """That no larger size was found to change a verdict; the gap is 0.5 minus the number of such verdicts.
 
+    The verdict that counts is that of Table 1's setting with all its seeds: other seeds too where there are some and
+    the larger size has runs of its own. What 20 seeds leave open is no matter of size if more of the same decide it.
+
     Args:
       env: the environment.
       own: whether it is about sizes of data, fits and networks (runs of their own) or about the planner's.
     """
 
     def gap(frame: pd.DataFrame) -> np.ndarray:
-        others, usual = _compared(frame, env, ("fuller",), own)
+        related = _compared(frame, env, ("fuller",), own)
         sizes = _moved(frame, env, present(frame, env, SIZES, own))
         moved = {(name, short) for name, found in sizes.items() for short in found}
-        opposite = _related(others, usual, ("opposite",))
-        return np.array([0.5 - len(opposite | (_related(others, usual, ("open", "decided")) & moved))])
+        counted = [
+            cell for cell, how in related.items() if how == "opposite" or (how in ("open", "decided") and cell in moved)
+        ]
+        return np.array([0.5 - len(counted)])
 
     note = (
         "Counted are verdicts that turn into their opposite at a larger size, and those decided only there or only in "
-        "Table 1 where the difference itself has changed by more than chance (starred in the tables). Changes too "
-        "small for these seeds are not found."
+        "Table 1 where the difference itself has changed by more than chance (starred in the tables). "
+        + ("Table 1 has all its seeds here, other ones too. " if own else "")
+        + "Changes too small for these seeds are not found, and differences that change without a verdict not counted."
     )
     sizes = "sizes of data, fits and networks" if own else "planner's sizes"
     return _counted(f"{common.ENVS[env]}: no verdict of Table 1 was found to hang on the {sizes}", gap, note)
@@ -264,10 +285,10 @@ def turned(env: str) -> Claim:
     """That no open setting turns a verdict into its opposite; the exact gap is 0.5 minus the number of those turned."""
 
     def gap(frame: pd.DataFrame) -> np.ndarray:
-        others, usual = _compared(frame, env, OPEN)
-        if all(one.verdict is Verdict.OPEN for one in usual.values()):
+        related = _compared(frame, env, OPEN)
+        if all(one.verdict is Verdict.OPEN for one in judged(frame, env).values()):
             raise MissingDataError("no verdict of Table 1 is decided, so none can turn")
-        return np.array([0.5 - len(_related(others, usual, ("opposite",)))])
+        return np.array([0.5 - list(related.values()).count("opposite")])
 
     text = "no setting that the paper leaves open turns a verdict of Table 1 into its opposite"
     return _counted(
@@ -282,21 +303,17 @@ def _counted(text: str, gap: Callable[[pd.DataFrame], np.ndarray], note: str) ->
 
 def _compared(
     frame: pd.DataFrame, env: str, kinds: Sequence[str], own: bool | None = None
-) -> tuple[dict[str, dict[str, Judgement]], dict[str, Judgement]]:
-    """Verdicts by setting of these kinds, and those of Table 1; raises MissingDataError if there is no such setting."""
+) -> dict[tuple[str, str], str]:
+    """How each verdict under settings of these kinds stands to what it is compared with, by setting and statement.
+
+    Raises MissingDataError if there is no such setting.
+    """
     settings = present(frame, env, kinds, own)
     if not settings:
         raise MissingDataError(f"no such variations of {env}")
-    return {name: judged(frame, env, (one,)) for name, one in settings.items()}, judged(frame, env)
-
-
-def _related(
-    others: dict[str, dict[str, Judgement]], usual: dict[str, Judgement], relations: Sequence[str]
-) -> set[tuple[str, str]]:
-    """Pairs of setting and statement whose verdict stands in one of these relations to that of Table 1."""
+    against = _verdicts_against(frame, env, settings)
     return {
-        (name, short)
-        for name, row in others.items()
-        for short, one in row.items()
-        if relation(one.verdict, usual[short].verdict) in relations
+        (name, short): relation(one.verdict, against[name][short].verdict)
+        for name, setting in settings.items()
+        for short, one in judged(frame, env, (setting,)).items()
     }

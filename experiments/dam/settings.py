@@ -138,6 +138,7 @@ _ICY_MODELS: dict[str, Any] = {"seeds": 20, "episodes": 30}
 _ICY_SIZED: dict[str, Any] = {**_ICY_MODELS, "further": 40}
 _ICY_SIZES = (
     Setting(name="other seeds", kind="same", first_seed=20, **_ICY_SIZED),
+    Setting(name="40 more seeds", kind="same", first_seed=100, seeds=40, episodes=30),
     Setting(name="half the data, shorter fits", kind="smaller", config=_ICY_LESS, **_ICY_MODELS),
     Setting(name="networks 2×128", kind="fuller", config=_WIDER, **_ICY_SIZED),
     Setting(name="twice the data, longer fits", kind="fuller", config=_ICY_MORE, **_ICY_SIZED),

@@ -79,7 +79,8 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
         Text(
             "In parentheses: the verdict is the *same* as in Table 1, its *opposite*, *open* here only or *decided* "
             "here only. “Other seeds” is Table 1 once more, compared with it alone: a difference of which one is "
-            "decided and one is not may be the same difference. The other sizes are compared with both together. "
+            "decided and one is not may be the same difference. The other sizes are compared with both together, "
+            "their verdicts with the verdicts of both. "
             "Methods without a discriminator have more seeds, since 20 leave undecided what minimum variance alone "
             "does. In IcyRoad they were asked for with the others; at the intersection only after a look at the first "
             "20, which intervals that include these do not count, and those from the added seeds alone need not."

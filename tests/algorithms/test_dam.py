@@ -354,6 +354,20 @@ def test_larger_sizes_are_compared_with_all_seeds_of_table_1():
     assert changes.loc["other seeds", "disc > DAM, unimodal"].startswith("+10.0 [")
 
 
+def test_what_more_seeds_of_table_1_decide_alike_does_not_hang_on_a_size():
+    """Minimum variance is 2 better, open with 8 seeds, 7 with others: with both as decided as with wider networks."""
+    better = {"other seeds": 7.0, "networks 2×128": 15.0}
+    frame = synthetic(
+        lambda place, env: better.get(env.removeprefix(f"{ICY}, "), 2.0) if place == 1 else 20.0 * place, tuple(better)
+    )
+    shown, changes = (block.frame.set_index("setting") for block in sizes.ARTEFACT.blocks(frame)[:2])
+    expected = ["OPEN", "FAILS (decided)", "FAILS (decided)", "FAILS (same)"]
+    assert [cell.split("] ")[1] for cell in shown["baseline > minvar, unimodal"]] == expected
+    assert changes.loc["networks 2×128", "baseline > minvar, unimodal"].endswith("*")
+    assert verdicts(sizes, frame)[0] == "HOLDS"
+    assert verdicts(sizes, frame[~frame["env"].str.endswith("other seeds")])[0] == "FAILS"
+
+
 def test_what_the_paper_leaves_open_stands_apart_from_the_sizes_and_turns_no_claim_on_them():
     """Broader Gaussians turn every verdict: the sensitivity table's claim counts that, the one on sizes does not."""
     broad = "Gaussians from e⁻³ up"
