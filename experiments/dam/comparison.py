@@ -180,16 +180,17 @@ def _range(counts: Iterable[int]) -> int | str:
 
 
 def verdicts(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> pd.DataFrame:
-    """A row for Table 1 and per setting, a column per statement; Table 1 and its repetition together where shown.
+    """A row for Table 1 and per setting, a column per statement.
 
-    Each verdict is set against that of what its differences are compared with.
+    Each verdict is set against that of what its differences are compared with; where this is Table 1 with other seeds,
+    it has a row before the first that is set against it.
     """
-    usual, every = judged(frame, env), _repeated(frame, env)
+    usual = judged(frame, env)
     found, against = {"Table 1": usual}, _verdicts_against(frame, env, settings)
     for name, setting in settings.items():
+        if TOGETHER not in found and len(_against(frame, env, setting)) > 1:
+            found[TOGETHER], against[TOGETHER] = against[name], usual
         found[name] = judged(frame, env, (setting,))
-        if setting is every[-1]:
-            found[TOGETHER], against[TOGETHER] = judged(frame, env, every), usual
     return _table(found, against)
 
 

@@ -1,8 +1,8 @@
 """Whether the laptop profile's sizes decide a verdict of DAM's Table 1: larger data, fits and networks.
 
 All methods have 20 seeds there, and at larger sizes those without a discriminator, which cost less, have 40 or 60
-more: what minimum variance alone does is what 20 seeds leave undecided. Table 1 with as many other seeds stands beside
-them: what changes there changes by chance, and the larger sizes are compared with both. IcyRoad once more with
+more: what minimum variance alone does is what 20 seeds leave undecided. Table 1 with other seeds stands beside
+them: what changes there changes by chance, and the larger sizes are compared with all its seeds. IcyRoad once more with
 broader Gaussians, which the paper leaves open too, has a table of its own. These rows of `dam/sensitivity` take longer
 than the laptop profile, so they are run only where they are asked for.
 """
@@ -78,10 +78,9 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
         *shown,
         Text(
             "In parentheses: the verdict is the *same* as in Table 1, its *opposite*, *open* here only or *decided* "
-            "here only. “Other seeds” is Table 1 once more, compared with it alone: a difference of which one is "
-            "decided and one is not may be the same difference. The other sizes are compared with both together, "
-            "their verdicts with the verdicts of both. "
-            "Methods without a discriminator have more seeds, since 20 leave undecided what minimum variance alone "
+            "here only. “Other seeds” and “more seeds” are Table 1 once more, compared with it alone: a difference that "
+            "one decides and one does not may be the same difference. The other sizes are compared with all of these "
+            "together, their verdicts too. Methods without a discriminator have more seeds, since 20 leave undecided what minimum variance alone "
             "does. In IcyRoad they were asked for with the others; at the intersection only after a look at the first "
             "20, which intervals that include these do not count, and those from the added seeds alone need not."
         ),

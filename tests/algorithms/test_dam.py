@@ -373,6 +373,9 @@ def test_what_the_paper_leaves_open_stands_apart_from_the_sizes_and_turns_no_cla
     broad = "Gaussians from e⁻³ up"
     frame = synthetic(lambda place, env: (-20.0 if broad in env else 20.0) * place, ("networks 2×128", broad))
     tables = [block.frame for block in sizes.ARTEFACT.blocks(frame) if isinstance(block, report.Table)]
+    repeated = synthetic(lambda place, env: 20.0 * place, ("other seeds", broad))
+    shown = [block.frame for block in sizes.ARTEFACT.blocks(repeated) if isinstance(block, report.Table)]
+    assert list(shown[3]["setting"]) == ["Table 1", comparison.TOGETHER, broad]
     assert [list(one["setting"]) for one in tables] == [
         *(["Table 1", "networks 2×128"], ["networks 2×128"], ["Table 1", "networks 2×128"]),
         *(["Table 1", broad], [broad], ["Table 1", broad]),
