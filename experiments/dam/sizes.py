@@ -79,11 +79,11 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
         Text(
             "In parentheses: the verdict is the *same* as in Table 1, its *opposite*, *open* here only or *decided* "
             "here only. “Other seeds” and “more seeds” are Table 1 once more, compared with it alone: a difference "
-            "that one decides and one does not may be the same difference. The other sizes are compared with all of these "
+            "that one decides and one does not may be the same. The other sizes are compared with all of these "
             "together, their verdicts too. Methods without a discriminator have more seeds, since 20 leave undecided "
             "what minimum variance alone does. In IcyRoad they were asked for with the others, but “40 more seeds” "
-            "after a look at all others; at the intersection only after a look at the first 20. Intervals that include "
-            "what was looked at before do not count that, those from the added seeds alone need not."
+            "after a look at all others; at the intersection only after a look at the first 20. Intervals that "
+            "include what was looked at before do not count that, those from the added seeds alone need not."
         ),
     ]
 
