@@ -38,7 +38,7 @@ SIZES, OPEN = ("fuller", "smaller", "same"), ("open",)
 TOGETHER = "Table 1 and other seeds"
 CHANGES = (
     "by how much each difference is larger than in Table 1 [95 % interval]; a star marks what is beyond chance, "
-    "corrected for the size of this table."
+    "corrected for all changes of its kind (larger, smaller, other seeds)."
 )
 OPPOSITE = {Verdict.HOLDS: Verdict.FAILS, Verdict.FAILS: Verdict.HOLDS}
 
@@ -161,9 +161,14 @@ def _shifts(
 
 
 def _moved(frame: pd.DataFrame, env: str, settings: dict[str, Setting]) -> dict[str, set[str]]:
-    """Statements whose gap differs from Table 1's by more than chance, by setting; corrected for all of them."""
-    count = len(settings) * len(common.statements())
-    found = _shifts(frame, env, settings, 1 - 0.05 / count) if count else {}
+    """Statements whose gap differs from Table 1's by more than chance, by setting.
+
+    Corrected for all changes under settings of the same kind, so that rows of other kinds do not hide one.
+    """
+    found: dict[str, dict[str, Interval]] = {}
+    for kind in dict.fromkeys(one.kind for one in settings.values()):
+        alike = {name: one for name, one in settings.items() if one.kind == kind}
+        found |= _shifts(frame, env, alike, 1 - 0.05 / (len(alike) * len(common.statements())))
     return {name: {short for short, one in row.items() if one.low > 0 or one.high < 0} for name, row in found.items()}
 
 
@@ -265,8 +270,8 @@ def decided(env: str, own: bool) -> Claim:
 
     def gap(frame: pd.DataFrame) -> np.ndarray:
         related = _compared(frame, env, ("fuller",), own)
-        sizes = _moved(frame, env, present(frame, env, SIZES, own))
-        moved = {(name, short) for name, found in sizes.items() for short in found}
+        larger = _moved(frame, env, present(frame, env, ("fuller",), own))
+        moved = {(name, short) for name, found in larger.items() for short in found}
         counted = [
             cell for cell, how in related.items() if how == "opposite" or (how in ("open", "decided") and cell in moved)
         ]

@@ -368,6 +368,22 @@ def test_what_more_seeds_of_table_1_decide_alike_does_not_hang_on_a_size():
     assert verdicts(sizes, frame[~frame["env"].str.endswith("other seeds")])[0] == "FAILS"
 
 
+def test_rows_of_another_kind_hide_no_change(monkeypatch):
+    """Six changes under one larger size are corrected for six, however often Table 1 is repeated beside them."""
+    asked = {}
+
+    def shifts(frame, env, rows, confidence):
+        asked.update(dict.fromkeys(rows, confidence))
+        return {}
+
+    monkeypatch.setattr(comparison, "_shifts", shifts)
+    names = ("other seeds", "40 more seeds", "networks 2×128")
+    comparison._moved(
+        pd.DataFrame(), ICY, {one.name: one for one in settings.SIZES["laptop"][ICY] if one.name in names}
+    )
+    assert asked == {"other seeds": 1 - 0.05 / 12, "40 more seeds": 1 - 0.05 / 12, "networks 2×128": 1 - 0.05 / 6}
+
+
 def test_what_the_paper_leaves_open_stands_apart_from_the_sizes_and_turns_no_claim_on_them():
     """Broader Gaussians turn every verdict: the sensitivity table's claim counts that, the one on sizes does not."""
     broad = "Gaussians from e⁻³ up"
