@@ -71,8 +71,6 @@ _BOTH = {"planning.self_normalised": 1.0, "discriminator.noise": 0.2}
 _BLIND = {"search": "random_shooting"}
 _PARTS = ("model", "discriminator")
 _WIDER = {f"{part}.hidden": (128, 128) for part in _PARTS}
-_LONGER = {f"{part}.fit.{name}": n for part in _PARTS for name, n in (("patience", 16), ("max_steps", 2000))}
-"""Fits of up to twice as many steps at the same rates."""
 
 
 def _sized(env: str, warmup: int, episodes: int) -> dict[str, Any]:
@@ -83,6 +81,17 @@ def _sized(env: str, warmup: int, episodes: int) -> dict[str, Any]:
 def _fitted(fit: fitting.Config) -> dict[str, Any]:
     """Other fits of both networks."""
     return {f"{part}.fit": fit for part in _PARTS}
+
+
+def _lasting(factor: float, env: str = "icy_road-v0") -> dict[str, Any]:
+    """Fits of so many times as many steps at the same rates, with as much more patience."""
+    size = common.scale("laptop")[env]
+    fits = zip(_PARTS, (size.fit, size.judged or size.fit), strict=True)
+    return {
+        f"{part}.fit.{name}": int(factor * getattr(fit, name))
+        for part, fit in fits
+        for name in ("patience", "max_steps")
+    }
 
 
 _ICY_MANY: dict[str, Any] = {"seeds": 20, "episodes": 10}
@@ -132,17 +141,17 @@ SETTINGS: dict[str, dict[str, tuple[Setting, ...]]] = {
     },
 }
 
-_ICY_LESS = _sized("icy_road-v0", 20, 10) | _fitted(common.SHORT)
-_ICY_MORE = _sized("icy_road-v0", 80, 40) | _LONGER
+_ICY_LESS = _sized("icy_road-v0", 20, 10) | _lasting(0.5)
+_ICY_MORE = _sized("icy_road-v0", 80, 40) | _lasting(2)
 _ICY_MODELS: dict[str, Any] = {"seeds": 20, "episodes": 30}
 _ICY_SIZED: dict[str, Any] = {**_ICY_MODELS, "further": 40}
 _ICY_SIZES = (
     Setting(name="other seeds", kind="same", first_seed=20, **_ICY_SIZED),
-    Setting(name="40 more seeds", kind="same", first_seed=100, seeds=40, episodes=30),
     Setting(name="half the data, shorter fits", kind="smaller", config=_ICY_LESS, **_ICY_MODELS),
     Setting(name="networks 2×128", kind="fuller", config=_WIDER, **_ICY_SIZED),
     Setting(name="twice the data, longer fits", kind="fuller", config=_ICY_MORE, **_ICY_SIZED),
     Setting(name="Gaussians from e⁻³ up", config={"model.log_std": (-3.0, 2.0)}, **_ICY_MODELS),
+    Setting(name="40 more seeds", kind="same", first_seed=100, seeds=40, episodes=30),
 )
 _CROSS_MORE = _sized("intersection-v0", 20, 4) | _fitted(common.MIDDLE)
 _CROSS_SIZED: dict[str, Any] = {"seeds": 20, "episodes": 8, "further": 60}

@@ -81,9 +81,9 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
             "here only. “Other seeds” and “more seeds” are Table 1 once more, compared with it alone: a difference "
             "that one decides and one does not may be the same. The other sizes are compared with all of these "
             "together, their verdicts too. Methods without a discriminator have more seeds, since 20 leave undecided "
-            "what minimum variance alone does. In IcyRoad they were asked for with the others, but “40 more seeds” "
-            "after a look at all others; at the intersection only after a look at the first 20. Intervals that "
-            "include what was looked at before do not count that, those from the added seeds alone need not."
+            "what minimum variance alone does. In IcyRoad they were asked for with the others; at the intersection "
+            "only after a look at the first 20. Intervals that include what was looked at before do not count that, "
+            "those from the added seeds alone need not."
         ),
     ]
 
@@ -95,12 +95,11 @@ ARTEFACT = Artefact(
     run=run,
     blocks=blocks,
     claims=tuple(decided(env, own=True) for env in common.ENVS),
-    note="In IcyRoad the laptop profile's Table 1 plans 20 episodes per round and fits networks of 2×64 with at most "
-    "1,000 gradient steps of 128 rows with a patience of 8 looks at held-out rows, at a rate of 3e-3 for the "
-    "unimodal model and 1e-3 else; longer fits are 2,000 steps with 16, shorter ones 300 of 64 at 3e-3 with 4. "
-    "Standard deviations of Gaussians are softly bounded by e⁻⁵ of the targets'. At the intersection it is "
-    "2 episodes and the short fits; longer ones are 1,000 of 128 at 1e-3. Half the data and twice the data are "
-    "half and twice as many episodes, random and planned.",
+    note="In IcyRoad the laptop profile's Table 1 plans 20 episodes per round and fits networks of 2×64 as the note "
+    "on Table 1 says; longer fits have twice and shorter ones half as many steps and as much patience. "
+    "Standard deviations of Gaussians are softly bounded by e⁻⁵ of the targets'. At the intersection it plans "
+    "2 episodes, and longer fits are 1,000 steps of 128 rows at 1e-3 with a patience of 8. Half the data and twice the "
+    "data are half and twice as many episodes, random and planned.",
     also=(table1.NAME, sensitivity.NAME),
     on_request=("smoke", "laptop"),
 )

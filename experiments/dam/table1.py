@@ -167,9 +167,9 @@ ARTEFACT = Artefact(
     claims=CLAIMS,
     note="The paper gives no sizes of networks, planner or data and leaves parts of both environments open; "
     "docs/dam.md lists what was chosen and why. The laptop profile economises on: networks (2×64, paper profile "
-    "2×200), fits (in IcyRoad at most 1,000 gradient steps of 128 rows with a patience of 8 looks, at a rate of "
-    "3e-3 for the unimodal model and 1e-3 else, at the intersection 300 of 64 at 3e-3 with 4; 5,000 of 256 at 1e-3 "
-    "with 40), data at the intersection (10 random "
+    "2×200), fits (in IcyRoad models have at most 1,000 gradient steps of 128 rows with a patience of 8 looks, at a "
+    "rate of 3e-3 if unimodal and else 1e-3, discriminators 4,000 of 64 at 5e-3 with 32; at the intersection both have "
+    "300 of 64 at 3e-3 with 4; 5,000 of 256 at 1e-3 with 40), data at the intersection (10 random "
     "episodes and 2 per round; 40 and 20, as in IcyRoad), the search (in IcyRoad all 243 sequences; at the "
     "intersection 32 with 4 particles; 500 random ones with 20) and evaluation episodes (30 and 8; 50). The "
     "sensitivity table and dam/sizes have others. "
