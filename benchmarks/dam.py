@@ -24,7 +24,8 @@ from experiments.dam import common as sizes
 from mbrl_jax import envs, rollouts
 from mbrl_jax.algorithms import dam
 from mbrl_jax.learners import discriminator, mixture
-from mbrl_jax.types import Algorithm, Key
+from mbrl_jax.learners import fitting as fits
+from mbrl_jax.types import Algorithm, Key, Learner, Spec
 
 DECISIONS = 8  # observations planned for side by side, as the episodes of a round are
 SEEDS = (1, 20)
@@ -71,33 +72,43 @@ def evaluations(plan: dam.Planning, choices: int) -> int:
     return plan.particles * plan.sequences * (plan.horizon - 1)
 
 
-def fitting(config: dam.Config, env: str) -> Workload:
-    """Gradient steps of model and discriminator on random episodes, without early stopping."""
+def fitting_model(config: dam.Config, env: str) -> Workload:
+    """Gradient steps of the model on random transitions, without early stopping."""
     spec = envs.make(env).spec
-    fit = replace(config.model.fit, patience=config.model.fit.max_steps)
-    full = replace(config, model=replace(config.model, fit=fit), discriminator=replace(config.discriminator, fit=fit))
-    model = mixture.make(full.model, spec)
-    judge = discriminator.make(full.discriminator, spec, lambda k, o, a: o)
-    rows = workloads.transitions(jax.random.key(0), spec, 500)
-    data = mixture.Data(rows, jnp.ones(500), jnp.ones(500) > 0)
+    learner = mixture.make(replace(config.model, fit=_untiring(config.model.fit)), spec)
+    # Forward and backward are three times the forward products.
+    flops = config.model.fit.batch * 3 * row_flops(config, spec.obs_dim, spec.action_dim)["model"]
+    return _fitting(learner, config.model.fit, _transitions(spec), flops)
 
-    def init(key: Key) -> Any:
-        k_model, k_judge = jax.random.split(key)
-        return model.init(k_model), judge.init(k_judge)
+
+def fitting_discriminator(config: dam.Config, env: str) -> Workload:
+    """Gradient steps of the discriminator against an untrained model, whose samples cost the same."""
+    spec = envs.make(env).spec
+    fit, model = config.discriminator.fit, mixture.make(config.model, spec).init(jax.random.key(1))
+    judge = replace(config.discriminator, fit=_untiring(fit))
+    learner = discriminator.make(judge, spec, lambda k, o, a: mixture.sample(config.model, spec, model, k, o, a))
+    row = row_flops(config, spec.obs_dim, spec.action_dim)
+    # It sees real rows and samples.
+    flops = fit.batch * (row["model"] + 2 * 3 * row["discriminator"])
+    return _fitting(learner, fit, discriminator.Data(_transitions(spec), jnp.asarray(True)), flops)
+
+
+def _untiring(fit: fits.Config) -> fits.Config:
+    return replace(fit, patience=fit.max_steps)
+
+
+def _transitions(spec: Spec) -> mixture.Data:
+    return mixture.Data(workloads.transitions(jax.random.key(0), spec, 500), jnp.ones(500), jnp.ones(500) > 0)
+
+
+def _fitting(learner: Learner, fit: fits.Config, data: Any, flops: float) -> Workload:
+    """Whole fits to the data; one unit is a gradient step."""
 
     def step(key: Key, state: Any) -> Any:
-        k_model, k_judge = jax.random.split(key)
-        fitted, info = model.update(k_model, state[0], data)
-        sample = lambda k, obs, action: mixture.sample(full.model, spec, fitted, k, obs, action)  # noqa: E731
-        learner = discriminator.make(full.discriminator, spec, sample)
-        judging, more = learner.update(k_judge, state[1], discriminator.Data(data, jnp.asarray(True)))
-        return (fitted, judging), {**info, **more}
+        return learner.update(key, state, data)
 
-    row = row_flops(config, spec.obs_dim, spec.action_dim)
-    # Forward and backward are three times the forward products; the discriminator sees real rows and fakes.
-    flops = fit.batch * (3 * row["model"] + row["model"] + 2 * 3 * row["discriminator"])
     steps = -(-fit.max_steps // fit.interval) * fit.interval
-    return Workload(Algorithm(init, step, _idle, 1), "gradient step of both", steps, flops)
+    return Workload(Algorithm(learner.init, step, _idle, 1), "gradient step", steps, flops)
 
 
 def whole_round(config: dam.Config, env: str) -> Workload:
@@ -110,7 +121,12 @@ def _idle(state: Any) -> Any:
     return lambda key, obs: obs
 
 
-MAKERS = {"planning": planning, "fitting": fitting, "round": whole_round}
+MAKERS = {
+    "planning": planning,
+    "fitting the model": fitting_model,
+    "fitting the discriminator": fitting_discriminator,
+    "round": whole_round,
+}
 
 
 def main() -> None:

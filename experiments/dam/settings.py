@@ -83,9 +83,9 @@ def _fitted(fit: fitting.Config) -> dict[str, Any]:
     return {f"{part}.fit": fit for part in _PARTS}
 
 
-def _lasting(factor: float, env: str = "icy_road-v0") -> dict[str, Any]:
-    """Fits of so many times as many steps at the same rates, with as much more patience."""
-    size = common.scale("laptop")[env]
+def _lasting(factor: float) -> dict[str, Any]:
+    """Fits of so many times as many steps as IcyRoad's at the same rates, with as many times the patience."""
+    size = common.scale("laptop")["icy_road-v0"]
     fits = zip(_PARTS, (size.fit, size.judged or size.fit), strict=True)
     return {
         f"{part}.fit.{name}": int(factor * getattr(fit, name))
