@@ -26,7 +26,6 @@ from mbrl_jax.types import Env, nearest
 
 __all__ = [
     "ENVS",
-    "KEEN",
     "METHODS",
     "MIDDLE",
     "MODELS",
@@ -78,7 +77,7 @@ class Scale:
       hidden: widths of all networks.
       fit: schedule of the model's fit.
       rates: its learning rate where it is another, by model class.
-      judged: schedule of the discriminator's fit if not the same.
+      discriminator: schedule of the discriminator's fit if it is another.
       planning: sizes of the search.
       evaluation: episodes of the evaluation after the last round.
     """
@@ -91,12 +90,11 @@ class Scale:
     planning: dam.Planning
     evaluation: int
     rates: Mapping[str, float] = field(default_factory=dict)
-    judged: fitting.Config | None = None
+    discriminator: fitting.Config | None = None
 
 
 SHORT = fitting.Config(learning_rate=3e-3, batch=64, interval=25, patience=4, max_steps=300)
 MIDDLE = fitting.Config(learning_rate=1e-3, batch=128, interval=25, patience=8, max_steps=1000)
-KEEN = fitting.Config(learning_rate=5e-3, batch=64, interval=25, patience=32, max_steps=4000)
 _TINY = fitting.Config(learning_rate=3e-3, batch=32, interval=5, patience=1, max_steps=10)
 _LONG = fitting.Config(learning_rate=1e-3, batch=256, interval=25, patience=40, max_steps=5000)
 _ICY = Scale(
@@ -105,7 +103,7 @@ _ICY = Scale(
     hidden=(64, 64),
     fit=MIDDLE,
     rates={"unimodal": 3e-3},
-    judged=KEEN,
+    discriminator=fitting.Config(learning_rate=5e-3, batch=64, interval=25, patience=32, max_steps=4000),
     planning=dam.Planning(search="exhaustive", horizon=5, particles=20),
     evaluation=30,
 )
@@ -115,7 +113,7 @@ _INTERSECTION = replace(
     episodes=2,
     fit=SHORT,
     rates={},
-    judged=None,
+    discriminator=None,
     planning=dam.Planning(horizon=15, sequences=32, particles=4),
     evaluation=8,
 )
@@ -191,7 +189,7 @@ def config(size: Scale, env: str, model: str) -> dam.Config:
         warmup_episodes=size.warmup,
         episodes=size.episodes,
         model=mixture.Config(components=MODELS[model], hidden=size.hidden, fit=fit),
-        discriminator=discriminator.Config(hidden=size.hidden, fit=size.judged or size.fit),
+        discriminator=discriminator.Config(hidden=size.hidden, fit=size.discriminator or size.fit),
         planning=size.planning,
     )
 

@@ -85,11 +85,10 @@ def _fitted(fit: fitting.Config) -> dict[str, Any]:
 
 def _lasting(factor: float) -> dict[str, Any]:
     """Fits of so many times as many steps as IcyRoad's at the same rates, with as many times the patience."""
-    size = common.scale("laptop")["icy_road-v0"]
-    fits = zip(_PARTS, (size.fit, size.judged or size.fit), strict=True)
+    usual = common.config(common.scale("laptop")["icy_road-v0"], "icy_road-v0", "unimodal")
     return {
-        f"{part}.fit.{name}": int(factor * getattr(fit, name))
-        for part, fit in fits
+        f"{part}.fit.{name}": int(factor * getattr(getattr(usual, part).fit, name))
+        for part in _PARTS
         for name in ("patience", "max_steps")
     }
 
