@@ -26,13 +26,16 @@ LABEL = 1 / 6
 
 
 def panel(
-    title: str = "", xlabel: str = "", ylabel: str = "", size: tuple[float, float] = PANEL
+    title: str = "", xlabel: str = "", ylabel: str = "", size: tuple[float, float] = PANEL, pad: float | None = None
 ) -> tuple[Figure, Axes]:
-    """An empty panel in the report's style, for drawings of an artefact's own; colours from `theme.colors`."""
+    """An empty panel in the report's style, for drawings of an artefact's own; colours from `theme.colors`.
+
+    `pad` points are between the title and what it is above.
+    """
     with matplotlib.rc_context(theme.RC):
         figure = Figure(figsize=size)
         axes = figure.add_subplot()
-        axes.set_title(title)
+        axes.set_title(title, pad=pad)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
     return figure, axes
@@ -162,7 +165,7 @@ def intervals(
       title: above the panel.
       references: named vertical lines.
     """
-    figure, axes = panel(title, xlabel, size=(PANEL[0], 0.85 + 0.36 * len(estimates)))
+    figure, axes = panel(title, xlabel, size=(PANEL[0], 0.85 + 0.36 * len(estimates)), pad=16 if references else None)
     tint = theme.colors(estimates)
     for row, (label, (estimate, low, high)) in enumerate(estimates.items()):
         if np.isfinite([low, high]).all():
@@ -171,7 +174,8 @@ def intervals(
             axes.plot([estimate, estimate], [row - 0.25, row + 0.25], color=tint[label], linewidth=2.4)
     for label, value in (references or {}).items():
         axes.axvline(value, color=theme.color("muted"), linewidth=1, linestyle=(0, (4, 3)))
-        axes.annotate(label, (value, 1), xycoords=("data", "axes fraction"), fontsize=8, color=theme.color("muted"))
+        style = {"xytext": (0, 2), "textcoords": "offset points", "fontsize": 8, "color": theme.color("muted")}
+        axes.annotate(label, (value, 1), xycoords=("data", "axes fraction"), **style)
     axes.set_yticks(range(len(estimates)), list(estimates))
     for tick in axes.get_yticklabels():
         tick.set_color(theme.color("ink"))
