@@ -231,5 +231,5 @@ ARTEFACT = Artefact(
     "fresh ones are weighted in the same way. Data are 180 planned and 40 random episodes, fresh ones 100 and 20; "
     "Table 1's unimodal baselines have planned them after their last round.",
     also=(table1.NAME,),
-    on_request=("smoke", "laptop", "paper"),
+    on_request=("smoke", "laptop"),
 )

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from experiments import exact
-from experiments.dam import common, comparison, figure1, figure2, sensitivity, settings, sizes, table1
+from experiments.dam import common, comparison, figure1, figure2, fits, sensitivity, settings, sizes, table1
 from mbrl_jax import envs, report, results
 from mbrl_jax.algorithms import dam, preset
 from mbrl_jax.envs import icy_road
@@ -452,18 +452,18 @@ def test_every_setting_names_what_exists(table, profile):
 
 
 def test_unknown_profiles_are_refused(tmp_path):
-    for module in (table1, sensitivity, sizes, figure1, figure2):
+    for module in (table1, sensitivity, sizes, fits, figure1, figure2):
         with pytest.raises(ValueError, match="profile"):
             module.ARTEFACT.run("latop", tmp_path)
 
 
 @pytest.mark.slow
 def test_the_smoke_profile_of_every_artefact_runs_and_is_drawn(tmp_path):
-    for module in (sensitivity, sizes, figure1, figure2):  # the first trains Table 1
+    for module in (sensitivity, sizes, fits, figure1, figure2):  # the first trains Table 1
         module.ARTEFACT.run("smoke", tmp_path)
     frame = results.load(tmp_path)
     frame.attrs["root"] = tmp_path
-    for module in (table1, sensitivity, sizes, figure1, figure2):
+    for module in (table1, sensitivity, sizes, fits, figure1, figure2):
         names = (module.NAME, *module.ARTEFACT.also)
         assert len(module.ARTEFACT.blocks(frame[frame["experiment"].isin(names)])) >= 2
         assert set(verdicts(module, frame)) <= {"HOLDS", "FAILS", "OPEN"}
