@@ -183,7 +183,7 @@ def _every(lost: Callable[..., dict[str, Array]], seeds: int, parts: Any) -> dic
 
 
 def _label(kind: str, model: str, weighted: str, fit: fitting.Config) -> str:
-    return f"{model}, {kind}, {weighted}, {named(fit)}"
+    return f"{model} {kind}[{weighted}, {named(fit)}]"
 
 
 def _tabulate(label: Callable[[str], str], out: dict[str, np.ndarray]) -> Iterable[pd.DataFrame]:
