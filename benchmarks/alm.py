@@ -23,9 +23,9 @@ from jax import lax
 from benchmarks import common, workloads
 from benchmarks.peers import compare
 from benchmarks.training import ways
-from mbrl_jax import replay
-from mbrl_jax.learners import latent
-from mbrl_jax.learners.latent_networks import Config
+from mbrl_jax.agents import latent
+from mbrl_jax.agents.latent.networks import Config
+from mbrl_jax.data import replay
 from mbrl_jax.runner import program, setup
 from mbrl_jax.types import Key, Spec
 

@@ -19,8 +19,9 @@ import jax
 
 from benchmarks import common, workloads
 from benchmarks.workloads import Sizes
-from mbrl_jax import replay
-from mbrl_jax.learners import critics, recurrent, redq, sac, sac_svg, td3
+from mbrl_jax.agents import critics, redq, sac, sac_svg, td3
+from mbrl_jax.data import replay
+from mbrl_jax.models import recurrent
 from mbrl_jax.runner import setup
 from mbrl_jax.types import Key, Learner, Transition
 

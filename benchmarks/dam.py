@@ -23,8 +23,8 @@ from benchmarks.workloads import Workload
 from experiments.dam import common as sizes
 from mbrl_jax import envs, rollouts
 from mbrl_jax.algorithms import dam
-from mbrl_jax.learners import discriminator, mixture
-from mbrl_jax.learners import fitting as fits
+from mbrl_jax.models import discriminator, mixture
+from mbrl_jax.models import fitting as fits
 from mbrl_jax.types import Algorithm, Key, Learner, Spec
 
 DECISIONS = 8  # observations planned for side by side, as the episodes of a round are

@@ -19,7 +19,7 @@ from jax import lax
 
 from benchmarks import common
 from mbrl_jax import tabular
-from mbrl_jax.objectives import mnm
+from mbrl_jax.theory import mnm
 
 COUNT, ACTIONS, DISCOUNT, TOLERANCE = 1000, 4, 0.95, 1e-5
 BLOCK = {10: COUNT, 100: 50}

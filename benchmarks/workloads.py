@@ -15,10 +15,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from mbrl_jax import envs, replay, rollouts
+from mbrl_jax import envs, rollouts
+from mbrl_jax.agents import sac
 from mbrl_jax.algorithms import mbpo
 from mbrl_jax.algorithms.presets import MBPO
-from mbrl_jax.learners import ensemble, sac
+from mbrl_jax.data import replay
+from mbrl_jax.data.rows import pack
+from mbrl_jax.data.slabs import make_slabs
+from mbrl_jax.models import ensemble
 from mbrl_jax.runner import program
 from mbrl_jax.types import Algorithm, Key, Shared, Spec, Storage, Transition
 
@@ -103,7 +107,7 @@ def transitions(key: Key, spec: Spec, count: int) -> Transition:
 
 def filled(key: Key, spec: Spec, count: int = HELD) -> replay.ReplayState:
     """A full replay of random transitions."""
-    rows = replay.pack(transitions(key, spec, count))
+    rows = pack(transitions(key, spec, count))
     return replay.ReplayState(Storage(rows), Shared(jnp.zeros((), jnp.int32)), Shared(jnp.full((), count, jnp.int32)))
 
 
@@ -201,7 +205,7 @@ class Rollout(NamedTuple):
 def _rollout(sizes: Sizes) -> Rollout:
     spec, batch = sizes.spec, sizes.rollout_batch
     agent, model = sac.make(sizes.agent, spec), ensemble.make(sizes.model, spec)
-    memory, slabs = replay.make(spec, HELD), replay.make_slabs(spec, 1, 1, batch)
+    memory, slabs = replay.make(spec, HELD), make_slabs(spec, 1, 1, batch)
     zero, once = jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32)
 
     def init(key: Key) -> Any:

@@ -17,9 +17,9 @@ from benchmarks import dam as dam_benchmark
 from benchmarks import envs as env_benchmark
 from benchmarks.peers import compare, serve
 from mbrl_jax import envs
+from mbrl_jax.agents import sac
+from mbrl_jax.agents.latent.networks import Config
 from mbrl_jax.algorithms import dam
-from mbrl_jax.learners import sac
-from mbrl_jax.learners.latent_networks import Config
 
 TINY = workloads.Sizes(hidden=(8, 8), model_hidden=(8, 8), members=2, batch=8, rollout_batch=16)
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl_jax import normalise
+from mbrl_jax.data import normalise
 
 
 def test_fit_is_numpys_mean_and_deviation_of_the_valid_rows(rng):

@@ -11,7 +11,9 @@ from jax.extend import core
 from jaxprs import equations, has_batched_end, touching, trace
 from scipy import stats
 
-from mbrl_jax import replay
+from mbrl_jax.data import replay
+from mbrl_jax.data.rows import pack, row_width, unpack
+from mbrl_jax.data.slabs import make_slabs
 from mbrl_jax.types import Shared, Spec, Transition
 
 SPEC = Spec(name="test-v0", engine="jax", obs_dim=2, action_dim=1, action_low=(-1.0,), action_high=(1.0,), time_limit=9)
@@ -61,15 +63,15 @@ def test_unpack_inverts_pack(rng):
         truncated=rng.integers(2, size=shape),
     )
     batch = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), batch)._replace(truncated=batch.truncated > 0)
-    rows = replay.pack(batch)
-    assert rows.shape == (*shape, replay.row_width(SPEC))
-    jax.tree.map(np.testing.assert_array_equal, replay.unpack(rows, SPEC), batch)
+    rows = pack(batch)
+    assert rows.shape == (*shape, row_width(SPEC))
+    jax.tree.map(np.testing.assert_array_equal, unpack(rows, SPEC), batch)
 
 
 @pytest.mark.parametrize("added", [1, CAPACITY - 1, CAPACITY, CAPACITY + 1, 2 * CAPACITY + 5])
 def test_the_ring_holds_the_youngest(added):
     state = filled("-" * added)
-    held = replay.unpack(state.rows.value, SPEC)
+    held = unpack(state.rows.value, SPEC)
     kept = range(max(0, added - CAPACITY), added)
     assert int(state.size.value) == len(kept)
     assert int(state.head.value) == added % CAPACITY
@@ -154,7 +156,7 @@ def test_the_compiled_program_searches_inside_the_loop_only():
     program = draw.lower(jax.random.key(0), MEMORY.init()).compile().as_text()
     wide = lambda text: set(re.findall(rf"= \w+(\[(?:\d+,)*{CAPACITY}(?:,\d+)*\])", text))  # noqa: E731
     inside, outside = program.split("\nENTRY ")
-    assert wide(inside) - wide(outside) and wide(outside) == {f"[{CAPACITY},{replay.row_width(SPEC)}]"}
+    assert wide(inside) - wide(outside) and wide(outside) == {f"[{CAPACITY},{row_width(SPEC)}]"}
 
 
 def test_drawing_windows_while_storing_copies_no_replay():
@@ -169,7 +171,7 @@ def test_drawing_windows_while_storing_copies_no_replay():
 
     keys = jax.random.split(jax.random.key(0), 4)
     program = jax.jit(interact, donate_argnums=0).lower(MEMORY.init(), keys).compile().as_text()
-    rows = rf"f32\[{CAPACITY},{replay.row_width(SPEC)}\]"
+    rows = rf"f32\[{CAPACITY},{row_width(SPEC)}\]"
     assert re.search(rf"{rows}\S* dynamic-update-slice\(", program)
     assert not re.search(rf"{rows}\S* (copy|select)\(", program)
 
@@ -203,20 +205,20 @@ def test_writing_for_many_seeds_is_a_slice_update_not_a_scatter():
     assert touching(trace(write, many, batch), {"scatter"}, shapes)
     assert not touching(trace(write, many, batch), {"select_n", "gather", "copy"}, shapes)
     program = jax.jit(write, donate_argnums=0).lower(many, batch).compile().as_text()
-    rows = rf"f32\[3,{CAPACITY},{replay.row_width(SPEC)}\]"
+    rows = rf"f32\[3,{CAPACITY},{row_width(SPEC)}\]"
     assert re.search(rf"{rows}\S* dynamic-update-slice\(", program)
     assert not re.search(rf"{rows}\S* (copy|scatter|while|select)\(", program)
 
 
 SLOTS, HORIZON, BATCH = 2, 3, 4
-SLABS = replay.make_slabs(SPEC, SLOTS, HORIZON, BATCH)
+SLABS = make_slabs(SPEC, SLOTS, HORIZON, BATCH)
 WRITE = jax.jit(SLABS.write)
 
 
 def written(slabs, slot, step, count):
     """Writes rows numbered 100 slot + 10 step + row, the first `count` of which count."""
     numbers = 100 * slot + 10 * step + np.arange(BATCH)
-    rows = replay.pack(jax.vmap(transition)(jnp.asarray(numbers)))
+    rows = pack(jax.vmap(transition)(jnp.asarray(numbers)))
     return WRITE(slabs, jnp.int32(slot), jnp.int32(step), rows, jnp.int32(count)), list(numbers[:count])
 
 

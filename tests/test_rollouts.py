@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl_jax import envs, replay, rollouts
+from mbrl_jax import envs, rollouts
+from mbrl_jax.data import replay
+from mbrl_jax.data.rows import unpack
+from mbrl_jax.data.slabs import make_slabs
 from mbrl_jax.envs.probes import LENGTH
 from mbrl_jax.types import Env
 
@@ -192,7 +195,7 @@ def test_improving_less_often_acts_on_the_same_agent_in_between():
     (actor, stored, agent, info), (one_actor, one, _, _) = run(3), run(1)
     assert agent == 3.0 and stored.size.value == 9
     np.testing.assert_allclose(info["size"], np.mean([3, 6, 9]))
-    action, other = (replay.unpack(each.rows.value[:9], env.spec).action[:, 0] for each in (stored, one))
+    action, other = (unpack(each.rows.value[:9], env.spec).action[:, 0] for each in (stored, one))
     np.testing.assert_allclose(action - 0.1 * (np.arange(9) // 3), other - 0.1 * np.arange(9), atol=1e-6)
     assert info["train/episodes"] == 1 and info["train/length"] == 5  # statistics are those of single steps
     assert actor.episode_length == one_actor.episode_length == 4
@@ -224,7 +227,7 @@ STARTS = jnp.array([[0.0], [3.0], [1.0], [2.0], [-5.0], [3.0]])
 @pytest.mark.parametrize("horizon", [1, 2, HORIZON])
 def test_branches_store_survivors_only_and_stop_where_they_terminate(horizon):
     spec = envs.make("probe-action-v0").spec
-    slabs = replay.make_slabs(spec, 1, HORIZON, ROWS)
+    slabs = make_slabs(spec, 1, HORIZON, ROWS)
     write = lambda into, h, rows, count: slabs.write(into, jnp.int32(0), h, rows, count)  # noqa: E731
     act = lambda key, obs: jnp.ones((obs.shape[0], 1))  # noqa: E731
     branch = lambda h: rollouts.branch(jax.random.key(0), counting_model, act, STARTS, h, write, slabs.init())  # noqa: E731
@@ -234,7 +237,7 @@ def test_branches_store_survivors_only_and_stop_where_they_terminate(horizon):
         if h >= horizon:
             alive = []
         assert int(state.count[h]) == len(alive)
-        held = replay.unpack(state.rows.value[h, : len(alive)], spec)
+        held = unpack(state.rows.value[h, : len(alive)], spec)
         assert sorted(np.asarray(held.obs)[:, 0]) == sorted(alive)
         np.testing.assert_array_equal(held.next_obs, held.obs + 1)
         np.testing.assert_array_equal(held.reward, 2 * held.next_obs[:, 0])
@@ -245,7 +248,7 @@ def test_branches_store_survivors_only_and_stop_where_they_terminate(horizon):
 
 def test_branches_use_fresh_randomness_at_every_step_and_row():
     spec = envs.make("probe-action-v0").spec
-    slabs = replay.make_slabs(spec, 1, 3, 50)
+    slabs = make_slabs(spec, 1, 3, 50)
     write = lambda into, h, rows, count: slabs.write(into, jnp.int32(0), h, rows, count)  # noqa: E731
 
     def noise(key, obs, action):
@@ -256,7 +259,7 @@ def test_branches_use_fresh_randomness_at_every_step_and_row():
             jax.random.key(0), noise, rollouts.uniform(spec), jnp.zeros((50, 1)), jnp.int32(3), write, slabs.init()
         )
     )()
-    held = replay.unpack(state.rows.value, spec)
+    held = unpack(state.rows.value, spec)
     for values in (held.reward, held.action):
         assert len(np.unique(values)) == 150
 

@@ -20,9 +20,9 @@ from jax import lax
 
 from experiments.alm import common
 from mbrl_jax import results, rollouts
+from mbrl_jax.agents import critics, latent, sac
+from mbrl_jax.agents.redq import average_targets
 from mbrl_jax.algorithms import alm, redq
-from mbrl_jax.learners import critics, latent, sac
-from mbrl_jax.learners.redq import average_targets
 from mbrl_jax.networks import apply, draw
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure

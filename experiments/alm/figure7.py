@@ -17,8 +17,8 @@ from jax import lax
 from experiments.alm import common, figure5, table1
 from experiments.alm.ablation import planned as ablation_runs
 from mbrl_jax import results, rollouts
+from mbrl_jax.agents import latent
 from mbrl_jax.algorithms import alm
-from mbrl_jax.learners import latent
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure
 from mbrl_jax.report.claims import Claim

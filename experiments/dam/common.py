@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 
 from mbrl_jax.algorithms import dam
 from mbrl_jax.envs import icy_road, intersection
-from mbrl_jax.learners import discriminator, fitting, mixture
+from mbrl_jax.models import discriminator, fitting, mixture
 from mbrl_jax.report import Claim, Rivals, Samples, select, theme
 from mbrl_jax.runner.run import Lane, Run
 from mbrl_jax.types import Env, nearest

@@ -18,8 +18,8 @@ from scipy import stats
 
 from experiments import exact
 from experiments.dam import common
-from mbrl_jax.learners import discriminator, fitting, mixture
-from mbrl_jax.objectives import dam
+from mbrl_jax.models import discriminator, fitting, mixture
+from mbrl_jax.objectives import ratios
 from mbrl_jax.report import figures, statistics, theme
 from mbrl_jax.report.artefact import Artefact, Block, Figure, Table
 from mbrl_jax.report.claims import Claim
@@ -79,12 +79,12 @@ def _learn(key: Key, real: int, draws: int) -> dict[str, jax.Array]:
 
     x = model.sample(seed=k_draw, sample_shape=(draws,)).astype(jnp.float32)
     inside = (jnp.abs(x) < 0.5).astype(jnp.float32)
-    ratios = (
+    weights = (
         jnp.ones_like(x),
-        dam.ratio_weight(logit(x)),
+        ratios.ratio_weight(logit(x)),
         jnp.exp(jnp.subtract(truth().log_prob(x), model.log_prob(x))),
     )
-    found = {name: (w * inside).mean() for name, w in zip(ESTIMATES, ratios, strict=True)}
+    found = {name: (w * inside).mean() for name, w in zip(ESTIMATES, weights, strict=True)}
     return {**found, "logit": logit(jnp.asarray(GRID, jnp.float32))}
 
 

@@ -23,8 +23,8 @@ from experiments.dam import common
 from mbrl_jax import rollouts
 from mbrl_jax.algorithms import dam as planning
 from mbrl_jax.envs import icy_road
-from mbrl_jax.learners import discriminator, fitting, mixture
-from mbrl_jax.objectives import dam
+from mbrl_jax.models import discriminator, fitting, mixture
+from mbrl_jax.objectives import ratios
 from mbrl_jax.report import figures, statistics, theme
 from mbrl_jax.report.artefact import Artefact, Block, Figure, Table
 from mbrl_jax.report.claims import Claim
@@ -40,7 +40,7 @@ NEAR = 0.5
 SCALARS = ("impossible mass", "log weight, possible", "log weight, impossible", "on the road", "on the road, weighted")
 EPISODES, DRAWS = 100, 4000
 CLIP = 5.0
-"""Logits are clipped to this where they become weights, as `dam.Planning.logit_clip` has it."""
+"""Logits are clipped to this where they become weights, as `ratios.Planning.logit_clip` has it."""
 FIT = fitting.Config(learning_rate=3e-3, batch=128, interval=25, patience=8, max_steps=1000)
 
 
@@ -69,7 +69,7 @@ def _summary(speed: jax.Array, logit: jax.Array) -> dict[str, jax.Array]:
 
     Weights are of clipped logits, as in planning; mean log-weights are of the logits as they are.
     """
-    weight = dam.ratio_weight(jnp.clip(logit, -CLIP, CLIP))
+    weight = ratios.ratio_weight(jnp.clip(logit, -CLIP, CLIP))
     place = jnp.searchsorted(jnp.asarray(EDGES, speed.dtype), speed) - 1
     inside = (place[:, None] == jnp.arange(len(CENTRES))).astype(speed.dtype)
     count = inside.sum(axis=0)

@@ -24,8 +24,9 @@ from experiments import exact
 from experiments.dam import common, sensitivity, table1
 from mbrl_jax import rollouts
 from mbrl_jax.algorithms import dam
-from mbrl_jax.learners import discriminator, fitting, mixture
-from mbrl_jax.objectives.dam import discriminator_loss, return_weights
+from mbrl_jax.models import discriminator, fitting, mixture
+from mbrl_jax.objectives.ratios import discriminator_loss
+from mbrl_jax.objectives.value_aware import return_weights
 from mbrl_jax.report.artefact import Artefact, Block, Table
 from mbrl_jax.report.select import MissingDataError
 from mbrl_jax.runner import loop

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from experiments.dam import common
-from mbrl_jax.learners import fitting
+from mbrl_jax.models import fitting
 
 __all__ = ["CORRECTED", "SETTINGS", "SIZES", "UNCORRECTED", "Setting", "known"]
 

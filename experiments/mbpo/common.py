@@ -10,7 +10,7 @@ import numpy as np
 from experiments import training
 from experiments.training import run_all
 from mbrl_jax.algorithms import mbpo, preset, sac
-from mbrl_jax.learners import ensemble
+from mbrl_jax.models import ensemble
 from mbrl_jax.runner.run import Run
 from mbrl_jax.types import nearest
 

@@ -16,10 +16,12 @@ import pandas as pd
 from jax import lax
 
 from experiments.mbpo import common
-from mbrl_jax import replay, results, rollouts
+from mbrl_jax import results, rollouts
+from mbrl_jax.agents import sac as soft
 from mbrl_jax.algorithms import sac
-from mbrl_jax.learners import ensemble
-from mbrl_jax.learners import sac as soft
+from mbrl_jax.data import replay
+from mbrl_jax.data.rows import unpack
+from mbrl_jax.models import ensemble
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure
 from mbrl_jax.report.claims import Claim
@@ -121,7 +123,7 @@ def _collect(key: Key, env: Env, config: soft.Config, agent: soft.State, count: 
     """Transitions of the stochastic policy in the true environment, `[count, ...]`."""
     memory = replay.make(env.spec, count)
     stored = rollouts.collect(key, env, memory, soft.act(config, env.spec, agent), count)[1]
-    return replay.unpack(stored.rows.value, env.spec)
+    return unpack(stored.rows.value, env.spec)
 
 
 def _error(config: ensemble.Config, spec: Spec, model: ensemble.State, probe: Any) -> jax.Array:

@@ -15,8 +15,9 @@ from jax import lax
 
 from experiments.mbpo import common, figure2
 from mbrl_jax import results, rollouts
+from mbrl_jax.agents import sac
 from mbrl_jax.algorithms import mbpo
-from mbrl_jax.learners import ensemble, sac
+from mbrl_jax.models import ensemble
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure
 from mbrl_jax.report.claims import Claim

@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax import tabular
-from mbrl_jax.objectives import mnm
+from mbrl_jax.theory import mnm
 
 __all__ = ["Iterate", "Method", "alternate", "converged", "mixed_return"]
 

@@ -16,8 +16,8 @@ from experiments import exact
 from experiments.mnm import worlds
 from experiments.mnm.alternation import Iterate, Method, alternate, converged, mixed_return
 from mbrl_jax import tabular
-from mbrl_jax.objectives import mnm, mnm_tight
 from mbrl_jax.report import Artefact, Block, Claim, Figure, Table, figures, theme
+from mbrl_jax.theory import mnm, mnm_tight
 
 __all__ = ["ARTEFACT"]
 

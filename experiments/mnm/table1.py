@@ -15,8 +15,8 @@ from jax import lax
 
 from experiments import exact
 from mbrl_jax import tabular
-from mbrl_jax.objectives import mnm, mnm_tight, prior_bounds
 from mbrl_jax.report import Artefact, Block, Claim, Table, Text
+from mbrl_jax.theory import mnm, mnm_tight, prior_bounds
 
 __all__ = ["ARTEFACT"]
 

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from mbrl_jax import replay, rollouts
-from mbrl_jax.learners import latent
-from mbrl_jax.learners.latent_variants import VARIANTS, cloning
+from mbrl_jax import rollouts
+from mbrl_jax.agents import latent
+from mbrl_jax.agents.latent.variants import VARIANTS, cloning
+from mbrl_jax.data import replay
 from mbrl_jax.types import Act, Algorithm, Env, Key, Shared, check_not_negative, check_positive, nearest
 
 __all__ = ["Config", "State", "make", "noise", "offline", "variant"]
@@ -108,7 +109,7 @@ def make(config: Config, env: Env, parts: latent.Parts = latent.STANDARD) -> Alg
     """ALM on `env`; one iteration is `steps_per_iteration` times (act, store, update `updates_per_step` times).
 
     Args:
-      parts: what a variant replaces (`learners.latent_variants`).
+      parts: what a variant replaces (`agents.latent.variants`).
     """
     _check_cloning(config, parts)
     unit = rollouts.normalised(env)
@@ -147,7 +148,7 @@ def _check_cloning(config: Config, parts: latent.Parts) -> None:
 
 
 def variant(config: Config, env: Env, name: str) -> Algorithm:
-    """A variant of the paper's ablations by its name in `learners.latent_variants.VARIANTS`.
+    """A variant of the paper's ablations by its name in `agents.latent.variants.VARIANTS`.
 
     Raises:
       ValueError: there is none of that name; says which are near.

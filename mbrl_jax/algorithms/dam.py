@@ -17,8 +17,8 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax import planners, rollouts
-from mbrl_jax.learners import discriminator, mixture
-from mbrl_jax.objectives.dam import return_weights
+from mbrl_jax.models import discriminator, mixture
+from mbrl_jax.objectives.value_aware import return_weights
 from mbrl_jax.types import Act, Algorithm, Env, Key, PyTree, Shared, Spec, Storage, Transition, check_positive
 
 __all__ = ["Config", "Planning", "State", "make", "planner", "uniform"]

@@ -15,8 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from mbrl_jax import replay, rollouts
-from mbrl_jax.learners import critics, ensemble, sac
+from mbrl_jax import rollouts
+from mbrl_jax.agents import critics, sac
+from mbrl_jax.data import replay
+from mbrl_jax.data.rows import unpack
+from mbrl_jax.data.slabs import SlabsState, make_slabs
+from mbrl_jax.models import ensemble
 from mbrl_jax.types import (
     Act,
     Algorithm,
@@ -134,7 +138,7 @@ def make(config: Config, env: Env, targets: Targets | None = None) -> Algorithm:
     unit = rollouts.normalised(env)
     spec = unit.spec
     memory = replay.of_run(config, spec)
-    slabs = replay.make_slabs(spec, config.slots, config.longest_rollout, config.rollout_batch)
+    slabs = make_slabs(spec, config.slots, config.longest_rollout, config.rollout_batch)
     model, agent = ensemble.make(config.model, spec), sac.make(config.agent, spec)
     dreams = config.real_batch < config.batch
 
@@ -149,7 +153,7 @@ def make(config: Config, env: Env, targets: Targets | None = None) -> Algorithm:
             actor, stored, imagined, model.init(k_model), agent.init(k_agent), Shared(jnp.zeros((), jnp.int32))
         )
 
-    def dream(key: Key, state: State, model_step: ModelStep) -> replay.SlabsState:
+    def dream(key: Key, state: State, model_step: ModelStep) -> SlabsState:
         k_start, k_branch = jax.random.split(key)
         iteration = state.iteration.value
         slot = iteration % config.slots
@@ -170,7 +174,7 @@ def make(config: Config, env: Env, targets: Targets | None = None) -> Algorithm:
 
     def step(key: Key, state: State) -> tuple[State, dict[str, Array]]:
         k_fit, k_dream, k_act = jax.random.split(key, 3)
-        data = ensemble.Data(replay.unpack(state.memory.rows.value, spec), state.memory.size.value)
+        data = ensemble.Data(unpack(state.memory.rows.value, spec), state.memory.size.value)
         fitted, model_info = model.update(k_fit, state.model, data)
         model_step = ensemble.model_step(config.model, spec, fitted, env.terminal)
         imagined = dream(k_dream, state, model_step) if dreams else ()

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from mbrl_jax.agents import latent
+from mbrl_jax.agents import sac as soft
+from mbrl_jax.agents import sac_svg as svg
 from mbrl_jax.algorithms import alm, dam, mbpo, redq, sac, sac_svg, td3
-from mbrl_jax.learners import ensemble, latent
-from mbrl_jax.learners import sac as soft
-from mbrl_jax.learners import sac_svg as svg
+from mbrl_jax.models import ensemble
 from mbrl_jax.types import Algorithm, Env, nearest
 
 __all__ = ["ALM", "DAM", "MBPO", "REGISTRY", "SVG", "Entry", "preset"]

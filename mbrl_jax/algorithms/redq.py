@@ -9,9 +9,11 @@ from functools import partial
 import jax
 from jaxtyping import Array
 
-from mbrl_jax import off_policy, replay, rollouts
-from mbrl_jax.learners import critics, redq, sac
-from mbrl_jax.off_policy import State
+from mbrl_jax import rollouts
+from mbrl_jax.agents import critics, redq, sac
+from mbrl_jax.data import replay
+from mbrl_jax.loops import off_policy
+from mbrl_jax.loops.off_policy import State
 from mbrl_jax.types import Algorithm, Env, Key, Spec, check_positive
 
 __all__ = ["Config", "State", "make"]
@@ -59,7 +61,7 @@ def make(config: Config, env: Env, targets: Variation | None = None) -> Algorith
     """REDQ on `env`; one iteration is `steps_per_iteration` times (act, store, update `updates_per_step` times).
 
     Args:
-      targets: instead of REDQ's own, for example `learners.redq.average_targets`.
+      targets: instead of REDQ's own, for example `agents.redq.average_targets`.
     """
     spec = rollouts.normalised(env).spec
     memory = replay.of_run(config, spec)

@@ -10,9 +10,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mbrl_jax import off_policy, replay, rollouts
-from mbrl_jax.learners import sac_svg
-from mbrl_jax.off_policy import State
+from mbrl_jax import rollouts
+from mbrl_jax.agents import sac_svg
+from mbrl_jax.data import replay
+from mbrl_jax.data.rows import unpack
+from mbrl_jax.loops import off_policy
+from mbrl_jax.loops.off_policy import State
 from mbrl_jax.types import Algorithm, Env, Key, check_positive
 
 __all__ = ["Config", "State", "make"]
@@ -61,7 +64,7 @@ def make(config: Config, env: Env) -> Algorithm:
         return learner.update(k_update, state, sac_svg.Batch(memory.sample(k_sample, stored, (config.batch,)), windows))
 
     def refresh(state: sac_svg.State, stored: replay.ReplayState) -> sac_svg.State:
-        held = replay.unpack(stored.rows.value, spec).obs
+        held = unpack(stored.rows.value, spec).obs
         return sac_svg.standardise(state, held, jnp.arange(memory.capacity) < stored.size.value)
 
     agent = off_policy.Agent(

@@ -9,9 +9,11 @@ from typing import ClassVar
 import jax
 from jaxtyping import Array
 
-from mbrl_jax import off_policy, replay, rollouts
-from mbrl_jax.learners import td3
-from mbrl_jax.off_policy import State
+from mbrl_jax import rollouts
+from mbrl_jax.agents import td3
+from mbrl_jax.data import replay
+from mbrl_jax.loops import off_policy
+from mbrl_jax.loops.off_policy import State
 from mbrl_jax.types import Algorithm, Env, Key, check_positive
 
 __all__ = ["Config", "State", "make"]

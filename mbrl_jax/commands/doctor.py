@@ -128,8 +128,8 @@ def _rendering() -> str:
 def _self_test() -> str:
     """A small actor-critic on a probe whose best return is 0 and whose random policy gets −0.58 on average."""
     from mbrl_jax import results
+    from mbrl_jax.agents import sac as soft
     from mbrl_jax.algorithms import sac
-    from mbrl_jax.learners import sac as soft
     from mbrl_jax.runner import loop
     from mbrl_jax.runner.run import Run
 

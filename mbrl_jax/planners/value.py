@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from mbrl_jax.objectives import dam
+from mbrl_jax.objectives import ratios
 from mbrl_jax.types import Key, ModelStep
 
 __all__ = ["Correction", "Scored", "estimate", "estimate_all"]
@@ -184,12 +184,12 @@ def _scored(
         paths = paths._replace(alive=jnp.concatenate([paths.alive, end.alive[None]]))
     of_particles = lambda x: x.T.reshape(x.shape[1] // particles, particles, x.shape[0])  # noqa: E731
     limit, share = (jnp.inf, 0.0) if correction is None else (correction.weight_clip, correction.self_normalised)
-    log_weights = dam.log_products(of_particles(paths.log_weight), limit)
-    weights = jnp.exp(dam.self_normalised(log_weights, share, axis=1)) * of_particles(paths.alive)
+    log_weights = ratios.log_products(of_particles(paths.log_weight), limit)
+    weights = jnp.exp(ratios.self_normalised(log_weights, share, axis=1)) * of_particles(paths.alive)
     # Behind its end a path may be anything, infinite too.
     earned = jnp.where(of_particles(paths.alive) > 0, weights * of_particles(reward), 0.0)
     value = earned.sum(axis=-1).mean(axis=-1)
-    return Scored(value, dam.effective_sample_size(weights[..., -1]))
+    return Scored(value, ratios.effective_sample_size(weights[..., -1]))
 
 
 def _log_weight(correction: Correction | None, key: Key, obs: Array, action: Array, next_obs: Array) -> Array:
@@ -200,7 +200,7 @@ def _log_weight(correction: Correction | None, key: Key, obs: Array, action: Arr
     def weigh() -> Array:
         shown = next_obs if correction.blurred is None else correction.blurred(key, next_obs)
         logit = jnp.clip(correction.logit(obs, action, shown), -clip, clip)
-        return correction.strength * dam.log_weight(logit, form)
+        return correction.strength * ratios.log_weight(logit, form)
 
     # Lanes without correction skip the discriminator where lanes run one after the other; under `vmap` it is computed.
     return lax.cond(correction.strength != 0, weigh, lambda: jnp.zeros_like(obs[..., 0]))

@@ -8,11 +8,12 @@ import numpy as np
 import optax
 import pytest
 
-from mbrl_jax import envs, replay, rollouts
+from mbrl_jax import envs, rollouts
+from mbrl_jax.agents import latent
+from mbrl_jax.agents.latent.variants import VARIANTS
 from mbrl_jax.algorithms import alm
 from mbrl_jax.algorithms.presets import ALM, preset
-from mbrl_jax.learners import latent
-from mbrl_jax.learners.latent_variants import VARIANTS
+from mbrl_jax.data.rows import row_width, unpack
 from mbrl_jax.types import Learner
 
 ENV = envs.make("probe-termination-v0")
@@ -96,8 +97,8 @@ def test_the_noise_falls_linearly_and_the_warm_up_does_not_count(wired):
 def test_every_variant_keeps_one_structure(name):
     spec, parts, key = rollouts.normalised(ENV).spec, VARIANTS[name], jax.random.key(0)
     learner = latent.make(CONFIG.agent, spec, parts)
-    batch = jax.eval_shape(lambda: replay.unpack(jnp.zeros((8, replay.row_width(spec))), spec))
-    sequences = jax.eval_shape(lambda: replay.unpack(jnp.zeros((8, 3, replay.row_width(spec))), spec))
+    batch = jax.eval_shape(lambda: unpack(jnp.zeros((8, row_width(spec))), spec))
+    sequences = jax.eval_shape(lambda: unpack(jnp.zeros((8, 3, row_width(spec))), spec))
     before = jax.eval_shape(learner.init, key)
     data = latent.Data(sequences, batch, jax.ShapeDtypeStruct((), jnp.float32))
     after, info = jax.eval_shape(learner.update, key, before, data)

@@ -8,8 +8,8 @@ import pytest
 
 from experiments.alm import common, figure3, figure7, figure17
 from mbrl_jax import envs, results
+from mbrl_jax.agents.latent.networks import Nets
 from mbrl_jax.envs.probes import LENGTH
-from mbrl_jax.learners.latent_networks import Nets
 from mbrl_jax.networks import Diagonal
 from mbrl_jax.report import select
 from mbrl_jax.types import Env, Spec, Transition

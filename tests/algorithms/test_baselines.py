@@ -7,13 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl_jax import envs, off_policy, replay, rollouts
+from mbrl_jax import envs, rollouts
+from mbrl_jax.agents import redq as redq_learner
+from mbrl_jax.agents import sac
+from mbrl_jax.agents import sac_svg as svg_learner
+from mbrl_jax.agents import td3 as td3_learner
 from mbrl_jax.algorithms import mbpo, redq, sac_svg, td3
 from mbrl_jax.algorithms.presets import MBPO, REGISTRY, SVG, preset
-from mbrl_jax.learners import recurrent, sac
-from mbrl_jax.learners import redq as redq_learner
-from mbrl_jax.learners import sac_svg as svg_learner
-from mbrl_jax.learners import td3 as td3_learner
+from mbrl_jax.data import replay
+from mbrl_jax.data.rows import row_width
+from mbrl_jax.loops import off_policy
+from mbrl_jax.models import recurrent
 from mbrl_jax.runner import memory
 from mbrl_jax.types import Learner
 
@@ -149,6 +153,6 @@ def test_the_planned_memory_is_replay_and_agent(name):
     env, config = envs.make("pendulum-v1"), preset(name, "pendulum")
     one = jax.eval_shape(REGISTRY[name].make(config, env).init, jax.random.key(0))
     planned = memory.plan(one, 4, jax.devices()[:1], 1)
-    rows = 4 * replay.row_width(env.spec) * (config.steps + config.warmup_steps)
+    rows = 4 * row_width(env.spec) * (config.steps + config.warmup_steps)
     assert planned.per_lane == rows + 8 + memory.tree_bytes(one.agent) + memory.tree_bytes(one.actor)
     assert planned.per_device == np.ceil(4 * planned.per_lane * memory.WORKING_SHARE)

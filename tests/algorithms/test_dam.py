@@ -15,7 +15,7 @@ from experiments.dam import common, comparison, figure1, figure2, fits, sensitiv
 from mbrl_jax import envs, report, results
 from mbrl_jax.algorithms import dam, preset
 from mbrl_jax.envs import icy_road
-from mbrl_jax.learners import discriminator, fitting, mixture
+from mbrl_jax.models import discriminator, fitting, mixture
 from mbrl_jax.runner import program
 from mbrl_jax.runner.run import override, sweepable
 

@@ -11,7 +11,7 @@ import pytest
 
 from experiments.dam import common, fits
 from mbrl_jax import envs
-from mbrl_jax.learners import fitting
+from mbrl_jax.models import fitting
 from mbrl_jax.report.select import MissingDataError
 from mbrl_jax.types import Transition
 

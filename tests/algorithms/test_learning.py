@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from mbrl_jax import envs, rollouts
+from mbrl_jax.agents import sac
+from mbrl_jax.agents import sac_svg as svg
+from mbrl_jax.agents import td3 as twin
 from mbrl_jax.algorithms import mbpo, redq, sac_svg, td3
 from mbrl_jax.algorithms.presets import REGISTRY, preset
 from mbrl_jax.envs import lqr
-from mbrl_jax.learners import ensemble, recurrent, sac
-from mbrl_jax.learners import sac_svg as svg
-from mbrl_jax.learners import td3 as twin
+from mbrl_jax.models import ensemble, recurrent
 
 MATCHING = mbpo.Config(
     steps=250,

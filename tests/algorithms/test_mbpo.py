@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from mbrl_jax import envs
+from mbrl_jax.agents import sac
 from mbrl_jax.algorithms import mbpo
 from mbrl_jax.algorithms.presets import MBPO, preset
-from mbrl_jax.learners import ensemble, sac
+from mbrl_jax.models import ensemble
 from mbrl_jax.types import Learner
 
 PAPER_HOPPER = replace(MBPO["hopper"], rollout_schedule=(20, 100, 1, 15))

@@ -10,12 +10,14 @@ import optax
 import pytest
 from jaxprs import has_batched_end, touching, trace
 
-from mbrl_jax import envs, replay
+from mbrl_jax import envs
+from mbrl_jax.agents import latent
+from mbrl_jax.agents import sac as soft
+from mbrl_jax.agents import sac_svg as svg
+from mbrl_jax.agents import td3 as twin
 from mbrl_jax.algorithms import alm, mbpo, redq, sac, sac_svg, td3
-from mbrl_jax.learners import ensemble, latent, recurrent
-from mbrl_jax.learners import sac as soft
-from mbrl_jax.learners import sac_svg as svg
-from mbrl_jax.learners import td3 as twin
+from mbrl_jax.data.rows import unpack
+from mbrl_jax.models import ensemble, recurrent
 from mbrl_jax.runner import program
 from mbrl_jax.types import Storage
 
@@ -216,7 +218,7 @@ def test_seeds_in_parallel_equal_seeds_in_turn(runs):
 def test_replay_rows_are_what_happened(runs):
     spec = replace(ENV.spec, action_low=(-1.0,), action_high=(1.0,))
     state = runs.states[0]
-    held = replay.unpack(state.memory.rows.value[: int(state.memory.size.value)], spec)
+    held = unpack(state.memory.rows.value[: int(state.memory.size.value)], spec)
     assert np.abs(held.action).max() <= 1
     np.testing.assert_allclose(held.reward, ENV.reward(held.obs, 10 * held.action, held.next_obs), rtol=1e-5)
     following = ~held.truncated[:-1]

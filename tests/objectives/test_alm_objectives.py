@@ -6,18 +6,11 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from mbrl_jax.objectives import alm_bounds
-from mbrl_jax.objectives.alm import (
-    classifier_loss,
-    consistency,
-    diagonal_kl,
-    log_ratio,
-    model_loss,
-    policy_loss,
-    reward_loss,
-)
+from mbrl_jax.objectives.latent import consistency, diagonal_kl, model_loss, policy_loss, reward_loss
+from mbrl_jax.objectives.ratios import classifier_loss, log_ratio
 from mbrl_jax.objectives.returns import expanded_targets, lambda_returns
 from mbrl_jax.tabular import evaluate, sample
+from mbrl_jax.theory import alm
 
 REWARD = jnp.array([[1.0, -1.0], [2.0, 0.5]])
 DIVERGENCE = jnp.array([[0.5, 0.25], [1.0, 2.0]])
@@ -74,7 +67,7 @@ def test_the_first_row_is_the_weighted_average_of_eq_8_over_lengths(rng, steps, 
     reward, ratio, value = rng.normal(size=(3, steps))
     each = policy_loss(*(jnp.asarray(x[:, None], jnp.float32) for x in (reward, ratio, value)), 0.9, trace, 0.1)
     lengths = bounds_by_length(reward + 0.1 * ratio, value, 0.9)
-    exact = alm_bounds.lambda_weighted(jnp.asarray(lengths), trace)
+    exact = alm.lambda_weighted(jnp.asarray(lengths), trace)
     np.testing.assert_allclose(-each[0, 0], exact, rtol=1e-5, atol=1e-6)
     if trace == 1.0:
         np.testing.assert_allclose(-each[0, 0], lengths[-1], rtol=1e-5, atol=1e-6)

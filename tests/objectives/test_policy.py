@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl_jax.objectives.policy import actor_loss, critic_loss, soft_target, temperature_loss
+from mbrl_jax.objectives.actor_critic import actor_loss, critic_loss, soft_target, temperature_loss
 
 REWARD = jnp.array([1.0, -2.0])
 DISCOUNT = jnp.array([0.9, 0.0])

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from scipy.special import log_expit
 
+from mbrl_jax.agents.sac_svg import imagine
 from mbrl_jax.envs import lqr
-from mbrl_jax.learners.recurrent import Model
-from mbrl_jax.learners.sac_svg import imagine
-from mbrl_jax.objectives.policy import soft_target
+from mbrl_jax.models.recurrent import Model
+from mbrl_jax.objectives.actor_critic import minimum_target, smoothed_action, soft_target
 from mbrl_jax.objectives.svg import expanded_return, termination_loss
-from mbrl_jax.objectives.td3 import minimum_target, smoothed_action
 
 
 def test_smoothing_clips_the_noise_and_then_the_action():

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from mbrl_jax.agents import sac as soft
 from mbrl_jax.algorithms import sac
-from mbrl_jax.learners import sac as soft
 from mbrl_jax.runner import loop
 from mbrl_jax.runner.run import Run
 

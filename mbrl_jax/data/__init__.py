@@ -1,0 +1,1 @@
+"""Data on the device: packed rows, replay, slabs of imagined transitions, normalisation."""

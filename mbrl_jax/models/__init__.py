@@ -1,0 +1,1 @@
+"""Models: what is fitted to transitions. Each module has `Config`, `State` and functions of both."""

@@ -1,0 +1,156 @@
+"""The recurrent model: its unit against flax's, its gradient paths, and that it learns a linear system."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mbrl_jax import envs, rollouts
+from mbrl_jax.envs import lqr
+from mbrl_jax.models import recurrent
+from mbrl_jax.types import Transition
+
+SPEC = rollouts.normalised(envs.make("lqr-v0")).spec
+SMALL = recurrent.Config(encoder=(16,), width=8, layers=2, learning_rate=3e-3)
+
+
+def test_the_unit_is_flaxs_gated_recurrent_unit(rng):
+    """flax has six products and fewer biases; ours add up to the same."""
+    unit = recurrent.GRU(4)
+    memory, x = (jnp.asarray(rng.normal(size=(3, 4)), jnp.float32) for _ in range(2))
+    params = unit.init(jax.random.key(0), memory, x)
+    own = params["params"]
+    kernels = {side: jnp.split(own[side]["kernel"], 3, axis=1) for side in ("input", "state")}
+    bias = {side: jnp.split(own[side]["bias"], 3) for side in ("input", "state")}
+    theirs = {}
+    for i, gate in enumerate("rzn"):
+        theirs[f"i{gate}"] = {"kernel": kernels["input"][i], "bias": bias["input"][i]}
+        theirs[f"h{gate}"] = {"kernel": kernels["state"][i]}
+        if gate == "n":
+            theirs["hn"]["bias"] = bias["state"][i]
+        else:
+            theirs[f"i{gate}"]["bias"] += bias["state"][i]
+    expected, _ = nn.GRUCell(4).apply({"params": theirs}, memory, x)
+    np.testing.assert_allclose(unit.apply(params, memory, x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_and_biases_of_a_unit_start_uniform_within_the_inverse_root_of_its_width():
+    memory = jnp.zeros((1, 64))
+    layers = recurrent.GRU(64).init(jax.random.key(0), memory, memory)["params"]
+    for leaf in jax.tree.leaves(layers):
+        assert 0.95 / 8 < np.abs(leaf).max() <= 1 / 8
+        np.testing.assert_allclose(leaf.std(), 1 / 8 / np.sqrt(3), rtol=0.1)
+
+
+@pytest.fixture(scope="module")
+def state():
+    return recurrent.make(SMALL, SPEC).init(jax.random.key(0))
+
+
+def windows(rng, count, steps, noise=0.0):
+    """Windows of the linear system under random actions in [-1, 1]."""
+    obs = rng.uniform(-0.5, 0.5, (count, 1, 2))
+    action = rng.uniform(-1, 1, (count, steps, 1))
+    for t in range(steps):
+        following = obs[:, t] @ lqr.DYNAMICS.T + 10 * action[:, t] @ lqr.INPUT.T
+        obs = np.concatenate([obs, following[:, None] + noise * rng.normal(size=(count, 1, 2))], axis=1)
+    obs, action = jnp.asarray(obs, jnp.float32), jnp.asarray(action, jnp.float32)
+    ones = jnp.ones((count, steps))
+    return Transition(obs[:, :-1], action, ones, ones, obs[:, 1:], ones < 0)
+
+
+def test_predictions_add_the_decoded_change_and_remember(state, rng):
+    data = windows(rng, 5, 3)
+    model = recurrent.model(SMALL, SPEC, state.params)
+    memory, obs = model.start(data.obs[:, 0]), data.obs[:, 0]
+    assert memory.shape == (2, 5, 8) and not memory.any()
+    expected = []
+    for t in range(3):
+        before = memory
+        memory, obs = model.step(memory, obs, data.action[:, t])
+        decoder = state.params["params"]["decoder"]
+        last = data.obs[:, 0] if t == 0 else expected[-1]
+        np.testing.assert_allclose(obs, last + memory[-1] @ decoder["kernel"] + decoder["bias"], rtol=1e-5, atol=1e-6)
+        assert np.abs(memory - before).max() > 1e-3
+        expected.append(obs)
+    predicted = recurrent.unroll(model, data.obs[:, 0], data.action)
+    np.testing.assert_allclose(predicted, jnp.stack(expected, axis=1), rtol=1e-6)
+    # The second step differs from a first one at the same observation and action: it has a memory.
+    fresh = model.step(model.start(predicted[:, 0]), predicted[:, 0], data.action[:, 1])[1]
+    assert np.abs(fresh - predicted[:, 1]).max() > 1e-4
+
+
+def test_training_holds_observations_constant_but_the_policys_gradient_passes(state, rng):
+    data = windows(rng, 4, 2)
+    model = recurrent.model(SMALL, SPEC, state.params)
+    held = jax.grad(lambda obs: recurrent.unroll(model, obs, data.action).sum())(data.obs[:, 0])
+    np.testing.assert_array_equal(held, 0.0)
+    by_action = jax.grad(lambda action: recurrent.unroll(model, data.obs[:, 0], action)[:, 1].sum())(data.action)
+    assert np.abs(by_action[:, 0]).max() > 1e-4  # through the memory
+    free = jax.grad(lambda obs: model.step(model.start(obs), obs, data.action[:, 0])[1].sum())(data.obs[:, 0])
+    assert np.abs(free - 1.0).max() > 1e-3 and np.abs(free).min() > 0
+
+
+def test_loss_is_the_mean_squared_error_over_steps_and_entries(state, rng):
+    data = windows(rng, 6, 2)
+    predicted = recurrent.unroll(recurrent.model(SMALL, SPEC, state.params), data.obs[:, 0], data.action)
+    exact = np.mean((np.asarray(predicted) - np.asarray(data.next_obs)) ** 2)
+    np.testing.assert_allclose(recurrent.loss(SMALL, SPEC, state.params, data), exact, rtol=1e-5)
+
+
+def test_windows_that_do_not_exist_teach_nothing(state, rng):
+    data = windows(rng, 6, 2)
+    learner = recurrent.make(SMALL, SPEC)
+    missing = data._replace(discount=jnp.full_like(data.discount, jnp.nan))
+    after, info = jax.jit(learner.update)(jax.random.key(0), state, missing)
+    assert info["model/loss"] == 0
+    jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
+    half = data._replace(discount=data.discount.at[3:].set(jnp.nan))
+    front = jax.tree.map(lambda x: x[:3], data)
+    np.testing.assert_allclose(
+        recurrent.loss(SMALL, SPEC, state.params, half), recurrent.loss(SMALL, SPEC, state.params, front) / 2, rtol=1e-5
+    )
+
+
+def test_gradients_are_clipped_to_their_global_norm(state, rng):
+    """Adam's first moment after one step is a tenth of the clipped gradient."""
+    data = windows(rng, 6, 2)
+    far = data._replace(next_obs=data.next_obs + 1e3)
+    near = jax.tree.map(lambda x: (0 * x).astype(x.dtype), data)
+    update = jax.jit(recurrent.make(SMALL, SPEC).update)
+    norms = [optax.tree.norm(update(jax.random.key(0), state, each)[0].opt[1][0].mu) for each in (far, near)]
+    np.testing.assert_allclose(norms[0], 0.1 * SMALL.clip, rtol=1e-3)
+    assert norms[1] < 0.09 * SMALL.clip
+
+
+def test_it_learns_a_linear_system(state):
+    """To a hundredth of the variance of the change, on data that it has not seen."""
+    rng = np.random.default_rng(1)
+    learner = recurrent.make(SMALL, SPEC)
+    data = windows(rng, 512, 2)
+
+    @jax.jit
+    def train(state):
+        keys = jax.random.split(jax.random.key(0), 600)
+        return jax.lax.scan(lambda s, k: (learner.update(k, s, data)[0], None), state, keys)[0]
+
+    fresh = windows(rng, 512, 2)
+    change = np.var(np.asarray(fresh.next_obs - fresh.obs))
+    error = recurrent.loss(SMALL, SPEC, train(state).params, fresh)
+    assert error < 0.01 * change < recurrent.loss(SMALL, SPEC, state.params, fresh)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"encoder": (0,)}, r"encoder must name positive widths, got \(0,\)"),
+        ({"width": 0}, "width must be at least 1"),
+        ({"layers": 0}, "layers must be at least 1"),
+        ({"clip": -1.0}, "clip must not be negative"),
+    ],
+)
+def test_impossible_configurations_are_refused(changes, rule):
+    with pytest.raises(ValueError, match=rule):
+        recurrent.Config(**changes)
