@@ -11,7 +11,7 @@ import difflib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 from beartype import beartype
@@ -19,11 +19,18 @@ from jaxtyping import Array, jaxtyped
 
 __all__ = [
     "Act",
+    "Agent",
     "Algorithm",
+    "Dynamics",
     "Env",
+    "Imagined",
+    "Info",
     "Key",
     "Learner",
-    "ModelStep",
+    "Method",
+    "Model",
+    "Policy",
+    "PyTree",
     "Shared",
     "Spec",
     "Storage",
@@ -39,10 +46,16 @@ __all__ = [
 
 Key = Array
 PyTree = Any
+Info = dict[str, Array]
+"""Metrics by name, flat; what leaves a program has scalars only."""
 Act = Callable[[Key, Array], Array]
-"""`act(key, obs[..., obs_dim]) -> action[..., action_dim]`, in the environment's units."""
-ModelStep = Callable[[Key, Array, Array], tuple[Array, Array, Array]]
-"""`model_step(key, obs[B, O], action[B, A]) -> (next_obs[B, O], reward[B], discount[B])`; discount 0 ends it."""
+"""`act(key, obs[B, O]) -> action[B, A]`: a policy without memory; `rollouts.stateless` makes a `Policy` of it."""
+S = TypeVar("S")
+"""State of something that learns: parameters, optimisers, counters."""
+M = TypeVar("M")
+"""Memory of something that is rolled out; its leaves are `[B, ...]`."""
+D = TypeVar("D")
+"""What something learns from."""
 
 checked = jaxtyped(typechecker=beartype)
 """Decorator: jaxtyping shapes and dtypes are checked while tracing; costs nothing in the compiled program."""
@@ -53,7 +66,8 @@ class Transition(NamedTuple):
 
     `discount` is 0 only where the task itself ended (a true termination); everywhere else it is 1. A time limit sets
     `truncated` and leaves `discount` at 1. `next_obs` is always the true successor, never the first observation of
-    the next episode. The learner's discount factor multiplies `discount`; it is not part of it.
+    the next episode. The learner's discount factor multiplies `discount`; it is not part of it. `extras` is what the
+    policy gave beside its action (a log-probability), or what a model's objective wants to know of a row.
     """
 
     obs: Array
@@ -62,6 +76,7 @@ class Transition(NamedTuple):
     discount: Array
     next_obs: Array
     truncated: Array
+    extras: PyTree = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,27 +126,111 @@ class Env(NamedTuple):
     restart: Callable[[Key, Array, Any], Any] | None = None
 
 
-class Learner(NamedTuple):
-    """Something that is fitted: `init(key) -> state`, `update(key, state, batch) -> (state, info)`."""
+class Policy(NamedTuple, Generic[M]):
+    """Something that acts on many observations at once, possibly with a memory: a plan, a recurrent state, or `()`.
 
-    init: Callable[[Key], Any]
-    update: Callable[[Key, Any, Any], tuple[Any, dict[str, Array]]]
+    Attributes:
+      start: `start(obs[B, O]) -> memory` at the first observation of an episode, each leaf `[B, ...]`.
+      act: `act(key, memory, obs[B, O]) -> (memory, action[B, A], extras)`; extras are `()`, or what else the policy
+        knows of the action, each leaf `[B, ...]` (a log-probability).
+    """
+
+    start: Callable[[Array], M]
+    act: Callable[[Key, M, Array], tuple[M, Array, PyTree]]
 
 
-class Algorithm(NamedTuple):
+class Imagined(NamedTuple):
+    """What a step of a model gives: `next_obs[B, O]`, `reward[B]` and `discount[B]`, which is 0 where the task ends."""
+
+    next_obs: Array
+    reward: Array
+    discount: Array
+
+
+class Dynamics(NamedTuple, Generic[M]):
+    """A model to roll out. Its memory is what it needs of the past: `()`, a member per row (TS∞), a recurrent state.
+
+    Attributes:
+      start: `start(key, obs[B, O]) -> memory` at the first observation of a roll-out, each leaf `[B, ...]`.
+      step: `step(key, memory, obs[B, O], action[B, A]) -> (memory, Imagined)`, differentiable.
+    """
+
+    start: Callable[[Key, Array], M]
+    step: Callable[[Key, M, Array, Array], tuple[M, Imagined]]
+
+
+class Agent(NamedTuple, Generic[S]):
+    """Something that learns to act: SAC, TD3, REDQ, …, with its configuration and the environment's spec bound once.
+
+    Attributes:
+      init: `init(key) -> state`.
+      update: `update(key, state, batches[updates, batch, ...]) -> (state, info)`, one step on each batch in turn.
+      act: `act(state) -> Policy`, which explores; actions lie in [-1, 1].
+      mode: `mode(state) -> Policy`, which is evaluated.
+    """
+
+    init: Callable[[Key], S]
+    update: Callable[[Key, S, Any], tuple[S, Info]]
+    act: Callable[[S], Policy[Any]]
+    mode: Callable[[S], Policy[Any]]
+
+
+class Learner(NamedTuple, Generic[S, D]):
+    """Something that is fitted as a whole: `init(key) -> state`, `fit(key, state, data) -> (state, info)`."""
+
+    init: Callable[[Key], S]
+    fit: Callable[[Key, S, D], tuple[S, Info]]
+
+
+class Model(NamedTuple, Generic[S, D]):
+    """Something fitted to transitions that yields `Dynamics`; what it minimises is an argument of its `make`.
+
+    Attributes:
+      init: `init(key) -> state`.
+      fit: `fit(key, state, data) -> (state, info)`, a whole fit, warm-started.
+      update: `update(key, state, batches[updates, ...]) -> (state, info)`, one gradient step on each batch in turn.
+      dynamics: `dynamics(state) -> Dynamics`.
+    """
+
+    init: Callable[[Key], S]
+    fit: Callable[[Key, S, D], tuple[S, Info]]
+    update: Callable[[Key, S, Any], tuple[S, Info]]
+    dynamics: Callable[[S], Dynamics[Any]]
+
+
+class Method(NamedTuple, Generic[S, D]):
+    """What an algorithm brings to a loop, as pure functions of its own state; its actions lie in [-1, 1].
+
+    Attributes:
+      init: `init(key) -> state`.
+      explore: `explore(state) -> Policy`, which collects data.
+      mode: `mode(state) -> Policy`, which is evaluated.
+      improve: `improve(key, state, data) -> (state, info)`, the updates that follow the environment's steps; `data` is
+        what the loop has stored: a replay, fragments, episodes.
+      prepare: `prepare(key, state, data) -> (state, info)`, at the start of every iteration: fit, dream, rescale.
+    """
+
+    init: Callable[[Key], S]
+    explore: Callable[[S], Policy[Any]]
+    mode: Callable[[S], Policy[Any]]
+    improve: Callable[[Key, S, D], tuple[S, Info]]
+    prepare: Callable[[Key, S, D], tuple[S, Info]]
+
+
+class Algorithm(NamedTuple, Generic[S]):
     """A whole agent–environment loop as pure functions.
 
     Attributes:
       init: `init(key) -> state`; the state is one pytree holding environment, replay, parameters and optimisers.
       step: `step(key, state) -> (state, info)`, ONE outer iteration; `info` is a flat dict of scalars.
-      policy: `policy(state) -> Act`, the deterministic policy used for evaluation.
+      policy: `policy(state) -> Policy`, which is evaluated, in the environment's units.
       env_steps: environment steps that one call of `step` takes.
       warmup_steps: environment steps that `init` takes (they count on the step axis only if a paper says so).
     """
 
-    init: Callable[[Key], Any]
-    step: Callable[[Key, Any], tuple[Any, dict[str, Array]]]
-    policy: Callable[[Any], Act]
+    init: Callable[[Key], S]
+    step: Callable[[Key, S], tuple[S, Info]]
+    policy: Callable[[S], Policy[Any]]
     env_steps: int
     warmup_steps: int = 0
 

@@ -13,11 +13,11 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax.networks import MLP, apply
-from mbrl_jax.types import Key, PyTree, Transition, check_positive, check_share, check_widths
+from mbrl_jax.types import Info, Key, PyTree, S, Transition, check_positive, check_share, check_widths
 
 __all__ = ["adam", "check", "delayed", "descend", "in_turn", "values"]
 
-Step = Callable[[Key, Any, Any], tuple[Any, dict[str, Array]]]
+Step = Callable[[Key, S, Any], tuple[S, Info]]
 """`step(key, state, batch) -> (state, info)`: one gradient step on one batch."""
 
 
@@ -48,37 +48,52 @@ def adam(rates: Mapping[str, float | Array]) -> optax.GradientTransformation:
 
 
 def descend(
-    loss: Callable[[PyTree], tuple[Array, dict[str, Array]]],
+    loss: Callable[[PyTree], tuple[Array, Info]],
     optimiser: optax.GradientTransformation,
     params: PyTree,
     opt: optax.OptState,
-) -> tuple[PyTree, optax.OptState, dict[str, Array]]:
+) -> tuple[PyTree, optax.OptState, Info]:
     """One step down the gradient of `loss(params) -> (loss, info)`: new parameters, optimiser state, info."""
     grads, info = jax.grad(loss, has_aux=True)(params)
     updates, opt = optimiser.update(grads, opt, params)
     return optax.apply_updates(params, updates), opt, info
 
 
-def in_turn(step: Step, key: Key, state: Any, batches: Any) -> tuple[Any, dict[str, Array]]:
+def in_turn(step: Step[S], key: Key, state: S, batches: PyTree) -> tuple[S, Info]:
     """One step on each of `batches[steps, ...]`, one after the other; the info's leaves are `[steps]`."""
     count = jax.tree.leaves(batches)[0].shape[0]
-    xs = jax.random.split(key, count), batches
-    return lax.scan(lambda s, kb: step(kb[0], s, kb[1]), state, xs, unroll=count == 1)
+
+    def body(state: S, inputs: tuple[Key, PyTree]) -> tuple[S, Info]:
+        return step(inputs[0], state, inputs[1])
+
+    return lax.scan(body, state, (jax.random.split(key, count), batches), unroll=count == 1)
 
 
-def delayed(critic_step: Step, policy_step: Step) -> Step:
-    """An update on several batches `[updates, batch, ...]`: the critics learn from each, then the policy from the last.
+def delayed(critic_step: Step[S], policy_step: Step[S], delay: int) -> Step[S]:
+    """An update on batches `[updates, batch, ...]`: the critics learn from each, the policy from every `delay`-th.
 
     How often the policy is updated is thus the length of a scan, not a branch on a counter.
 
     Returns:
       `update(key, state, batches) -> (state, info)`; the critics' info is the mean over their steps.
+
+    Raises:
+      ValueError: when traced, if `delay` does not divide the number of batches.
     """
 
-    def update(key: Key, state: Any, batches: Transition) -> tuple[Any, dict[str, Array]]:
+    def group(key: Key, state: S, batches: Transition) -> tuple[S, Info]:
         k_critic, k_policy = jax.random.split(key)
         state, info = in_turn(critic_step, k_critic, state, batches)
         state, policy_info = policy_step(k_policy, state, jax.tree.map(lambda x: x[-1], batches))
         return state, {**jax.tree.map(lambda x: x.mean(axis=0), info), **policy_info}
+
+    def update(key: Key, state: S, batches: Transition) -> tuple[S, Info]:
+        count = batches.reward.shape[0]
+        if count % delay:
+            raise ValueError(f"the number of batches must be a multiple of policy_delay, got {count} and {delay}")
+        if count == delay:
+            return group(key, state, batches)
+        groups = jax.tree.map(lambda x: x.reshape(count // delay, delay, *x.shape[1:]), batches)
+        return in_turn(group, key, state, groups)
 
     return update

@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array
 
 from mbrl_jax.agents import critics, sac
-from mbrl_jax.types import Key, Learner, PyTree, Spec, Transition
+from mbrl_jax.types import Agent, Info, Key, PyTree, Spec, Transition
 
 __all__ = ["average_targets", "make", "subset_targets"]
 
@@ -45,15 +45,18 @@ def average_targets(config: sac.Config, spec: Spec) -> sac.Targets:
     return sac.bootstrap(config, spec, _average)
 
 
-def make(config: sac.Config, spec: Spec, subset: int = 2, targets: sac.Targets | None = None) -> Learner:
+def make(
+    config: sac.Config, spec: Spec, subset: int = 2, policy_delay: int = 20, targets: sac.Targets | None = None
+) -> Agent[sac.State]:
     """REDQ on transitions whose actions lie in [-1, 1].
 
-    `update(key, state, batches)` takes any number of batches `[updates, batch, ...]`: on each, all critics learn from
-    a target of their own random subset's minimum and the targets follow; then actor and temperature are updated on the
-    last, with the mean over all critics. The state's `opt` is a pair: of the critics, of the policy.
+    `update` takes a multiple of `policy_delay` batches: on each, all critics learn from a target of their own random
+    subset's minimum and the targets follow; after every `policy_delay`-th, actor and temperature are updated on it,
+    with the mean over all critics. The state's `opt` is a pair: of the critics, of the policy.
 
     Args:
       subset: M, the critics whose minimum is the target.
+      policy_delay: updates of the critics per update of the policy.
       targets: what the critics are fitted to instead.
 
     Source: Chen et al., "Randomized Ensembled Double Q-Learning: Learning Fast Without a Model", 2021, and the released
@@ -69,19 +72,20 @@ def make(config: sac.Config, spec: Spec, subset: int = 2, targets: sac.Targets |
         opt = of_critics.init({"critic": params["critic"]}), of_policy.init({name: params[name] for name in POLICY})
         return sac.State(params, target, opt)
 
-    def critic_step(key: Key, state: sac.State, batch: Transition) -> tuple[sac.State, dict[str, Array]]:
+    def critic_step(key: Key, state: sac.State, batch: Transition) -> tuple[sac.State, Info]:
         loss = partial(sac.critic_loss, config=config, spec=spec, fit=regression(key, state, batch))
         own = {"critic": state.params["critic"]}
         own, opt, info = critics.descend(loss, of_critics, own, state.opt[0])
         target = optax.incremental_update(own["critic"], state.target, config.tau)
         return sac.State({**state.params, **own}, target, (opt, state.opt[1])), info
 
-    def policy_step(key: Key, state: sac.State, batch: Transition) -> tuple[sac.State, dict[str, Array]]:
-        def loss(own: PyTree) -> tuple[Array, dict[str, Array]]:
+    def policy_step(key: Key, state: sac.State, batch: Transition) -> tuple[sac.State, Info]:
+        def loss(own: PyTree) -> tuple[Array, Info]:
             return sac.policy_loss({**state.params, **own}, config, spec, key, batch.obs, _average)
 
         own = {name: state.params[name] for name in POLICY}
         own, opt, info = critics.descend(loss, of_policy, own, state.opt[1])
         return state._replace(params={**state.params, **own}, opt=(state.opt[0], opt)), info
 
-    return Learner(init, critics.delayed(critic_step, policy_step))
+    update = critics.delayed(critic_step, policy_step, policy_delay)
+    return Agent(init, update, partial(sac.act, config, spec), partial(sac.mode, config, spec))

@@ -16,9 +16,10 @@ from jaxtyping import Array
 from mbrl_jax import networks
 from mbrl_jax.agents import critics
 from mbrl_jax.networks import MLP, apply, draw, init_stack, tanh_gaussian
-from mbrl_jax.objectives import actor_critic as objectives
+from mbrl_jax.objectives import actor_critic
 from mbrl_jax.objectives.returns import expanded_targets
-from mbrl_jax.types import Act, Key, Learner, ModelStep, PyTree, Spec, Transition
+from mbrl_jax.rollouts import begin, stateless, unroll
+from mbrl_jax.types import Agent, Dynamics, Info, Key, Policy, PyTree, Spec, Transition
 
 __all__ = [
     "Config",
@@ -29,6 +30,7 @@ __all__ = [
     "architecture",
     "bootstrap",
     "critic_loss",
+    "drawing",
     "expansion",
     "fresh",
     "gaussian",
@@ -101,16 +103,39 @@ def target_entropy(config: Config, spec: Spec) -> float | Array:
     return -float(spec.action_dim) if config.target_entropy is None else config.target_entropy
 
 
-def act(config: Config, spec: Spec, state: State) -> Act:
+def act(config: Config, spec: Spec, state: State) -> Policy[tuple[()]]:
     """The stochastic policy: actions in [-1, 1]."""
     actor, _ = architecture(config, spec)
-    return lambda key, obs: tanh_gaussian(apply(actor, state.params["actor"], obs)).sample(seed=key)
+
+    def explore(key: Key, obs: Array) -> Array:
+        return tanh_gaussian(apply(actor, state.params["actor"], obs)).sample(seed=key)
+
+    return stateless(explore)
 
 
-def mode(config: Config, spec: Spec, state: State) -> Act:
+def mode(config: Config, spec: Spec, state: State) -> Policy[tuple[()]]:
     """The deterministic policy, tanh of the mean, used for evaluation: actions in [-1, 1]."""
     actor, _ = architecture(config, spec)
-    return lambda key, obs: jnp.tanh(apply(actor, state.params["actor"], obs)[..., : spec.action_dim])
+
+    def best(key: Key, obs: Array) -> Array:
+        del key
+        return jnp.tanh(apply(actor, state.params["actor"], obs)[..., : spec.action_dim])
+
+    return stateless(best)
+
+
+def drawing(config: Config, spec: Spec, actor_params: PyTree) -> Policy[tuple[()]]:
+    """The stochastic policy, differentiable, whose extras are the log-probabilities `[B]` of its actions."""
+    actor, _ = architecture(config, spec)
+
+    def start(obs: Array) -> tuple[()]:
+        del obs
+        return ()
+
+    def step(key: Key, memory: tuple[()], obs: Array) -> tuple[tuple[()], Array, Array]:
+        return memory, *draw(key, apply(actor, actor_params, obs))
+
+    return Policy(start, step)
 
 
 def gaussian(config: Config, spec: Spec, state: State, obs: Array) -> tuple[Array, Array]:
@@ -136,13 +161,13 @@ def bootstrap(config: Config, spec: Spec, judge: Callable[[Array], Array] = lamb
     def targets(key: Key, state: State, batch: Transition) -> Regression:
         value, log_prob = soft_value(config, spec, key, state, batch.next_obs)
         temperature = jnp.exp(state.params["log_temperature"])
-        y = objectives.soft_target(batch.reward, config.gamma * batch.discount, judge(value), log_prob, temperature)
+        y = actor_critic.soft_target(batch.reward, config.gamma * batch.discount, judge(value), log_prob, temperature)
         return Regression(batch.obs, batch.action, y, jnp.ones_like(y))
 
     return targets
 
 
-def expansion(config: Config, spec: Spec, model_step: ModelStep, horizon: int) -> Targets:
+def expansion(config: Config, spec: Spec, dynamics: Dynamics[PyTree], horizon: int) -> Targets:
     """Model value expansion: the critics are fitted at the real transition and along `horizon` imagined steps.
 
     Every step's target is the (soft) return of the rest of the roll-out, closed with the target critics. States
@@ -152,35 +177,28 @@ def expansion(config: Config, spec: Spec, model_step: ModelStep, horizon: int) -
     """
 
     def targets(key: Key, state: State, batch: Transition) -> Regression:
-        actor, _ = architecture(config, spec)
+        policy = drawing(config, spec, state.params["actor"])
         temperature = jnp.exp(state.params["log_temperature"])
-
-        def imagine(obs: Array, k: Key) -> tuple[Array, tuple[Array, ...]]:
-            k_act, k_model = jax.random.split(k)
-            action, log_prob = draw(k_act, apply(actor, state.params["actor"], obs))
-            next_obs, reward, discount = model_step(k_model, obs, action)
-            return next_obs, (obs, action, reward, discount, -temperature * log_prob)
-
-        k_model, k_value = jax.random.split(key)
-        last, imagined = lax.scan(imagine, batch.next_obs, jax.random.split(k_model, horizon))
-        value, log_prob = soft_value(config, spec, k_value, state, last)
-        real = (batch.obs, batch.action, batch.reward, batch.discount, jnp.zeros_like(batch.reward))
+        k_start, k_model, k_value = jax.random.split(key, 3)
+        start = begin(k_start, dynamics, policy, batch.next_obs)
+        end, imagined = unroll(jax.random.split(k_model, horizon), dynamics, policy, start)
+        value, log_prob = soft_value(config, spec, k_value, state, end.obs)
+        real = batch._replace(extras=jnp.zeros_like(batch.reward))
         steps = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), real, imagined)
-        obs, action, reward, discount, bonus = steps
         closing = value.min(axis=0) - temperature * log_prob
-        y = expanded_targets(reward, config.gamma * discount, bonus, closing)
-        alive = jnp.concatenate([jnp.ones_like(discount[:1]), jnp.cumprod(discount[:-1], axis=0)])
-        flat = lambda x: x.reshape(-1, *x.shape[2:])  # noqa: E731
-        return Regression(flat(obs), flat(action), flat(y), lax.stop_gradient(flat(alive)))
+        y = expanded_targets(steps.reward, config.gamma * steps.discount, -temperature * steps.extras, closing)
+        alive = jnp.concatenate([jnp.ones_like(steps.discount[:1]), jnp.cumprod(steps.discount[:-1], axis=0)])
+        obs, action, y, alive = (x.reshape(-1, *x.shape[2:]) for x in (steps.obs, steps.action, y, alive))
+        return Regression(obs, action, y, lax.stop_gradient(alive))
 
     return targets
 
 
-def critic_loss(params: PyTree, config: Config, spec: Spec, fit: Regression) -> tuple[Array, dict[str, Array]]:
+def critic_loss(params: PyTree, config: Config, spec: Spec, fit: Regression) -> tuple[Array, Info]:
     """Sum over critics of the mean loss; reaches `params["critic"]` only."""
     _, critic = architecture(config, spec)
     value = critics.values(critic, params["critic"], fit.obs, fit.action)
-    loss = (fit.weight * objectives.critic_loss(value, fit.target)).mean(axis=-1)
+    loss = (fit.weight * actor_critic.critic_loss(value, fit.target)).mean(axis=-1)
     return loss.sum(), {"sac/critic_loss": loss.mean(), "sac/value": value.mean()}
 
 
@@ -191,7 +209,7 @@ def policy_loss(
     key: Key,
     obs: Array,
     judge: Callable[[Array], Array] = lambda value: value,
-) -> tuple[Array, dict[str, Array]]:
+) -> tuple[Array, Info]:
     """Loss of actor and temperature; reaches `params["actor"]` and `params["log_temperature"]` only.
 
     Args:
@@ -201,16 +219,14 @@ def policy_loss(
     temperature = jnp.exp(params["log_temperature"])
     action, log_prob = draw(key, apply(actor, params["actor"], obs))
     value = judge(critics.values(critic, lax.stop_gradient(params["critic"]), obs, action))
-    loss = objectives.actor_loss(log_prob, value, temperature).mean()
+    loss = actor_critic.actor_loss(log_prob, value, temperature).mean()
     entropy = target_entropy(config, spec)
-    temperature_loss = objectives.temperature_loss(params["log_temperature"], log_prob, entropy).mean()
+    temperature_loss = actor_critic.temperature_loss(params["log_temperature"], log_prob, entropy).mean()
     info = {"sac/actor_loss": loss, "sac/temperature": temperature, "sac/entropy": -log_prob.mean()}
     return loss + temperature_loss, info
 
 
-def _losses(
-    params: PyTree, config: Config, spec: Spec, key: Key, obs: Array, fit: Regression
-) -> tuple[Array, dict[str, Array]]:
+def _losses(params: PyTree, config: Config, spec: Spec, key: Key, obs: Array, fit: Regression) -> tuple[Array, Info]:
     """The sum of all losses. Each reaches its own parameters only, so one gradient serves all."""
     of_critics, critic_info = critic_loss(params, config, spec, fit)
     of_policy, policy_info = policy_loss(params, config, spec, key, obs)
@@ -234,7 +250,7 @@ def rates(config: Config) -> dict[str, float]:
     return {"actor": config.actor_lr, "critic": config.critic_lr, "log_temperature": config.temperature_lr}
 
 
-def make(config: Config, spec: Spec, targets: Targets | None = None) -> Learner:
+def make(config: Config, spec: Spec, targets: Targets | None = None) -> Agent[State]:
     """Soft actor-critic on batches of transitions whose actions lie in [-1, 1].
 
     Actor, critics and temperature are updated simultaneously from the same parameters, then the target critics, as in
@@ -249,7 +265,7 @@ def make(config: Config, spec: Spec, targets: Targets | None = None) -> Learner:
         params, target = fresh(config, spec, key)
         return State(params, target, optimiser.init(params))
 
-    def update(key: Key, state: State, batch: Transition) -> tuple[State, dict[str, Array]]:
+    def step(key: Key, state: State, batch: Transition) -> tuple[State, Info]:
         k_target, k_actor = jax.random.split(key)
         fit = regression(k_target, state, batch)
         loss = partial(_losses, config=config, spec=spec, key=k_actor, obs=batch.obs, fit=fit)
@@ -257,4 +273,4 @@ def make(config: Config, spec: Spec, targets: Targets | None = None) -> Learner:
         target = optax.incremental_update(params["critic"], state.target, config.tau)
         return State(params, target, opt), info
 
-    return Learner(init, update)
+    return Agent(init, partial(critics.in_turn, step), partial(act, config, spec), partial(mode, config, spec))

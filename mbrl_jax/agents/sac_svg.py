@@ -8,7 +8,6 @@ Everything sees observations standardised over the replay. Defaults are the rele
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -23,10 +22,23 @@ from jaxtyping import Array
 from mbrl_jax.agents import critics, sac
 from mbrl_jax.data import normalise
 from mbrl_jax.models import recurrent
-from mbrl_jax.networks import MLP, apply, draw
-from mbrl_jax.objectives import actor_critic as objectives
+from mbrl_jax.networks import MLP, apply
+from mbrl_jax.objectives import actor_critic
 from mbrl_jax.objectives.svg import expanded_return, termination_loss
-from mbrl_jax.types import Act, Key, Learner, PyTree, Shared, Spec, Transition, check_not_negative, check_widths
+from mbrl_jax.rollouts import begin, unroll
+from mbrl_jax.types import (
+    Agent,
+    Dynamics,
+    Info,
+    Key,
+    Policy,
+    PyTree,
+    Shared,
+    Spec,
+    Transition,
+    check_not_negative,
+    check_widths,
+)
 
 __all__ = ["Batch", "Config", "Imagined", "State", "act", "imagine", "make", "mode", "standardise", "target_entropy"]
 
@@ -114,22 +126,20 @@ class Imagined(NamedTuple):
     log_prob: Array
 
 
-def imagine(
-    key: Key, policy: Callable[[Key, Array], tuple[Array, Array]], dynamics: recurrent.Model, obs: Array, horizon: int
-) -> Imagined:
+def imagine(key: Key, policy: Policy[PyTree], dynamics: Dynamics[PyTree], obs: Array, horizon: int) -> Imagined:
     """`horizon` actions of a policy, the model stepping between them.
 
     Args:
-      policy: `policy(key, obs) -> (action, log_prob)`, differentiable.
+      policy: differentiable, with log-probabilities `[batch]` as its extras.
       obs: `[batch, obs_dim]`, where the first action is taken.
     """
-    memory, steps = dynamics.start(obs), []
-    for t, k in enumerate(jax.random.split(key, horizon)):
-        action, log_prob = policy(k, obs)
-        steps.append((obs, action, log_prob))
-        if t < horizon - 1:
-            memory, obs = dynamics.step(memory, obs, action)
-    return Imagined(*(jnp.stack(part) for part in zip(*steps, strict=True)))
+    k_start, k_last, k_steps = jax.random.split(key, 3)
+    start = begin(k_start, dynamics, policy, obs)
+    end, steps = unroll(jax.random.split(k_steps, horizon - 1), dynamics, policy, start, in_line=True)
+    _, action, log_prob = policy.act(k_last, end.policy, end.obs)
+    last = Imagined(end.obs, action, log_prob)
+    before = Imagined(steps.obs, steps.action, steps.extras)
+    return jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), before, last)
 
 
 def _head(config: Config) -> MLP:
@@ -141,16 +151,22 @@ def _head_output(config: Config, params: PyTree, obs: Array, action: Array) -> A
     return apply(_head(config), params, jnp.concatenate([obs, action], axis=-1))[..., 0]
 
 
-def act(config: Config, spec: Spec, state: State) -> Act:
+def _standardising(inputs: normalise.Scaler, policy: Policy[PyTree]) -> Policy[PyTree]:
+    """A policy of standardised observations as one of observations in the environment's units."""
+    return Policy(
+        lambda obs: policy.start(inputs.forward(obs)),
+        lambda key, memory, obs: policy.act(key, memory, inputs.forward(obs)),
+    )
+
+
+def act(config: Config, spec: Spec, state: State) -> Policy[PyTree]:
     """The stochastic policy of observations in the environment's units: actions in [-1, 1]."""
-    inner = sac.act(config.agent, spec, state.policy)
-    return lambda key, obs: inner(key, state.inputs.forward(obs))
+    return _standardising(state.inputs, sac.act(config.agent, spec, state.policy))
 
 
-def mode(config: Config, spec: Spec, state: State) -> Act:
+def mode(config: Config, spec: Spec, state: State) -> Policy[PyTree]:
     """The deterministic policy, used for evaluation."""
-    inner = sac.mode(config.agent, spec, state.policy)
-    return lambda key, obs: inner(key, state.inputs.forward(obs))
+    return _standardising(state.inputs, sac.mode(config.agent, spec, state.policy))
 
 
 def standardise(state: State, obs: Array, valid: Array) -> State:
@@ -167,30 +183,30 @@ def target_entropy(config: Config, spec: Spec, progress: Array) -> Array:
 
 
 def policy_loss(
-    params: PyTree, config: Config, spec: Spec, key: Key, obs: Array, dynamics: recurrent.Model, progress: Progress
-) -> tuple[Array, dict[str, Array]]:
+    params: PyTree, config: Config, spec: Spec, key: Key, obs: Array, dynamics: Dynamics[PyTree], progress: Progress
+) -> tuple[Array, Info]:
     """Loss of actor and temperature; reaches `params["actor"]` and `params["log_temperature"]` only.
 
     While the model is too young, the critics are asked at the first action instead of the last, as in SAC.
     """
-    actor, critic = sac.architecture(config.agent, spec)
+    _, critic = sac.architecture(config.agent, spec)
     frozen = lax.stop_gradient(params)
     temperature = jnp.exp(frozen["log_temperature"])
-    steps = imagine(key, lambda k, x: draw(k, apply(actor, params["actor"], x)), dynamics, obs, config.horizon)
+    steps = imagine(key, sac.drawing(config.agent, spec, params["actor"]), dynamics, obs, config.horizon)
     reward = _head_output(config, frozen["reward"], steps.obs[:-1], steps.action[:-1])
     ended = nn.sigmoid(_head_output(config, frozen["termination"], steps.obs, steps.action))
     valued = jax.tree.map(lambda x: jnp.where(progress.modelled, x[-1], x[0]), steps)
     value = critics.values(critic, frozen["critic"], valued.obs, valued.action)
     alive = jnp.cumprod(1.0 - ended, axis=0)
     gain = expanded_return(reward, alive, value.min(axis=0), steps.log_prob, temperature, config.agent.gamma)
-    direct = objectives.actor_loss(steps.log_prob[0], value, temperature)
+    direct = actor_critic.actor_loss(steps.log_prob[0], value, temperature)
     loss = jnp.where(progress.modelled, -gain / config.horizon, direct).mean()
-    entropy = objectives.temperature_loss(params["log_temperature"], steps.log_prob[0], progress.entropy).mean()
+    entropy = actor_critic.temperature_loss(params["log_temperature"], steps.log_prob[0], progress.entropy).mean()
     info = {"sac/actor_loss": loss, "sac/temperature": temperature, "sac/entropy": -steps.log_prob[0].mean()}
     return loss + entropy, info
 
 
-def head_losses(params: PyTree, config: Config, batch: Transition) -> tuple[Array, dict[str, Array]]:
+def head_losses(params: PyTree, config: Config, batch: Transition) -> tuple[Array, Info]:
     """Losses of reward and termination network; each reaches its own parameters only."""
     reward = jnp.square(_head_output(config, params["reward"], batch.obs, batch.action) - batch.reward).mean()
     logit = _head_output(config, params["termination"], batch.obs, batch.action)
@@ -205,9 +221,9 @@ def _losses(
     key: Key,
     batch: Transition,
     fit: sac.Regression,
-    dynamics: recurrent.Model,
+    dynamics: Dynamics[PyTree],
     progress: Progress,
-) -> tuple[Array, dict[str, Array]]:
+) -> tuple[Array, Info]:
     """The sum of all losses but the model's. Each reaches its own parameters only, so one gradient serves all."""
     of_critics, critic_info = sac.critic_loss(params, config.agent, spec, fit)
     of_policy, policy_info = policy_loss(params, config, spec, key, batch.obs, dynamics, progress)
@@ -215,10 +231,10 @@ def _losses(
     return of_critics + of_policy + of_heads, {**critic_info, **policy_info, **head_info}
 
 
-def make(config: Config, spec: Spec, updates: int) -> Learner:
-    """SAC-SVG on a `Batch` whose actions lie in [-1, 1].
+def make(config: Config, spec: Spec, updates: int) -> Agent[State]:
+    """SAC-SVG on `Batch`es `[updates, ...]` whose actions lie in [-1, 1].
 
-    `update` takes one step of the model per batch of windows, then one of everything else at once, from the same
+    An update takes one step of the model per batch of windows, then one of everything else at once, from the same
     parameters, then the target critics.
 
     Args:
@@ -237,10 +253,10 @@ def make(config: Config, spec: Spec, updates: int) -> Learner:
         policy = sac.State(params, target, optimiser.init(params))
         return State(policy, learned.init(k_model), normalise.identity(spec.obs_dim), Shared(jnp.zeros((), jnp.int32)))
 
-    def update(key: Key, state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
+    def step(key: Key, state: State, batch: Batch) -> tuple[State, Info]:
         k_model, k_target, k_actor = jax.random.split(key, 3)
         real, windows = (_standardised(state.inputs, part) for part in batch)
-        model, model_info = critics.in_turn(learned.update, k_model, state.model, windows)
+        model, model_info = learned.update(k_model, state.model, windows)
         done, old = state.updates.value, state.policy
         loss = partial(
             _losses,
@@ -249,7 +265,7 @@ def make(config: Config, spec: Spec, updates: int) -> Learner:
             key=k_actor,
             batch=real,
             fit=targets(k_target, old, real),
-            dynamics=recurrent.model(config.model, spec, model.params),
+            dynamics=learned.dynamics(model),
             progress=_progress(config, spec, done, updates),
         )
         params, opt, info = critics.descend(loss, optimiser, old.params, old.opt)
@@ -257,7 +273,7 @@ def make(config: Config, spec: Spec, updates: int) -> Learner:
         info |= {name: value.mean() for name, value in model_info.items()}
         return State(sac.State(params, target, opt), model, state.inputs, Shared(done + 1)), info
 
-    return Learner(init, update)
+    return Agent(init, partial(critics.in_turn, step), partial(act, config, spec), partial(mode, config, spec))
 
 
 def _progress(config: Config, spec: Spec, done: Array, updates: int) -> Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -13,7 +14,8 @@ from jaxtyping import Array
 from mbrl_jax.agents import critics
 from mbrl_jax.networks import MLP, apply, init_stack
 from mbrl_jax.objectives.actor_critic import critic_loss, minimum_target, smoothed_action
-from mbrl_jax.types import Act, Key, Learner, PyTree, Spec, Transition, check_not_negative, check_positive
+from mbrl_jax.rollouts import stateless
+from mbrl_jax.types import Agent, Info, Key, Policy, PyTree, Spec, Transition, check_not_negative, check_positive
 
 __all__ = ["Config", "State", "act", "make", "mode"]
 
@@ -66,19 +68,19 @@ def _action(config: Config, spec: Spec, params: PyTree, obs: Array) -> Array:
     return jnp.tanh(apply(actor, params, obs))
 
 
-def mode(config: Config, spec: Spec, state: State) -> Act:
+def mode(config: Config, spec: Spec, state: State) -> Policy[tuple[()]]:
     """The policy itself: actions in [-1, 1]."""
-    return lambda key, obs: _action(config, spec, state.params["actor"], obs)
+    return stateless(lambda key, obs: _action(config, spec, state.params["actor"], obs))
 
 
-def act(config: Config, spec: Spec, state: State) -> Act:
+def act(config: Config, spec: Spec, state: State) -> Policy[tuple[()]]:
     """The exploring policy: the policy's action with Gaussian noise, clipped to [-1, 1]."""
 
     def explore(key: Key, obs: Array) -> Array:
         action = _action(config, spec, state.params["actor"], obs)
         return jnp.clip(action + config.exploration_noise * jax.random.normal(key, action.shape), -1.0, 1.0)
 
-    return explore
+    return stateless(explore)
 
 
 def targets(config: Config, spec: Spec, key: Key, target: PyTree, batch: Transition) -> Array:
@@ -90,11 +92,11 @@ def targets(config: Config, spec: Spec, key: Key, target: PyTree, batch: Transit
     return minimum_target(batch.reward, config.gamma * batch.discount, value)
 
 
-def make(config: Config, spec: Spec) -> Learner:
+def make(config: Config, spec: Spec) -> Agent[State]:
     """TD3 on transitions whose actions lie in [-1, 1].
 
-    `update(key, state, batches)` takes `policy_delay` batches `[policy_delay, batch, ...]`: one update of the critics
-    on each, then one of the actor and of all targets on the last.
+    `update` takes a multiple of `policy_delay` batches: one update of the critics on each, and after every
+    `policy_delay`-th one of the actor and of all targets on it.
     """
     actor, critic = _networks(config, spec)
     optimisers = {name: critics.adam({name: rate}) for name, rate in _rates(config).items()}
@@ -108,25 +110,25 @@ def make(config: Config, spec: Spec) -> Learner:
         opt = {name: optimiser.init({name: params[name]}) for name, optimiser in optimisers.items()}
         return State(params, jax.tree.map(jnp.copy, params), opt)
 
-    def descend(name: str, loss, state: State) -> tuple[State, dict[str, Array]]:
+    def descend(name: str, loss, state: State) -> tuple[State, Info]:
         part, opt, info = critics.descend(loss, optimisers[name], {name: state.params[name]}, state.opt[name])
         return state._replace(params={**state.params, **part}, opt={**state.opt, name: opt}), info
 
-    def critic_step(key: Key, state: State, batch: Transition) -> tuple[State, dict[str, Array]]:
+    def critic_step(key: Key, state: State, batch: Transition) -> tuple[State, Info]:
         target = targets(config, spec, key, state.target, batch)
 
-        def loss(params: PyTree) -> tuple[Array, dict[str, Array]]:
+        def loss(params: PyTree) -> tuple[Array, Info]:
             value = critics.values(critic, params["critic"], batch.obs, batch.action)
             each = critic_loss(value, target).mean(axis=-1)
             return each.sum(), {"td3/critic_loss": each.mean(), "td3/value": value.mean()}
 
         return descend("critic", loss, state)
 
-    def policy_step(key: Key, state: State, batch: Transition) -> tuple[State, dict[str, Array]]:
+    def policy_step(key: Key, state: State, batch: Transition) -> tuple[State, Info]:
         del key
         first = jax.tree.map(lambda leaf: leaf[:1], state.params["critic"])
 
-        def loss(params: PyTree) -> tuple[Array, dict[str, Array]]:
+        def loss(params: PyTree) -> tuple[Array, Info]:
             action = _action(config, spec, params["actor"], batch.obs)
             value = critics.values(critic, first, batch.obs, action).mean()
             return -value, {"td3/actor_loss": -value}
@@ -134,7 +136,8 @@ def make(config: Config, spec: Spec) -> Learner:
         state, info = descend("actor", loss, state)
         return state._replace(target=optax.incremental_update(state.params, state.target, config.tau)), info
 
-    return Learner(init, critics.delayed(critic_step, policy_step))
+    update = critics.delayed(critic_step, policy_step, config.policy_delay)
+    return Agent(init, update, partial(act, config, spec), partial(mode, config, spec))
 
 
 def _rates(config: Config) -> dict[str, float]:

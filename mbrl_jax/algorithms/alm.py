@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,20 @@ from mbrl_jax import rollouts
 from mbrl_jax.agents import latent
 from mbrl_jax.agents.latent.variants import VARIANTS, cloning
 from mbrl_jax.data import replay
-from mbrl_jax.types import Act, Algorithm, Env, Key, Shared, check_not_negative, check_positive, nearest
+from mbrl_jax.loops import off_policy
+from mbrl_jax.loops.off_policy import State
+from mbrl_jax.types import (
+    Algorithm,
+    Env,
+    Info,
+    Key,
+    Method,
+    Policy,
+    Shared,
+    check_not_negative,
+    check_positive,
+    nearest,
+)
 
 __all__ = ["Config", "State", "make", "noise", "offline", "variant"]
 
@@ -69,19 +82,15 @@ class Agent(NamedTuple):
     time: Shared
 
 
-class State(NamedTuple):
-    """Environment, replay, agent, and the environment steps since the warm-up."""
-
-    actor: rollouts.Actor
-    memory: replay.ReplayState
-    agent: latent.State
-    time: Shared
+Improve = Callable[[Key, Agent, replay.ReplayState], tuple[Agent, Info]]
 
 
-Improve = Callable[[Key, Agent, replay.ReplayState], tuple[Agent, dict[str, Array]]]
-
-
-def _improver(config: Config, memory: replay.Replay, update: Callable, std: Callable[[Array], Array]) -> Improve:
+def _improver(
+    config: Config,
+    memory: replay.Replay,
+    update: Callable[[Key, latent.State, latent.Data], tuple[latent.State, Info]],
+    std: Callable[[Array], Array],
+) -> Improve:
     """`updates_per_step` updates, each on sequences of K steps within one episode and on single transitions.
 
     Args:
@@ -89,7 +98,7 @@ def _improver(config: Config, memory: replay.Replay, update: Callable, std: Call
     """
     rounds, batch, length = config.updates_per_step, config.batch, config.agent.horizon
 
-    def improve(key: Key, agent: Agent, stored: replay.ReplayState) -> tuple[Agent, dict[str, Array]]:
+    def improve(key: Key, agent: Agent, stored: replay.ReplayState) -> tuple[Agent, Info]:
         k_sequences, k_batch, k_update = jax.random.split(key, 3)
         time = agent.time.value + 1
         sequences = memory.sample_sequences(k_sequences, stored, rounds * batch, length)
@@ -98,46 +107,40 @@ def _improver(config: Config, memory: replay.Replay, update: Callable, std: Call
             batch=memory.sample(k_batch, stored, (rounds, batch)),
             noise=jnp.broadcast_to(std(time), (rounds,)),
         )
-        xs = (jax.random.split(k_update, rounds), data)
-        learner, info = lax.scan(lambda state, kd: update(kd[0], state, kd[1]), agent.learner, xs)
+        learner, info = update(k_update, agent.learner, data)
         return Agent(learner, Shared(time)), info
 
     return improve
 
 
-def make(config: Config, env: Env, parts: latent.Parts = latent.STANDARD) -> Algorithm:
+def make(config: Config, env: Env, parts: latent.Parts = latent.STANDARD) -> Algorithm[State[Agent]]:
     """ALM on `env`; one iteration is `steps_per_iteration` times (act, store, update `updates_per_step` times).
 
     Args:
       parts: what a variant replaces (`agents.latent.variants`).
     """
     _check_cloning(config, parts)
-    unit = rollouts.normalised(env)
-    spec = unit.spec
+    spec = rollouts.normalised(env).spec
     memory = replay.of_run(config, spec)
-    learner = latent.make(config.agent, spec, parts)
-    improve = _improver(config, memory, learner.update, partial(noise, config))
+    agent = latent.make(config.agent, spec, parts)
 
-    def explore(agent: Agent) -> Act:
-        return latent.act(config.agent, spec, agent.learner, noise(config, agent.time.value), parts)
+    def init(key: Key) -> Agent:
+        return Agent(agent.init(key), Shared(jnp.zeros((), jnp.int32)))
 
-    def init(key: Key) -> State:
-        k_warm, k_agent = jax.random.split(key)
-        actor, stored = rollouts.collect(k_warm, unit, memory, rollouts.uniform(spec), config.warmup_steps)
-        return State(actor, stored, learner.init(k_agent), Shared(jnp.zeros((), jnp.int32)))
+    def explore(state: Agent) -> Policy[tuple[()]]:
+        return latent.act(config.agent, spec, state.learner, noise(config, state.time.value), parts)
 
-    def step(key: Key, state: State) -> tuple[State, dict[str, Array]]:
-        carry = (state.actor, state.memory, Agent(state.agent, state.time))
-        actor, stored, agent, info = rollouts.interact(
-            key, unit, memory, explore, improve, carry, config.steps_per_iteration
-        )
-        return State(actor, stored, agent.learner, agent.time), info
+    def mode(state: Agent) -> Policy[Any]:
+        return agent.mode(state.learner)
 
-    def policy(state: State) -> Act:
-        mode = latent.mode(config.agent, spec, state.agent, parts)
-        return lambda key, obs: rollouts.to_env(env.spec, mode(key, obs))
-
-    return Algorithm(init, step, policy, config.steps_per_iteration, config.warmup_steps)
+    improve = _improver(config, memory, agent.update, partial(noise, config))
+    return off_policy.make(
+        env,
+        memory,
+        Method(init, explore, mode, improve, off_policy.unprepared),
+        warmup_steps=config.warmup_steps,
+        steps_per_iteration=config.steps_per_iteration,
+    )
 
 
 def _check_cloning(config: Config, parts: latent.Parts) -> None:
@@ -147,7 +150,7 @@ def _check_cloning(config: Config, parts: latent.Parts) -> None:
         raise ValueError(f"with behaviour cloning, first_noise and last_noise must be positive, got {noises}")
 
 
-def variant(config: Config, env: Env, name: str) -> Algorithm:
+def variant(config: Config, env: Env, name: str) -> Algorithm[State[Agent]]:
     """A variant of the paper's ablations by its name in `agents.latent.variants.VARIANTS`.
 
     Raises:
@@ -158,7 +161,9 @@ def variant(config: Config, env: Env, name: str) -> Algorithm:
     return make(config, env, VARIANTS[name])
 
 
-def offline(config: Config, env: Env, behaviour: Act, parts: latent.Parts = VARIANTS["cloning"]) -> Algorithm:
+def offline(
+    config: Config, env: Env, behaviour: Policy[Any], parts: latent.Parts = VARIANTS["cloning"]
+) -> Algorithm[State[Agent]]:
     """ALM on a fixed set of data (Appendix A.7): one iteration is `steps_per_iteration` rounds of updates, no acting.
 
     Nothing is explored, so the policy's noise has no schedule: it is `last_noise` throughout.
@@ -170,19 +175,20 @@ def offline(config: Config, env: Env, behaviour: Act, parts: latent.Parts = VARI
     online = make(config, env, parts)
     unit = rollouts.normalised(env)
     memory = replay.make(unit.spec, config.warmup_steps)
-    learner = latent.make(config.agent, unit.spec, parts)
+    agent = latent.make(config.agent, unit.spec, parts)
     constant = jnp.asarray(config.last_noise, jnp.float32)
-    improve = _improver(config, memory, learner.update, lambda time: constant)
+    improve = _improver(config, memory, agent.update, lambda time: constant)
 
-    def init(key: Key) -> State:
+    def init(key: Key) -> State[Agent]:
         k_data, k_agent = jax.random.split(key)
         actor, stored = rollouts.collect(k_data, unit, memory, behaviour, config.warmup_steps)
-        return State(actor, stored, learner.init(k_agent), Shared(jnp.zeros((), jnp.int32)))
+        return State(actor, stored, Agent(agent.init(k_agent), Shared(jnp.zeros((), jnp.int32))))
 
-    def step(key: Key, state: State) -> tuple[State, dict[str, Array]]:
-        body = lambda agent, k: improve(k, agent, state.memory)  # noqa: E731
-        keys = jax.random.split(key, config.steps_per_iteration)
-        agent, info = lax.scan(body, Agent(state.agent, state.time), keys)
-        return State(state.actor, state.memory, agent.learner, agent.time), jax.tree.map(jnp.mean, info)
+    def step(key: Key, state: State[Agent]) -> tuple[State[Agent], Info]:
+        def body(agent: Agent, k: Key) -> tuple[Agent, Info]:
+            return improve(k, agent, state.memory)
+
+        agent, info = lax.scan(body, state.agent, jax.random.split(key, config.steps_per_iteration))
+        return State(state.actor, state.memory, agent), jax.tree.map(jnp.mean, info)
 
     return online._replace(init=init, step=step)

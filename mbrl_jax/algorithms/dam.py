@@ -7,21 +7,21 @@ baseline, either half alone and DAM are lanes of one program.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax import planners, rollouts
+from mbrl_jax.loops import episodic
+from mbrl_jax.loops.episodic import Episodes, State
 from mbrl_jax.models import discriminator, mixture
 from mbrl_jax.objectives.value_aware import return_weights
-from mbrl_jax.types import Act, Algorithm, Env, Key, PyTree, Shared, Spec, Storage, Transition, check_positive
+from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Policy, PyTree, Spec, Transition, check_positive
 
-__all__ = ["Config", "Planning", "State", "make", "planner", "uniform"]
+__all__ = ["Config", "Learning", "Planning", "State", "make", "planner", "uniform"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +88,9 @@ class Config:
         check_positive(self, "steps", "warmup_episodes", "episodes")
 
 
-class State(NamedTuple):
-    """Episodes `[capacity, time, ...]` with what happened before their ends, how many there are, and both learners."""
+class Learning(NamedTuple):
+    """What learns: the model and the discriminator."""
 
-    episodes: Storage
-    valid: Storage
-    count: Shared
     model: mixture.State
     discriminator: discriminator.State
 
@@ -101,7 +98,7 @@ class State(NamedTuple):
 def planner(config: Config, env: Env, model: mixture.State, judge: discriminator.State) -> planners.Planner:
     """The planner in a fitted model of an environment with actions in [-1, 1]."""
     plan, spec = config.planning, env.spec
-    model_step = mixture.model_step(config.model, spec, model, env.reward, env.terminal)
+    dynamics = mixture.dynamics(config.model, spec, model, env.reward, env.terminal)
     correction = planners.Correction(
         lambda obs, action, next_obs: discriminator.logit(config.discriminator, judge, obs, action, next_obs),
         config.correction,
@@ -121,13 +118,13 @@ def planner(config: Config, env: Env, model: mixture.State, judge: discriminator
     def score(key: Key, obs: Array, sequences: Array) -> planners.Scored:
         if plan.search == "exhaustive":
             one_hot = jnp.eye(spec.action_dim, dtype=obs.dtype)
-            return planners.estimate_all(key, model_step, obs, one_hot, plan.horizon, **options)
-        return planners.estimate(key, model_step, obs, sequences, **options)
+            return planners.estimate_all(key, dynamics, obs, one_hot, plan.horizon, **options)
+        return planners.estimate(key, dynamics, obs, sequences, **options)
 
     return _search(plan, spec, score)
 
 
-def uniform(plan: Planning, spec: Spec) -> Act:
+def uniform(plan: Planning, spec: Spec) -> Policy[tuple[()]]:
     """Uniformly random actions of the kind that is planned: each choice alike, one-hot, or uniform over the box."""
     if plan.actions == "box":
         return rollouts.uniform(spec)
@@ -136,107 +133,93 @@ def uniform(plan: Planning, spec: Spec) -> Act:
         picked = jax.random.randint(key, obs.shape[:-1], 0, spec.action_dim)
         return jax.nn.one_hot(picked, spec.action_dim, dtype=obs.dtype)
 
-    return act
+    return rollouts.stateless(act)
 
 
 def _search(plan: Planning, spec: Spec, score: planners.Score) -> planners.Planner:
     proposals = {"choices": planners.choices, "box": planners.box}
-    proposal = proposals[plan.actions](spec.action_dim)
-    sizes = (plan.sequences, plan.horizon)
+    proposal, sizes = proposals[plan.actions](spec.action_dim), (plan.sequences, plan.horizon)
     if plan.search == "exhaustive":
         return planners.exhaustive(score, planners.all_sequences(spec.action_dim, plan.horizon))
     if plan.search == "cross_entropy":
-        return planners.cross_entropy(score, proposal, *sizes, iterations=plan.iterations, elites=plan.elites)
+        fitted = planners.cross_entropy(score, proposal, *sizes, iterations=plan.iterations, elites=plan.elites)
+        return planners.cold(fitted, proposal, plan.horizon)
     if plan.search == "mppi":
-        return planners.mppi(score, proposal, *sizes, iterations=plan.iterations, temperature=plan.temperature)
+        fitted = planners.mppi(score, proposal, *sizes, iterations=plan.iterations, temperature=plan.temperature)
+        return planners.cold(fitted, proposal, plan.horizon)
     return planners.random_shooting(score, proposal, *sizes)
 
 
-def make(config: Config, env: Env) -> Algorithm:
+def make(config: Config, env: Env) -> Algorithm[State[Learning]]:
     """DAM on an environment whose reward is known; one iteration is one round.
 
     Raises:
       ValueError: the environment's reward is not known, its actions are not of the kind that is planned, or `steps` is
         not a whole number of rounds.
     """
-    unit = rollouts.normalised(env)
-    spec, per_round = unit.spec, config.episodes * env.spec.time_limit
-    if unit.reward is None and unit.path_reward is None:
-        raise ValueError(f"planning needs a known reward, {spec.name} has neither `reward` nor `path_reward`")
-    if config.planning.actions == "choices" and not spec.choices:
-        raise ValueError(
-            f"planning.actions='choices' needs actions that are scores of choices, {spec.name}'s are vectors: use 'box'"
-        )
+    unit, per_round = rollouts.normalised(env), config.episodes * env.spec.time_limit
+    spec = unit.spec
+    _check(config, unit)
     rollouts.check_steps(config.steps, per_round, config.warmup_episodes)
-    capacity = config.warmup_episodes + config.steps // per_round * config.episodes
-    model, judge = mixture.make(config.model, spec), discriminator.make(config.discriminator, spec)
+    model = mixture.make(config.model, spec)
 
-    def init(key: Key) -> State:
-        k_episodes, k_model, k_judge = jax.random.split(key, 3)
-        blind = uniform(config.planning, spec)
-        found, valid, _ = rollouts.episodes(k_episodes, unit, lambda k, o: (blind(k, o), ()), config.warmup_episodes)
-        room = lambda x: jnp.zeros((capacity, *x.shape[1:]), x.dtype).at[: x.shape[0]].set(x)  # noqa: E731
-        count = Shared(jnp.full((), config.warmup_episodes, jnp.int32))
-        return State(
-            Storage(jax.tree.map(room, found)), Storage(room(valid)), count, model.init(k_model), judge.init(k_judge)
+    def init(key: Key) -> Learning:
+        k_model, k_discriminator = jax.random.split(key)
+        classifier = discriminator.make(config.discriminator, spec)
+        return Learning(model.init(k_model), classifier.init(k_discriminator))
+
+    def prepare(key: Key, now: Learning, episodes: Episodes) -> tuple[Learning, Info]:
+        """Fits the model, then the discriminator (Algorithm 2), to all episodes so far."""
+        k_model, k_discriminator = jax.random.split(key)
+        data = _data(config, episodes)
+        fitted, info = model.fit(k_model, now.model, data)
+
+        def fakes(key: Key, obs: Array, action: Array) -> Array:
+            return mixture.sample(config.model, spec, fitted, key, obs, action)
+
+        classifier = discriminator.make(config.discriminator, spec, fakes)
+        wanted = discriminator.Data(data, jnp.asarray(config.correction) != 0)
+        telling, more = classifier.fit(k_discriminator, now.discriminator, wanted)
+        return Learning(fitted, telling), {**info, **more}
+
+    def plan(now: Learning) -> Policy[tuple[()]]:
+        return planners.afresh(planner(config, unit, now.model, now.discriminator))
+
+    def describe(steps: Transition, valid: Array) -> Info:
+        """What the plans promised beyond what their horizon brought, and their effective sample size."""
+        early = jnp.where(valid, steps.reward, 0.0)[:, : config.planning.horizon].sum(axis=1)
+        plans: planners.Plan = steps.extras
+        return {"planner/promise_gap": (plans.value[:, 0] - early).mean(), "planner/ess": plans.ess.mean()}
+
+    return episodic.make(
+        env,
+        Method(init, plan, plan, episodic.fixed, prepare),
+        uniform(config.planning, spec),
+        warmup_episodes=config.warmup_episodes,
+        episodes=config.episodes,
+        rounds=config.steps // per_round,
+        describe=describe,
+    )
+
+
+def _check(config: Config, unit: Env) -> None:
+    """Refuses environments in which cannot be planned."""
+    if unit.reward is None and unit.path_reward is None:
+        raise ValueError(f"planning needs a known reward, {unit.spec.name} has neither `reward` nor `path_reward`")
+    if config.planning.actions == "choices" and not unit.spec.choices:
+        raise ValueError(
+            "planning.actions='choices' needs actions that are scores of choices, "
+            f"{unit.spec.name}'s are vectors: use 'box'"
         )
 
-    def step(key: Key, state: State) -> tuple[State, dict[str, Array]]:
-        k_fit, k_act = jax.random.split(key)
-        fitted, judging, info = fit(k_fit, state)
-        found, valid, plans = rollouts.episodes(
-            k_act, unit, _batched(planner(config, unit, fitted, judging)), config.episodes
-        )
-        at = state.count.value
-        write = lambda into, rows: lax.dynamic_update_slice_in_dim(into, rows, at, axis=0)  # noqa: E731
-        reward = jnp.where(valid, found.reward, 0.0)
-        early = reward[:, : config.planning.horizon].sum(axis=1)
-        info |= {
-            "train/return": reward.sum(axis=1).mean(),
-            "planner/promise_gap": (plans.value[0] - early).mean(),
-            "planner/ess": plans.ess.mean(),
-        }
-        episodes = Storage(jax.tree.map(write, state.episodes.value, found))
-        stored = Storage(write(state.valid.value, valid))
-        return State(episodes, stored, Shared(at + config.episodes), fitted, judging), info
 
-    def fit(key: Key, state: State) -> tuple[mixture.State, discriminator.State, dict[str, Array]]:
-        """Model, then discriminator (Algorithm 2), on all episodes so far."""
-        k_model, k_judge = jax.random.split(key)
-        data = _data(config, state)
-        fitted, info = model.update(k_model, state.model, data)
-        fakes = lambda k, obs, action: mixture.sample(config.model, spec, fitted, k, obs, action)  # noqa: E731
-        wanted = jnp.asarray(config.correction) != 0
-        learner = discriminator.make(config.discriminator, spec, fakes)
-        judging, judge_info = learner.update(k_judge, state.discriminator, discriminator.Data(data, wanted))
-        return fitted, judging, {**info, **judge_info}
-
-    def policy(state: State) -> Act:
-        act = _batched(planner(config, unit, state.model, state.discriminator))
-        return lambda key, obs: rollouts.to_env(env.spec, act(key, obs)[0])
-
-    return Algorithm(init, step, policy, per_round, config.warmup_episodes * env.spec.time_limit)
-
-
-def _batched(plan: planners.Planner) -> Callable[[Key, Array], tuple[Array, planners.Plan]]:
-    """The planner for many observations `[..., obs_dim]`: actions, and all else it says."""
-
-    def act(key: Key, obs: Array) -> tuple[Array, planners.Plan]:
-        rows = obs.reshape(-1, obs.shape[-1])
-        plans = jax.vmap(plan)(jax.random.split(key, len(rows)), rows)
-        plans = jax.tree.map(lambda x: x.reshape(*obs.shape[:-1], *x.shape[1:]), plans)
-        return plans.action, plans
-
-    return act
-
-
-def _data(config: Config, state: State) -> mixture.Data:
+def _data(config: Config, episodes: Episodes) -> mixture.Data:
     """All transitions as rows, each weighted with its episode's return or 1 (Algorithm 2)."""
-    episodes: Transition = state.episodes.value
-    there = jnp.arange(episodes.reward.shape[0]) < state.count.value
-    valid = state.valid.value & there[:, None]
-    returns = jnp.where(valid, episodes.reward, 0.0).sum(axis=1)
-    by_return = return_weights(returns, there)
+    steps: Transition = episodes.steps.value
+    exists = jnp.arange(steps.reward.shape[0]) < episodes.count.value
+    valid = episodes.valid.value & exists[:, None]
+    returns = jnp.where(valid, steps.reward, 0.0).sum(axis=1)
+    by_return = return_weights(returns, exists)
     weights = config.minimum_variance * by_return + (1.0 - config.minimum_variance)
-    rows: PyTree = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), episodes)
+    rows: PyTree = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
     return mixture.Data(rows, jnp.repeat(weights, valid.shape[1]), valid.reshape(-1))

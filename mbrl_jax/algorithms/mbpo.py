@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,17 +16,20 @@ import numpy as np
 from jaxtyping import Array
 
 from mbrl_jax import rollouts
-from mbrl_jax.agents import critics, sac
+from mbrl_jax.agents import sac
 from mbrl_jax.data import replay
 from mbrl_jax.data.rows import unpack
 from mbrl_jax.data.slabs import SlabsState, make_slabs
+from mbrl_jax.loops import off_policy
+from mbrl_jax.loops.off_policy import State
 from mbrl_jax.models import ensemble
 from mbrl_jax.types import (
-    Act,
     Algorithm,
+    Dynamics,
     Env,
+    Info,
     Key,
-    ModelStep,
+    Method,
     PyTree,
     Shared,
     Spec,
@@ -35,7 +38,7 @@ from mbrl_jax.types import (
     check_share,
 )
 
-__all__ = ["Config", "State", "make", "value_expansion"]
+__all__ = ["Config", "Learning", "ModelObjective", "State", "Targets", "make", "rollout_length", "value_expansion"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,18 +112,19 @@ def rollout_length(config: Config, epoch: Array | int) -> Array | np.ndarray:
     return low + clip(epoch - start, 0, end - start) * (high - low) // (end - start)
 
 
-class State(NamedTuple):
-    """Environment, real and imagined transitions (`SlabsState`, or empty), model, agent and the iteration number."""
+class Learning(NamedTuple):
+    """What learns: imagined transitions (`SlabsState`, or empty), model, policy and the iteration number."""
 
-    actor: rollouts.Actor
-    memory: replay.ReplayState
     imagined: PyTree
     model: ensemble.State
-    agent: sac.State
+    policy: sac.State
     iteration: Shared
 
 
-Targets = Callable[[sac.Config, Spec, ModelStep], sac.Targets]
+Targets = Callable[[sac.Config, Spec, Dynamics[Any]], sac.Targets]
+"""`targets(config, spec, dynamics) -> Targets`: what the critics are fitted to, given the model."""
+ModelObjective = Callable[[sac.Config, Spec, sac.State], ensemble.Objective]
+"""`objective(config, spec, policy) -> Objective`: what the model is fitted to, given the policy and its critics."""
 
 
 def value_expansion(horizon: int) -> Targets:
@@ -128,42 +132,56 @@ def value_expansion(horizon: int) -> Targets:
     return partial(sac.expansion, horizon=horizon)
 
 
-def make(config: Config, env: Env, targets: Targets | None = None) -> Algorithm:
+def make(
+    config: Config, env: Env, targets: Targets | None = None, objective: ModelObjective | None = None
+) -> Algorithm[State[Learning]]:
     """MBPO on `env`; one iteration fits the model, branches roll-outs, then acts `model_train_freq` times.
 
     Args:
       targets: what the critics are fitted to, given the model; one-step soft targets if None. With `real_fraction=1`
         no roll-outs are branched.
+      objective: what the model is fitted to, given the policy; likelihood if None.
     """
-    unit = rollouts.normalised(env)
-    spec = unit.spec
+    spec = rollouts.normalised(env).spec
     memory = replay.of_run(config, spec)
     slabs = make_slabs(spec, config.slots, config.longest_rollout, config.rollout_batch)
-    model, agent = ensemble.make(config.model, spec), sac.make(config.agent, spec)
+    model, policy = ensemble.make(config.model, spec, terminal=env.terminal), sac.make(config.agent, spec)
     dreams = config.real_batch < config.batch
 
-    def explore(state: sac.State) -> Act:
-        return sac.act(config.agent, spec, state)
-
-    def init(key: Key) -> State:
-        k_warm, k_model, k_agent = jax.random.split(key, 3)
-        actor, stored = rollouts.collect(k_warm, unit, memory, rollouts.uniform(spec), config.warmup_steps)
+    def init(key: Key) -> Learning:
+        k_model, k_policy = jax.random.split(key)
         imagined = slabs.init() if dreams else ()
-        return State(
-            actor, stored, imagined, model.init(k_model), agent.init(k_agent), Shared(jnp.zeros((), jnp.int32))
-        )
+        return Learning(imagined, model.init(k_model), policy.init(k_policy), Shared(jnp.zeros((), jnp.int32)))
 
-    def dream(key: Key, state: State, model_step: ModelStep) -> SlabsState:
+    def prepare(key: Key, now: Learning, stored: replay.ReplayState) -> tuple[Learning, Info]:
+        """Fits the model to all real transitions, then branches roll-outs from them."""
+        k_fit, k_dream = jax.random.split(key)
+        fitted_to = ensemble.STANDARD if objective is None else objective(config.agent, spec, now.policy)
+        learner = ensemble.make(config.model, spec, fitted_to, env.terminal)
+        data = ensemble.Data(unpack(stored.rows.value, spec), stored.size.value)
+        fitted, info = learner.fit(k_fit, now.model, data)
+        now = now._replace(model=fitted)
+        if dreams:
+            imagined, failures = dream(k_dream, now, stored)
+            now, info = now._replace(imagined=imagined), {**info, "model/failures": failures}
+        return now._replace(iteration=Shared(now.iteration.value + 1)), info
+
+    def dream(key: Key, now: Learning, stored: replay.ReplayState) -> tuple[SlabsState, Array]:
+        """Branched roll-outs in the slot of the oldest ones, and how many rows of them were not finite."""
         k_start, k_branch = jax.random.split(key)
-        iteration = state.iteration.value
+        iteration = now.iteration.value
         slot = iteration % config.slots
         horizon = jnp.asarray(rollout_length(config, iteration * config.model_train_freq // config.epoch_length))
-        starts = memory.sample(k_start, state.memory, (config.rollout_batch,)).obs
-        write = lambda into, h, rows, count: slabs.write(into, slot, h, rows, count)  # noqa: E731
-        into = slabs.clear(state.imagined, slot)
-        return rollouts.branch(k_branch, model_step, explore(state.agent), starts, horizon, write, into)
+        starts = memory.sample(k_start, stored, (config.rollout_batch,)).obs
 
-    def batches(key: Key, stored: replay.ReplayState, imagined: PyTree) -> Transition:
+        def write(into: SlabsState, h: Array, rows: Array, count: Array) -> SlabsState:
+            return slabs.write(into, slot, h, rows, count)
+
+        into = slabs.clear(now.imagined, slot)
+        dynamics = model.dynamics(now.model)
+        return rollouts.branch(k_branch, dynamics, policy.act(now.policy), starts, horizon, write, into)
+
+    def batches(key: Key, stored: replay.ReplayState, imagined: SlabsState) -> Transition:
         """All batches of one environment step in one gather per source, `[updates_per_step, batch, ...]`."""
         k_real, k_dream = jax.random.split(key)
         real = memory.sample(k_real, stored, (config.updates_per_step, config.real_batch))
@@ -172,27 +190,17 @@ def make(config: Config, env: Env, targets: Targets | None = None) -> Algorithm:
         shape = (config.updates_per_step, config.batch - config.real_batch)
         return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), real, slabs.sample(k_dream, imagined, shape))
 
-    def step(key: Key, state: State) -> tuple[State, dict[str, Array]]:
-        k_fit, k_dream, k_act = jax.random.split(key, 3)
-        data = ensemble.Data(unpack(state.memory.rows.value, spec), state.memory.size.value)
-        fitted, model_info = model.update(k_fit, state.model, data)
-        model_step = ensemble.model_step(config.model, spec, fitted, env.terminal)
-        imagined = dream(k_dream, state, model_step) if dreams else ()
-        learner = agent if targets is None else sac.make(config.agent, spec, targets(config.agent, spec, model_step))
+    def improve(key: Key, now: Learning, stored: replay.ReplayState) -> tuple[Learning, Info]:
+        k_sample, k_update = jax.random.split(key)
+        fitted_to = None if targets is None else targets(config.agent, spec, model.dynamics(now.model))
+        agent = sac.make(config.agent, spec, fitted_to)
+        state, info = agent.update(k_update, now.policy, batches(k_sample, stored, now.imagined))
+        return now._replace(policy=state), info
 
-        def improve(key: Key, state: sac.State, stored: replay.ReplayState) -> tuple[sac.State, dict[str, Array]]:
-            k_sample, k_update = jax.random.split(key)
-            return critics.in_turn(learner.update, k_update, state, batches(k_sample, stored, imagined))
-
-        carry = (state.actor, state.memory, state.agent)
-        actor, stored, agent_state, info = rollouts.interact(
-            k_act, unit, memory, explore, improve, carry, config.model_train_freq
-        )
-        iteration = Shared(state.iteration.value + 1)
-        return State(actor, stored, imagined, fitted, agent_state, iteration), {**model_info, **info}
-
-    def policy(state: State) -> Act:
-        mode = sac.mode(config.agent, spec, state.agent)
-        return lambda key, obs: rollouts.to_env(env.spec, mode(key, obs))
-
-    return Algorithm(init, step, policy, config.model_train_freq, config.warmup_steps)
+    return off_policy.make(
+        env,
+        memory,
+        Method(init, lambda now: policy.act(now.policy), lambda now: policy.mode(now.policy), improve, prepare),
+        warmup_steps=config.warmup_steps,
+        steps_per_iteration=config.model_train_freq,
+    )

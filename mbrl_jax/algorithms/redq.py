@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import jax
-from jaxtyping import Array
 
 from mbrl_jax import rollouts
-from mbrl_jax.agents import critics, redq, sac
+from mbrl_jax.agents import redq, sac
 from mbrl_jax.data import replay
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
-from mbrl_jax.types import Algorithm, Env, Key, Spec, check_positive
+from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Spec, check_positive
 
 __all__ = ["Config", "State", "make"]
 
@@ -57,7 +56,7 @@ Variation = Callable[[sac.Config, Spec], sac.Targets]
 """`targets(config, spec) -> Targets`: what the critics are fitted to."""
 
 
-def make(config: Config, env: Env, targets: Variation | None = None) -> Algorithm:
+def make(config: Config, env: Env, targets: Variation | None = None) -> Algorithm[State[sac.State]]:
     """REDQ on `env`; one iteration is `steps_per_iteration` times (act, store, update `updates_per_step` times).
 
     Args:
@@ -65,17 +64,15 @@ def make(config: Config, env: Env, targets: Variation | None = None) -> Algorith
     """
     spec = rollouts.normalised(env).spec
     memory = replay.of_run(config, spec)
-    learner = redq.make(config.agent, spec, config.subset, targets and targets(config.agent, spec))
-    rounds = config.updates_per_step // config.policy_delay
+    fitted_to = None if targets is None else targets(config.agent, spec)
+    agent = redq.make(config.agent, spec, config.subset, config.policy_delay, fitted_to)
 
-    def improve(key: Key, state: sac.State, stored: replay.ReplayState) -> tuple[sac.State, dict[str, Array]]:
+    def improve(key: Key, state: sac.State, stored: replay.ReplayState) -> tuple[sac.State, Info]:
         k_sample, k_update = jax.random.split(key)
-        batches = memory.sample(k_sample, stored, (rounds, config.policy_delay, config.batch))
-        return critics.in_turn(learner.update, k_update, state, batches)
+        batches = memory.sample(k_sample, stored, (config.updates_per_step, config.batch))
+        return agent.update(k_update, state, batches)
 
-    agent = off_policy.Agent(
-        learner.init, partial(sac.act, config.agent, spec), partial(sac.mode, config.agent, spec), improve
-    )
+    method = Method(agent.init, agent.act, agent.mode, improve, off_policy.unprepared)
     return off_policy.make(
-        env, memory, agent, warmup_steps=config.warmup_steps, steps_per_iteration=config.steps_per_iteration
+        env, memory, method, warmup_steps=config.warmup_steps, steps_per_iteration=config.steps_per_iteration
     )

@@ -6,17 +6,15 @@ With MBPO's update ratio it is the "no model" ablation of Janner et al., 2019, F
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 
 import jax
-from jaxtyping import Array
 
 from mbrl_jax import rollouts
-from mbrl_jax.agents import critics, sac
+from mbrl_jax.agents import sac
 from mbrl_jax.data import replay
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
-from mbrl_jax.types import Algorithm, Env, Key, check_positive
+from mbrl_jax.types import Algorithm, Env, Info, Key, Method, check_positive
 
 __all__ = ["Config", "State", "make"]
 
@@ -45,20 +43,18 @@ class Config:
         check_positive(self, "updates_per_step", "batch", "replay_capacity")
 
 
-def make(config: Config, env: Env) -> Algorithm:
+def make(config: Config, env: Env) -> Algorithm[State[sac.State]]:
     """SAC on `env`; one iteration is `steps_per_iteration` times (act, store, update `updates_per_step` times)."""
     spec = rollouts.normalised(env).spec
     memory = replay.of_run(config, spec)
-    learner = sac.make(config.agent, spec)
+    agent = sac.make(config.agent, spec)
 
-    def improve(key: Key, state: sac.State, stored: replay.ReplayState) -> tuple[sac.State, dict[str, Array]]:
+    def improve(key: Key, state: sac.State, stored: replay.ReplayState) -> tuple[sac.State, Info]:
         k_sample, k_update = jax.random.split(key)
         batches = memory.sample(k_sample, stored, (config.updates_per_step, config.batch))
-        return critics.in_turn(learner.update, k_update, state, batches)
+        return agent.update(k_update, state, batches)
 
-    agent = off_policy.Agent(
-        learner.init, partial(sac.act, config.agent, spec), partial(sac.mode, config.agent, spec), improve
-    )
+    method = Method(agent.init, agent.act, agent.mode, improve, off_policy.unprepared)
     return off_policy.make(
-        env, memory, agent, warmup_steps=config.warmup_steps, steps_per_iteration=config.steps_per_iteration
+        env, memory, method, warmup_steps=config.warmup_steps, steps_per_iteration=config.steps_per_iteration
     )

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from mbrl_jax import rollouts
 from mbrl_jax.agents import sac_svg
@@ -16,7 +14,7 @@ from mbrl_jax.data import replay
 from mbrl_jax.data.rows import unpack
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
-from mbrl_jax.types import Algorithm, Env, Key, check_positive
+from mbrl_jax.types import Algorithm, Env, Info, Key, Method, check_positive
 
 __all__ = ["Config", "State", "make"]
 
@@ -49,31 +47,28 @@ class Config:
         check_positive(self, "model_updates", "model_batch", "batch", "replay_capacity")
 
 
-def make(config: Config, env: Env) -> Algorithm:
+def make(config: Config, env: Env) -> Algorithm[State[sac_svg.State]]:
     """SAC-SVG on `env`; one iteration is `steps_per_iteration` times (act, store, update once)."""
     spec = rollouts.normalised(env).spec
     memory = replay.of_run(config, spec)
-    learner = sac_svg.make(config.agent, spec, config.steps)
+    agent = sac_svg.make(config.agent, spec, config.steps)
     shape, length = (config.model_updates, config.model_batch), config.agent.horizon - 1
 
-    def improve(key: Key, state: sac_svg.State, stored: replay.ReplayState) -> tuple[sac_svg.State, dict[str, Array]]:
+    def improve(key: Key, state: sac_svg.State, stored: replay.ReplayState) -> tuple[sac_svg.State, Info]:
         k_windows, k_sample, k_update = jax.random.split(key, 3)
         # All windows in one call: the rounds of drawing them are one loop.
         windows = memory.sample_sequences(k_windows, stored, shape[0] * shape[1], length)
-        windows = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), windows)
-        return learner.update(k_update, state, sac_svg.Batch(memory.sample(k_sample, stored, (config.batch,)), windows))
+        windows = jax.tree.map(lambda x: x.reshape(1, *shape, *x.shape[1:]), windows)
+        transitions = memory.sample(k_sample, stored, (1, config.batch))
+        return agent.update(k_update, state, sac_svg.Batch(transitions, windows))
 
-    def refresh(state: sac_svg.State, stored: replay.ReplayState) -> sac_svg.State:
+    def prepare(key: Key, state: sac_svg.State, stored: replay.ReplayState) -> tuple[sac_svg.State, Info]:
+        """The observations' scaler is renewed."""
+        del key
         held = unpack(stored.rows.value, spec).obs
-        return sac_svg.standardise(state, held, jnp.arange(memory.capacity) < stored.size.value)
+        return sac_svg.standardise(state, held, jnp.arange(memory.capacity) < stored.size.value), {}
 
-    agent = off_policy.Agent(
-        learner.init,
-        partial(sac_svg.act, config.agent, spec),
-        partial(sac_svg.mode, config.agent, spec),
-        improve,
-        refresh,
-    )
+    method = Method(agent.init, agent.act, agent.mode, improve, prepare)
     return off_policy.make(
-        env, memory, agent, warmup_steps=config.warmup_steps, steps_per_iteration=config.steps_per_iteration
+        env, memory, method, warmup_steps=config.warmup_steps, steps_per_iteration=config.steps_per_iteration
     )

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import ClassVar
 
 import jax
-from jaxtyping import Array
 
 from mbrl_jax import rollouts
 from mbrl_jax.agents import td3
 from mbrl_jax.data import replay
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
-from mbrl_jax.types import Algorithm, Env, Key, check_positive
+from mbrl_jax.types import Algorithm, Env, Info, Key, Method, check_positive
 
 __all__ = ["Config", "State", "make"]
 
@@ -48,7 +46,7 @@ class Config:
             )
 
 
-def make(config: Config, env: Env) -> Algorithm:
+def make(config: Config, env: Env) -> Algorithm[State[td3.State]]:
     """TD3 on `env`: one update of the critics per environment step, one of the policy per `agent.policy_delay`.
 
     The updates of `policy_delay` steps are made together after the last of them: the policy that acts is the same, and
@@ -56,21 +54,18 @@ def make(config: Config, env: Env) -> Algorithm:
     """
     spec = rollouts.normalised(env).spec
     memory = replay.of_run(config, spec)
-    learner = td3.make(config.agent, spec)
+    agent = td3.make(config.agent, spec)
 
-    def improve(key: Key, state: td3.State, stored: replay.ReplayState) -> tuple[td3.State, dict[str, Array]]:
+    def improve(key: Key, state: td3.State, stored: replay.ReplayState) -> tuple[td3.State, Info]:
         k_sample, k_update = jax.random.split(key)
-        return learner.update(
-            k_update, state, memory.sample(k_sample, stored, (config.agent.policy_delay, config.batch))
-        )
+        batches = memory.sample(k_sample, stored, (config.agent.policy_delay, config.batch))
+        return agent.update(k_update, state, batches)
 
-    agent = off_policy.Agent(
-        learner.init, partial(td3.act, config.agent, spec), partial(td3.mode, config.agent, spec), improve
-    )
+    method = Method(agent.init, agent.act, agent.mode, improve, off_policy.unprepared)
     return off_policy.make(
         env,
         memory,
-        agent,
+        method,
         warmup_steps=config.warmup_steps,
         steps_per_iteration=config.steps_per_iteration,
         every=config.agent.policy_delay,

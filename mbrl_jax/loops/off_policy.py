@@ -1,59 +1,47 @@
-"""The loop of off-policy methods as an `Algorithm`: act, store, improve; random steps first."""
+"""The loop of off-policy methods as an `Algorithm`: prepare, then act, store, improve; random steps first."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import jax
-from jaxtyping import Array
 
 from mbrl_jax import rollouts
 from mbrl_jax.data import replay
-from mbrl_jax.types import Act, Algorithm, Env, Key
+from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Policy, S
 
-__all__ = ["Agent", "State", "make"]
+__all__ = ["State", "make", "unprepared"]
 
 
-class State(NamedTuple):
-    """Environment, replay and the agent's own state."""
+class State(NamedTuple, Generic[S]):
+    """Environment, replay and what the method learns."""
 
     actor: rollouts.Actor
     memory: replay.ReplayState
-    agent: Any
+    agent: S
 
 
-def _unchanged(state: Any, memory: replay.ReplayState) -> Any:
-    del memory
-    return state
-
-
-class Agent(NamedTuple):
-    """What a method brings to the loop, as pure functions of its own state; its actions lie in [-1, 1].
-
-    Attributes:
-      init: `init(key) -> state`.
-      explore: `explore(state) -> Act`, the policy that collects data.
-      mode: `mode(state) -> Act`, the deterministic policy that is evaluated.
-      improve: `improve(key, state, memory) -> (state, info)`, the updates that follow the environment's steps.
-      refresh: `refresh(state, memory) -> state` at the start of every iteration.
-    """
-
-    init: Callable[[Key], Any]
-    explore: Callable[[Any], Act]
-    mode: Callable[[Any], Act]
-    improve: Callable[[Key, Any, replay.ReplayState], tuple[Any, dict[str, Array]]]
-    refresh: Callable[[Any, replay.ReplayState], Any] = _unchanged
+def unprepared(key: Key, state: S, memory: replay.ReplayState) -> tuple[S, Info]:
+    """The `prepare` of a method that does nothing at the start of an iteration."""
+    del key, memory
+    return state, {}
 
 
 def make(
-    env: Env, memory: replay.Replay, agent: Agent, *, warmup_steps: int, steps_per_iteration: int, every: int = 1
-) -> Algorithm:
-    """An agent on `env`.
+    env: Env,
+    memory: replay.Replay,
+    method: Method[S, replay.ReplayState],
+    *,
+    warmup_steps: int,
+    steps_per_iteration: int,
+    every: int = 1,
+) -> Algorithm[State[S]]:
+    """A method on `env`.
 
     Args:
       env: the environment, in its own units.
       memory: the replay, for `rollouts.normalised(env)`.
+      method: `prepare` is called at the start of every iteration, `improve` after every `every`-th step.
       warmup_steps: uniformly random steps that `init` takes.
       steps_per_iteration: environment steps of one call of `step`.
       every: environment steps between two calls of `improve`; must divide `steps_per_iteration`.
@@ -65,20 +53,23 @@ def make(
         )
     unit = rollouts.normalised(env)
 
-    def init(key: Key) -> State:
+    def init(key: Key) -> State[S]:
         k_warm, k_agent = jax.random.split(key)
         actor, stored = rollouts.collect(k_warm, unit, memory, rollouts.uniform(unit.spec), warmup_steps)
-        return State(actor, stored, agent.init(k_agent))
+        agent = method.init(k_agent)
+        return State(rollouts.remember(actor, method.explore(agent)), stored, agent)
 
-    def step(key: Key, state: State) -> tuple[State, dict[str, Array]]:
-        carry = (state.actor, state.memory, agent.refresh(state.agent, state.memory))
-        actor, stored, own, info = rollouts.interact(
-            key, unit, memory, agent.explore, agent.improve, carry, steps_per_iteration, every
+    def step(key: Key, state: State[S]) -> tuple[State[S], Info]:
+        # The loop's keys are those of its steps, 0 to steps_per_iteration − 1 of the same sequence.
+        k_prepare = jax.random.fold_in(key, steps_per_iteration)
+        agent, prepared = method.prepare(k_prepare, state.agent, state.memory)
+        carry = (state.actor, state.memory, agent)
+        actor, stored, agent, info = rollouts.interact(
+            key, unit, memory, method.explore, method.improve, carry, steps_per_iteration, every
         )
-        return State(actor, stored, own), info
+        return State(actor, stored, agent), {**prepared, **info}
 
-    def policy(state: State) -> Act:
-        mode = agent.mode(state.agent)
-        return lambda key, obs: rollouts.to_env(env.spec, mode(key, obs))
+    def policy(state: State[S]) -> Policy[Any]:
+        return rollouts.for_env(env.spec, method.mode(state.agent))
 
     return Algorithm(init, step, policy, steps_per_iteration, warmup_steps)

@@ -19,7 +19,7 @@ from mbrl_jax.data import normalise
 from mbrl_jax.models import fitting, mixture
 from mbrl_jax.networks import MLP, apply, glorot
 from mbrl_jax.objectives.ratios import discriminator_loss
-from mbrl_jax.types import Key, Learner, PyTree, Spec, check_not_negative, check_widths
+from mbrl_jax.types import Info, Key, Learner, PyTree, Spec, check_not_negative, check_widths
 
 __all__ = ["Config", "Data", "State", "blurred", "logit", "make"]
 
@@ -85,8 +85,8 @@ def blurred(config: Config, state: State, key: Key, next_obs: Array) -> Array:
     return lax.cond(jnp.asarray(config.noise) != 0, add, lambda: next_obs)
 
 
-def make(config: Config, spec: Spec, sample: Sample | None = None) -> Learner:
-    """The discriminator as a learner: `update(key, state, Data)` is one whole fit; only that needs `sample`."""
+def make(config: Config, spec: Spec, sample: Sample | None = None) -> Learner[State, Data]:
+    """The discriminator as something that is fitted; only the fit needs `sample`."""
     width = 2 * spec.obs_dim + spec.action_dim
 
     def fresh(key: Key) -> PyTree:
@@ -96,7 +96,7 @@ def make(config: Config, spec: Spec, sample: Sample | None = None) -> Learner:
         inputs = normalise.identity(spec.obs_dim + spec.action_dim)
         return State(fresh(key), inputs, normalise.identity(spec.obs_dim))
 
-    def update(key: Key, state: State, data: Data) -> tuple[State, dict[str, Array]]:
+    def fit(key: Key, state: State, data: Data) -> tuple[State, Info]:
         fake = sample
         if fake is None:
             raise ValueError("a discriminator is fitted against a model: make(..., sample=...) needs one, got None")
@@ -128,4 +128,4 @@ def make(config: Config, spec: Spec, sample: Sample | None = None) -> Learner:
         info = {"disc/holdout_loss": found.score, "disc/steps": found.steps.astype(jnp.float32)}
         return State(found.params, inputs, targets), info
 
-    return Learner(init, update)
+    return Learner(init, fit)

@@ -23,9 +23,10 @@ from mbrl_jax.models import fitting
 from mbrl_jax.networks import MLP, apply, glorot
 from mbrl_jax.objectives.likelihood import bounded_variance
 from mbrl_jax.objectives.value_aware import minimum_variance_loss
-from mbrl_jax.types import Key, Learner, ModelStep, PyTree, Spec, Transition, check_positive, check_widths
+from mbrl_jax.rollouts import memoryless
+from mbrl_jax.types import Dynamics, Info, Key, Learner, PyTree, Spec, Transition, check_positive, check_widths
 
-__all__ = ["Config", "Data", "State", "distribution", "log_prob", "make", "model_step", "sample"]
+__all__ = ["Config", "Data", "State", "distribution", "dynamics", "log_prob", "make", "sample"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,13 +134,13 @@ def sample(config: Config, spec: Spec, state: State, key: Key, obs: Array, actio
     return obs + state.targets.backward(draw)
 
 
-def model_step(
+def dynamics(
     config: Config,
     spec: Spec,
     state: State,
     reward: Callable[[Array, Array, Array], Array] | None = None,
     terminal: Callable[[Array], Array] | None = None,
-) -> ModelStep:
+) -> Dynamics[tuple[()]]:
     """The model with the task's known reward and termination, to plan with; without a reward it is 0."""
 
     def step(key: Key, obs: Array, action: Array) -> tuple[Array, Array, Array]:
@@ -148,7 +149,7 @@ def model_step(
         ended = jnp.zeros(obs.shape[:-1], bool) if terminal is None else terminal(next_obs)
         return next_obs, gain, 1.0 - ended.astype(obs.dtype)
 
-    return step
+    return memoryless(step)
 
 
 def scalers(data: Data, training: Array) -> tuple[normalise.Scaler, normalise.Scaler]:
@@ -157,8 +158,8 @@ def scalers(data: Data, training: Array) -> tuple[normalise.Scaler, normalise.Sc
     return normalise.fit(jnp.concatenate([obs, action], axis=-1), training), normalise.fit(next_obs - obs, training)
 
 
-def make(config: Config, spec: Spec) -> Learner:
-    """The model as a learner: `update(key, state, Data)` is one whole fit."""
+def make(config: Config, spec: Spec) -> Learner[State, Data]:
+    """The model as something that is fitted; `dynamics` makes a model to roll out of its state."""
 
     def fresh(key: Key) -> PyTree:
         return glorot(key, _network(config, spec), spec.obs_dim + spec.action_dim)
@@ -167,7 +168,7 @@ def make(config: Config, spec: Spec) -> Learner:
         inputs = normalise.identity(spec.obs_dim + spec.action_dim)
         return State(fresh(key), inputs, normalise.identity(spec.obs_dim))
 
-    def update(key: Key, state: State, data: Data) -> tuple[State, dict[str, Array]]:
+    def fit(key: Key, state: State, data: Data) -> tuple[State, Info]:
         k_init, k_split, k_fit = jax.random.split(key, 3)
         parts = fitting.split(k_split, data.valid, config.holdout_fraction)
         inputs, targets = scalers(data, parts.training())
@@ -195,4 +196,4 @@ def make(config: Config, spec: Spec) -> Learner:
         info = {"model/holdout_nll": found.score, "model/steps": found.steps.astype(jnp.float32)}
         return State(found.params, inputs, targets), info
 
-    return Learner(init, update)
+    return Learner(init, fit)

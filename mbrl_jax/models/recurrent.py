@@ -6,7 +6,6 @@ roll-out, and a linear decoder of the change of the observation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -18,9 +17,22 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax.networks import MLP
-from mbrl_jax.types import Key, Learner, PyTree, Spec, Transition, check_not_negative, check_positive, check_widths
+from mbrl_jax.rollouts import begin, follow, unroll
+from mbrl_jax.types import (
+    Dynamics,
+    Imagined,
+    Info,
+    Key,
+    Model,
+    PyTree,
+    Spec,
+    Transition,
+    check_not_negative,
+    check_positive,
+    check_widths,
+)
 
-__all__ = ["GRU", "Config", "Model", "State", "make", "model", "unroll"]
+__all__ = ["GRU", "Config", "Memory", "State", "dynamics", "loss", "make", "predicted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +63,8 @@ class State(NamedTuple):
     opt: optax.OptState
 
 
-class Model(NamedTuple):
-    """A recurrent model as pure functions.
-
-    Attributes:
-      start: `start(obs[batch, obs_dim]) -> memory` at the first observation of a roll-out.
-      step: `step(memory, obs, action[batch, action_dim]) -> (memory, next_obs)`, differentiable in all of them.
-    """
-
-    start: Callable[[Array], PyTree]
-    step: Callable[[PyTree, Array, Array], tuple[PyTree, Array]]
+Memory = tuple[Array, ...]
+"""States of the recurrent units, `[B, width]` each."""
 
 
 def _uniform(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
@@ -89,7 +93,7 @@ class GRU(nn.Module):
 
 
 class _Network(nn.Module):
-    """The change of the observation from `memory[layers, ..., width]` and (observation, action) `x[..., in_dim]`."""
+    """The change of the observation from a memory `[..., width]` per layer and (observation, action) `x[..., in]`."""
 
     encoder: tuple[int, ...]
     width: int
@@ -97,45 +101,52 @@ class _Network(nn.Module):
     out_dim: int
 
     @nn.compact
-    def __call__(self, memory: Array, x: Array) -> tuple[Array, Array]:
+    def __call__(self, memory: Memory, x: Array) -> tuple[Memory, Array]:
         orthogonal = nn.initializers.orthogonal()
         top = MLP(self.encoder, self.width, nn.relu, orthogonal, name="encoder")(x)
         memories = []
         for layer in range(self.layers):
             top = GRU(self.width, name=f"gru_{layer}")(memory[layer], top)
             memories.append(top)
-        return jnp.stack(memories), nn.Dense(self.out_dim, kernel_init=orthogonal, name="decoder")(top)
+        return tuple(memories), nn.Dense(self.out_dim, kernel_init=orthogonal, name="decoder")(top)
 
 
 def _network(config: Config, spec: Spec) -> _Network:
     return _Network(config.encoder, config.width, config.layers, spec.obs_dim)
 
 
-def model(config: Config, spec: Spec, params: PyTree) -> Model:
-    """The model with these parameters."""
+def dynamics(config: Config, spec: Spec, params: PyTree) -> Dynamics[Memory]:
+    """The model with these parameters; it knows no reward (0) and no end (discount 1)."""
     network = _network(config, spec)
 
-    def start(obs: Array) -> Array:
-        return jnp.zeros((config.layers, *obs.shape[:-1], config.width), obs.dtype)
+    def start(key: Key, obs: Array) -> Memory:
+        del key
+        return tuple(jnp.zeros((*obs.shape[:-1], config.width), obs.dtype) for _ in range(config.layers))
 
-    def step(memory: Array, obs: Array, action: Array) -> tuple[Array, Array]:
+    def step(key: Key, memory: Memory, obs: Array, action: Array) -> tuple[Memory, Imagined]:
+        del key
         inputs = jnp.concatenate([obs, action], axis=-1)
-        memory, change = cast(tuple[Array, Array], network.apply(params, memory, inputs))
-        return memory, obs + change
+        memory, change = cast(tuple[Memory, Array], network.apply(params, memory, inputs))
+        return memory, Imagined(obs + change, jnp.zeros_like(obs[..., 0]), jnp.ones_like(obs[..., 0]))
 
-    return Model(start, step)
+    return Dynamics(start, step)
 
 
-def unroll(dynamics: Model, obs: Array, actions: Array) -> Array:
+def predicted(model: Dynamics[Memory], obs: Array, actions: Array) -> Array:
     """Predicted observations `[batch, time, obs_dim]` after each of the actions `[batch, time, action_dim]`.
 
     Between steps gradients flow through the memory only, not through the predicted observation (SVG code: detach_xt).
     """
-    memory, predicted = dynamics.start(obs), []
-    for t in range(actions.shape[1]):
-        memory, obs = dynamics.step(memory, lax.stop_gradient(obs), actions[:, t])
-        predicted.append(obs)
-    return jnp.stack(predicted, axis=1)
+
+    def step(key: Key, memory: Memory, obs: Array, action: Array) -> tuple[Memory, Imagined]:
+        return model.step(key, memory, lax.stop_gradient(obs), action)
+
+    # Neither the model nor the policy draws anything.
+    key, policy = jax.random.key(0), follow(actions)
+    detached = Dynamics(model.start, step)
+    keys = jnp.broadcast_to(key, (actions.shape[1],))
+    _, steps = unroll(keys, detached, policy, begin(key, detached, policy, obs), in_line=True)
+    return jnp.swapaxes(steps.next_obs, 0, 1)
 
 
 def loss(config: Config, spec: Spec, params: PyTree, windows: Transition) -> Array:
@@ -144,25 +155,28 @@ def loss(config: Config, spec: Spec, params: PyTree, windows: Transition) -> Arr
     Windows that the replay does not have (their discount is NaN, see `replay.sample_sequences`) have weight 0: an
     environment whose episodes are shorter than a window teaches the model nothing.
     """
-    predicted = unroll(model(config, spec, params), windows.obs[:, 0], windows.action)
-    error = jnp.square(predicted - windows.next_obs).mean(axis=-1)
+    found = predicted(dynamics(config, spec, params), windows.obs[:, 0], windows.action)
+    error = jnp.square(found - windows.next_obs).mean(axis=-1)
     return jnp.where(jnp.isfinite(windows.discount), error, 0.0).mean()
 
 
-def make(config: Config, spec: Spec) -> Learner:
-    """The model as a learner: `update(key, state, windows)` is one gradient step on `windows[batch, time, ...]`."""
+def make(config: Config, spec: Spec) -> Model[State, Transition]:
+    """The model on windows `[updates, batch, time, ...]`: `fit` and `update` are the same gradient steps in turn."""
     optimiser = optax.chain(optax.clip_by_global_norm(config.clip), optax.adam(config.learning_rate))
     network = _network(config, spec)
 
     def init(key: Key) -> State:
-        memory = jnp.zeros((config.layers, 1, config.width))
+        memory = tuple(jnp.zeros((1, config.width)) for _ in range(config.layers))
         params = network.init(key, memory, jnp.zeros((1, spec.obs_dim + spec.action_dim)))
         return State(params, optimiser.init(params))
 
-    def update(key: Key, state: State, windows: Transition) -> tuple[State, dict[str, Array]]:
-        del key
+    def step(state: State, windows: Transition) -> tuple[State, Info]:
         error, grads = jax.value_and_grad(lambda params: loss(config, spec, params, windows))(state.params)
         updates, opt = optimiser.update(grads, state.opt, state.params)
         return State(optax.apply_updates(state.params, updates), opt), {"model/loss": error}
 
-    return Learner(init, update)
+    def update(key: Key, state: State, windows: Transition) -> tuple[State, Info]:
+        del key
+        return lax.scan(step, state, windows, unroll=windows.reward.shape[0] == 1)
+
+    return Model(init, update, update, lambda state: dynamics(config, spec, state.params))

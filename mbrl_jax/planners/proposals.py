@@ -23,12 +23,14 @@ class Proposal(NamedTuple):
       sample: `sample(key, params, count) -> sequences [count, horizon, action_dim]`.
       fit: `fit(params, sequences, weights [count]) -> params`; the weights sum to 1.
       mode: `mode(params) -> sequence [horizon, action_dim]`.
+      shift: `shift(params) -> params` one step later: what is known of the steps that are left, nothing of the last.
     """
 
     start: Callable[[int], PyTree]
     sample: Callable[[Key, PyTree, int], Array]
     fit: Callable[[PyTree, Array, Array], PyTree]
     mode: Callable[[PyTree], Array]
+    shift: Callable[[PyTree], PyTree]
 
 
 def choices(count: int, smoothing: float = 0.05) -> Proposal:
@@ -55,7 +57,10 @@ def choices(count: int, smoothing: float = 0.05) -> Proposal:
     def mode(params: Array) -> Array:
         return jax.nn.one_hot(jnp.argmax(params, axis=-1), count, dtype=params.dtype)
 
-    return Proposal(start, sample, fit, mode)
+    def shift(params: Array) -> Array:
+        return jnp.concatenate([params[1:], start(1)])
+
+    return Proposal(start, sample, fit, mode, shift)
 
 
 def box(action_dim: int, std: float = 0.5, least_std: float = 0.05) -> Proposal:
@@ -82,7 +87,15 @@ def box(action_dim: int, std: float = 0.5, least_std: float = 0.05) -> Proposal:
         spread = jnp.einsum("k,kha->ha", weights, jnp.square(sequences - mean))
         return mean, jnp.maximum(jnp.sqrt(spread), least_std)
 
-    return Proposal(start, sample, fit, lambda params: params[0])
+    def mode(params: tuple[Array, Array]) -> Array:
+        return params[0]
+
+    def shift(params: tuple[Array, Array]) -> tuple[Array, Array]:
+        """The means move on; the deviations are as at the start, so that the new plan can leave the old one (PETS)."""
+        mean, deviation = start(params[0].shape[0])
+        return mean.at[:-1].set(params[0][1:]), deviation
+
+    return Proposal(start, sample, fit, mode, shift)
 
 
 def all_sequences(count: int, horizon: int) -> Array:

@@ -14,7 +14,17 @@ from mbrl_jax.planners.proposals import Proposal
 from mbrl_jax.planners.value import Scored
 from mbrl_jax.types import Key, PyTree
 
-__all__ = ["Plan", "Planner", "Score", "cross_entropy", "exhaustive", "mppi", "random_shooting"]
+__all__ = [
+    "Plan",
+    "Planner",
+    "Score",
+    "Search",
+    "cold",
+    "cross_entropy",
+    "exhaustive",
+    "mppi",
+    "random_shooting",
+]
 
 Score = Callable[[Key, Array, Array], Scored]
 """`score(key, obs[O], sequences[K, H, A]) -> Scored`; see `value.estimate`."""
@@ -30,6 +40,17 @@ class Plan(NamedTuple):
 
 Planner = Callable[[Key, Array], Plan]
 """`planner(key, obs[O]) -> Plan`."""
+Search = Callable[[Key, PyTree, Array], tuple[Plan, PyTree]]
+"""`search(key, params, obs[O]) -> (Plan, params)`: a search that starts from a proposal and ends with a better one."""
+
+
+def cold(search: Search, proposal: Proposal, horizon: int) -> Planner:
+    """The planner that starts its search from nothing at every step."""
+
+    def plan(key: Key, obs: Array) -> Plan:
+        return search(key, proposal.start(horizon), obs)[0]
+
+    return plan
 
 
 def random_shooting(score: Score, proposal: Proposal, sequences: int, horizon: int) -> Planner:
@@ -52,7 +73,7 @@ def exhaustive(score: Score, candidates: Array) -> Planner:
 
 def cross_entropy(
     score: Score, proposal: Proposal, sequences: int, horizon: int, *, iterations: int = 4, elites: int = 10
-) -> Planner:
+) -> Search:
     """Cross-entropy method: the proposal is fitted to the best `elites` sequences, `iterations` times.
 
     The action is the first of the best sequence drawn in the last iteration. Of the fitted proposal's most likely
@@ -66,8 +87,7 @@ def cross_entropy(
         _, best = lax.top_k(value, elites)
         return jnp.zeros_like(value).at[best].set(1.0 / elites)
 
-    fitted = _iterated(score, proposal, sequences, horizon, iterations, weigh)
-    return lambda key, obs: fitted(key, obs)[0]
+    return _iterated(score, proposal, sequences, iterations, weigh)
 
 
 def mppi(
@@ -78,7 +98,7 @@ def mppi(
     *,
     iterations: int = 1,
     temperature: float | Array = 1.0,
-) -> Planner:
+) -> Search:
     """Path-integral control (Williams et al., 2015): the proposal is fitted with weights `exp(value / temperature)`.
 
     The action is the first of the fitted proposal's mode; `temperature` is in units of return.
@@ -86,37 +106,35 @@ def mppi(
     _check(sequences, horizon, iterations)
     if isinstance(temperature, float | int) and temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
-    weigh = lambda value: jax.nn.softmax(value / temperature)  # noqa: E731
-    fitted = _iterated(score, proposal, sequences, horizon, iterations, weigh)
 
-    def plan(key: Key, obs: Array) -> Plan:
-        best, params = fitted(key, obs)
-        return best._replace(action=proposal.mode(params)[0])
+    def weigh(value: Array) -> Array:
+        return jax.nn.softmax(value / temperature)
 
-    return plan
+    fitted = _iterated(score, proposal, sequences, iterations, weigh)
+
+    def search(key: Key, params: PyTree, obs: Array) -> tuple[Plan, PyTree]:
+        best, params = fitted(key, params, obs)
+        return best._replace(action=proposal.mode(params)[0]), params
+
+    return search
 
 
 def _iterated(
-    score: Score,
-    proposal: Proposal,
-    sequences: int,
-    horizon: int,
-    iterations: int,
-    weigh: Callable[[Array], Array],
-) -> Callable[[Key, Array], tuple[Plan, PyTree]]:
+    score: Score, proposal: Proposal, sequences: int, iterations: int, weigh: Callable[[Array], Array]
+) -> Search:
     """Draw, score, fit, `iterations` times: the best of the last iteration, and the fitted proposal."""
 
-    def plan(key: Key, obs: Array) -> tuple[Plan, PyTree]:
+    def search(key: Key, params: PyTree, obs: Array) -> tuple[Plan, PyTree]:
         def improve(params: PyTree, k: Key) -> tuple[PyTree, Plan]:
             k_draw, k_score = jax.random.split(k)
             candidates = proposal.sample(k_draw, params, sequences)
             found = _scored(score, k_score, obs, candidates)
             return proposal.fit(params, candidates, weigh(found.value)), _best(candidates, found)
 
-        params, plans = lax.scan(improve, proposal.start(horizon), jax.random.split(key, iterations))
+        params, plans = lax.scan(improve, params, jax.random.split(key, iterations))
         return jax.tree.map(lambda leaf: leaf[-1], plans), params
 
-    return plan
+    return search
 
 
 def _scored(score: Score, key: Key, obs: Array, candidates: Array) -> Scored:

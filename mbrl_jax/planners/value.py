@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from mbrl_jax import rollouts
 from mbrl_jax.objectives import ratios
-from mbrl_jax.types import Key, ModelStep
+from mbrl_jax.types import Dynamics, Key, Policy, Transition
 
 __all__ = ["Correction", "Scored", "estimate", "estimate_all"]
 
@@ -45,18 +46,9 @@ class Scored(NamedTuple):
     ess: Array
 
 
-class _Paths(NamedTuple):
-    """What happened to the rows, each `[time, rows, ...]` or one step of it; `alive` is 1 until the task ends."""
-
-    obs: Array
-    reward: Array
-    alive: Array
-    log_weight: Array
-
-
 def estimate(
     key: Key,
-    model_step: ModelStep,
+    dynamics: Dynamics[Any],
     obs: Array,
     sequences: Array,
     *,
@@ -73,7 +65,7 @@ def estimate(
 
     Args:
       key: random key.
-      model_step: the model, with its reward and termination.
+      dynamics: the model, with its reward and termination.
       obs: where to plan from, `[obs_dim]`.
       sequences: candidate actions `[sequences, horizon, action_dim]`.
       particles: draws per sequence; 1 is the paper's, with which the largest of many values is mostly luck.
@@ -87,22 +79,21 @@ def estimate(
     """
     count, horizon = sequences.shape[:2]
     rows = count * particles
-    actions = jnp.moveaxis(jnp.repeat(sequences, particles, axis=0), 1, 0)
+    policy = rollouts.follow(jnp.repeat(sequences, particles, axis=0))
     keys = jax.random.split(key, horizon)
-    start = _Rows(jnp.broadcast_to(obs, (rows, *obs.shape)), jnp.ones(rows, obs.dtype))
-    advance = _advance(model_step, correction)
-    last, before = lax.scan(advance, start, (keys[:-1], actions[:-1]))
+    start = rollouts.begin(
+        jax.random.fold_in(key, horizon), dynamics, policy, jnp.broadcast_to(obs, (rows, *obs.shape))
+    )
+    last, before = rollouts.unroll(keys[:-1], dynamics, policy, start)
     # Without a final value only the reward of the last step is used: what it does not depend on is compiled away.
-    end, final = advance(last, (keys[-1], actions[-1]))
-    paths = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), before, final)
-    if final_value is None:
-        paths = paths._replace(log_weight=before.log_weight)
-    return _scored(paths, end, actions, particles, correction, path_reward, final_value)
+    _, final = rollouts.advance(keys[-1], dynamics, policy, last)
+    steps = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), before, final)
+    return _scored(steps, particles, correction, path_reward, final_value)
 
 
 def estimate_all(
     key: Key,
-    model_step: ModelStep,
+    dynamics: Dynamics[Any],
     obs: Array,
     choices: Array,
     horizon: int,
@@ -125,50 +116,31 @@ def estimate_all(
 
     The others are those of `estimate`.
     """
-    advance, number = _advance(model_step, correction), choices.shape[0]
-    state = _Rows(jnp.broadcast_to(obs, (particles, *obs.shape)), jnp.ones(particles, obs.dtype))
-    spread = lambda x: jnp.repeat(x.reshape(-1, particles, *x.shape[1:]), number, axis=0).reshape(-1, *x.shape[1:])  # noqa: E731
-    steps: list[tuple[_Paths, Array]] = []
+    number = choices.shape[0]
+
+    def spread(x: Array) -> Array:
+        """Every row once for each choice; the particles of a sequence stay neighbours."""
+        return jnp.repeat(x.reshape(-1, particles, *x.shape[1:]), number, axis=0).reshape(-1, *x.shape[1:])
+
+    def choosing(t: int) -> Policy[tuple[()]]:
+        """All choices in turn, for each of the sequences so far; its extras are the keys it does not need."""
+        every = jnp.tile(jnp.repeat(choices, particles, axis=0), (number**t, 1))
+        return Policy(lambda obs: (), lambda key, memory, obs: (memory, every, key))
+
+    at = jnp.broadcast_to(obs, (particles, *obs.shape))
+    now = rollouts.begin(jax.random.fold_in(key, horizon), dynamics, choosing(0), at)
+    steps: list[Transition] = []
     for t, k in enumerate(jax.random.split(key, horizon)):
-        state = jax.tree.map(spread, state)
-        action = jnp.tile(jnp.repeat(choices, particles, axis=0), (number**t, 1))
-        state, seen = advance(state, (k, action))
-        steps = [jax.tree.map(spread, step) for step in steps] + [(seen, action)]
-    paths, actions = jax.tree.map(lambda *x: jnp.stack(x), *steps)
-    if final_value is None:
-        counted = [seen.log_weight for seen, _ in steps[:-1]]
-        paths = paths._replace(log_weight=jnp.stack(counted) if counted else jnp.zeros_like(paths.alive[:0]))
-    return _scored(paths, state, actions, particles, correction, path_reward, final_value)
-
-
-class _Rows(NamedTuple):
-    """Where the rows are `[rows, obs_dim]`, and 1 for those whose task has not ended."""
-
-    obs: Array
-    alive: Array
-
-
-def _advance(
-    model_step: ModelStep, correction: Correction | None
-) -> Callable[[_Rows, tuple[Key, Array]], tuple[_Rows, _Paths]]:
-    """One step of all rows: `advance(rows, (key, action [rows, action_dim]))`."""
-
-    def advance(rows: _Rows, inputs: tuple[Key, Array]) -> tuple[_Rows, _Paths]:
-        k, action = inputs
-        k_model, k_shown = jax.random.split(k)
-        next_obs, reward, discount = model_step(k_model, rows.obs, action)
-        # A path that has ended keeps its weight, which the others are measured against.
-        log_weight = _log_weight(correction, k_shown, rows.obs, action, next_obs)
-        seen = _Paths(rows.obs, reward, rows.alive, jnp.where(rows.alive > 0, log_weight, 0.0))
-        return _Rows(next_obs, rows.alive * discount), seen
-
-    return advance
+        now = jax.tree.map(spread, now)
+        now, taken = rollouts.advance(k, dynamics, choosing(t), now)
+        steps = [jax.tree.map(spread, step._replace(extras=()))._replace(extras=step.extras) for step in steps] + [
+            taken
+        ]
+    return _scored(jax.tree.map(lambda *x: jnp.stack(x), *steps), particles, correction, path_reward, final_value)
 
 
 def _scored(
-    paths: _Paths,
-    end: _Rows,
-    actions: Array,
+    steps: Transition,
     particles: int,
     correction: Correction | None,
     path_reward: Callable[[Array, Array], Array] | None,
@@ -176,31 +148,49 @@ def _scored(
 ) -> Scored:
     """Values of sequences whose particles are neighbours; a final value is the reward of one more step.
 
-    There are log-weights of all steps but the last one, whose reward may be the final value.
+    The steps are `[time, rows, ...]`, their extras the keys `[time]` of what the correction draws. There are
+    log-weights of all steps but the last one, whose reward may be the final value.
     """
-    reward = paths.reward if path_reward is None else path_reward(paths.obs, actions)
-    if final_value is not None:
-        reward = jnp.concatenate([reward, final_value(jnp.concatenate([paths.obs, end.obs[None]]))[None]])
-        paths = paths._replace(alive=jnp.concatenate([paths.alive, end.alive[None]]))
-    of_particles = lambda x: x.T.reshape(x.shape[1] // particles, particles, x.shape[0])  # noqa: E731
+    reward = steps.reward if path_reward is None else path_reward(steps.obs, steps.action)
+    going = jnp.cumprod(steps.discount, axis=0)
+    alive = jnp.concatenate([jnp.ones_like(going[:1]), going])
+    counted = steps
+    if final_value is None:
+        counted, alive = jax.tree.map(lambda x: x[:-1], steps), alive[:-1]
+    else:
+        path = jnp.concatenate([steps.obs, steps.next_obs[-1:]])
+        reward = jnp.concatenate([reward, final_value(path)[None]])
+
+    def of_particles(x: Array) -> Array:
+        """`[time, rows]` as `[sequences, particles, time]`."""
+        return x.T.reshape(x.shape[1] // particles, particles, x.shape[0])
+
+    # A path that has ended keeps its weight, which the others are measured against.
+    log_weights = jnp.where(alive[:-1] > 0, _log_weights(correction, counted), 0.0)
     limit, share = (jnp.inf, 0.0) if correction is None else (correction.weight_clip, correction.self_normalised)
-    log_weights = ratios.log_products(of_particles(paths.log_weight), limit)
-    weights = jnp.exp(ratios.self_normalised(log_weights, share, axis=1)) * of_particles(paths.alive)
+    products = ratios.log_products(of_particles(log_weights), limit)
+    weights = jnp.exp(ratios.self_normalised(products, share, axis=1)) * of_particles(alive)
     # Behind its end a path may be anything, infinite too.
-    earned = jnp.where(of_particles(paths.alive) > 0, weights * of_particles(reward), 0.0)
+    earned = jnp.where(of_particles(alive) > 0, weights * of_particles(reward), 0.0)
     value = earned.sum(axis=-1).mean(axis=-1)
     return Scored(value, ratios.effective_sample_size(weights[..., -1]))
 
 
-def _log_weight(correction: Correction | None, key: Key, obs: Array, action: Array, next_obs: Array) -> Array:
-    if correction is None:
-        return jnp.zeros_like(obs[..., 0])
+def _log_weights(correction: Correction | None, steps: Transition) -> Array:
+    """Logarithms of the weights of these steps, `[time, rows]`."""
+    if correction is None or not len(steps.reward):
+        return jnp.zeros_like(steps.reward)
+    return lax.map(lambda step: _log_weight(correction, step), steps)
+
+
+def _log_weight(correction: Correction, step: Transition) -> Array:
+    """Logarithms of the weights of one step's rows, `[rows]`."""
     clip, form = correction.logit_clip, correction.form
 
     def weigh() -> Array:
-        shown = next_obs if correction.blurred is None else correction.blurred(key, next_obs)
-        logit = jnp.clip(correction.logit(obs, action, shown), -clip, clip)
+        shown = step.next_obs if correction.blurred is None else correction.blurred(step.extras, step.next_obs)
+        logit = jnp.clip(correction.logit(step.obs, step.action, shown), -clip, clip)
         return correction.strength * ratios.log_weight(logit, form)
 
     # Lanes without correction skip the discriminator where lanes run one after the other; under `vmap` it is computed.
-    return lax.cond(correction.strength != 0, weigh, lambda: jnp.zeros_like(obs[..., 0]))
+    return lax.cond(correction.strength != 0, weigh, lambda: jnp.zeros_like(step.obs[..., 0]))

@@ -1,6 +1,6 @@
 """Roll-outs: `real`, of the environment with automatic resets, and `imagined`, of a model."""
 
-from mbrl_jax.rollouts.imagined import branch
+from mbrl_jax.rollouts.imagined import Standing, advance, begin, branch, follow, memoryless, unroll, written_out
 from mbrl_jax.rollouts.real import (
     Actor,
     Episodes,
@@ -9,9 +9,13 @@ from mbrl_jax.rollouts.real import (
     episode_info,
     episodes,
     evaluate,
+    for_env,
+    fragment,
     interact,
     normalised,
+    remember,
     start,
+    stateless,
     step,
     to_env,
     uniform,
@@ -20,16 +24,27 @@ from mbrl_jax.rollouts.real import (
 __all__ = [
     "Actor",
     "Episodes",
+    "Standing",
+    "advance",
+    "begin",
     "branch",
     "check_steps",
     "collect",
     "episode_info",
     "episodes",
     "evaluate",
+    "follow",
+    "for_env",
+    "fragment",
     "interact",
+    "memoryless",
     "normalised",
+    "remember",
     "start",
+    "stateless",
     "step",
     "to_env",
     "uniform",
+    "unroll",
+    "written_out",
 ]

@@ -1,11 +1,11 @@
-"""Roll-outs: steps of the real environment with automatic resets, and branched roll-outs of a model."""
+"""Roll-outs of the real environment: steps with automatic resets, fragments, whole episodes, evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from mbrl_jax.data import replay
 from mbrl_jax.envs.base import checked_action, restart, to_env
-from mbrl_jax.types import Act, Env, Key, Spec, Transition
+from mbrl_jax.types import Act, Env, Info, Key, M, Policy, PyTree, S, Spec, Transition
 
 __all__ = [
     "Actor",
@@ -24,13 +24,21 @@ __all__ = [
     "episode_info",
     "episodes",
     "evaluate",
+    "for_env",
+    "fragment",
     "interact",
     "normalised",
+    "remember",
     "start",
+    "stateless",
     "step",
     "to_env",
     "uniform",
 ]
+
+
+Reward = Callable[[Array, Array, Array], Array]
+PathReward = Callable[[Array, Array], Array]
 
 
 def normalised(env: Env) -> Env:
@@ -41,7 +49,6 @@ def normalised(env: Env) -> Env:
     """
     spec = env.spec
     unit = replace(spec, action_low=(-1.0,) * spec.action_dim, action_high=(1.0,) * spec.action_dim)
-    task_reward = env.reward
 
     def env_step(key: Key, state: Any, action: Array) -> tuple[Any, Transition]:
         action = checked_action(spec, action)
@@ -49,13 +56,21 @@ def normalised(env: Env) -> Env:
         recorded = jnp.where(jnp.isfinite(action).all(), action, jnp.zeros_like(action))
         return state, transition._replace(action=recorded)
 
-    reward = None
-    if task_reward is not None:
-        reward = lambda obs, action, next_obs: task_reward(obs, to_env(spec, action), next_obs)  # noqa: E731
-    path_reward, along = None, env.path_reward
-    if along is not None:
-        path_reward = lambda obs, action: along(obs, to_env(spec, action))  # noqa: E731
-    return Env(env.reset, env_step, unit, reward, env.terminal, path_reward, env.restart)
+    def reward(obs: Array, action: Array, next_obs: Array) -> Array:
+        return cast(Reward, env.reward)(obs, to_env(spec, action), next_obs)
+
+    def path_reward(obs: Array, action: Array) -> Array:
+        return cast(PathReward, env.path_reward)(obs, to_env(spec, action))
+
+    return Env(
+        env.reset,
+        env_step,
+        unit,
+        None if env.reward is None else reward,
+        env.terminal,
+        None if env.path_reward is None else path_reward,
+        env.restart,
+    )
 
 
 def check_steps(steps: int, per_iteration: int, warmup: int) -> None:
@@ -68,17 +83,48 @@ def check_steps(steps: int, per_iteration: int, warmup: int) -> None:
         raise ValueError(f"warmup_steps must be at least 1, so that there is data to learn from, got {warmup}")
 
 
-def uniform(spec: Spec) -> Act:
+def stateless(act: Act) -> Policy[tuple[()]]:
+    """The policy without memory that acts by `act(key, obs[B, O]) -> action[B, A]`."""
+
+    def start(obs: Array) -> tuple[()]:
+        del obs
+        return ()
+
+    def step(key: Key, memory: tuple[()], obs: Array) -> tuple[tuple[()], Array, tuple[()]]:
+        return memory, act(key, obs), ()
+
+    return Policy(start, step)
+
+
+def for_env(spec: Spec, policy: Policy[M]) -> Policy[M]:
+    """A policy whose actions lie in [-1, 1], in the environment's units."""
+
+    def act(key: Key, memory: M, obs: Array) -> tuple[M, Array, PyTree]:
+        memory, action, extras = policy.act(key, memory, obs)
+        return memory, to_env(spec, action), extras
+
+    return Policy(policy.start, act)
+
+
+def uniform(spec: Spec) -> Policy[tuple[()]]:
     """The uniformly random policy over [-1, 1]."""
-    return lambda key, obs: jax.random.uniform(key, (*obs.shape[:-1], spec.action_dim), minval=-1.0, maxval=1.0)
+
+    def act(key: Key, obs: Array) -> Array:
+        return jax.random.uniform(key, (*obs.shape[:-1], spec.action_dim), minval=-1.0, maxval=1.0)
+
+    return stateless(act)
 
 
 class Actor(NamedTuple):
-    """An environment being acted in: its state and the running return and length of the episode."""
+    """An environment being acted in: its state, the running return and length of the episode, the policy's memory.
+
+    The memory's leaves are `[1, ...]`.
+    """
 
     env: Any
     episode_return: Array
     episode_length: Array
+    memory: PyTree = ()
 
 
 class Episodes(NamedTuple):
@@ -94,8 +140,24 @@ class Episodes(NamedTuple):
 
 
 def start(key: Key, env: Env) -> Actor:
-    """A fresh episode."""
+    """A fresh episode, without a policy's memory."""
     return Actor(env.reset(key), jnp.zeros(()), jnp.zeros((), jnp.int32))
+
+
+def remember(actor: Actor, policy: Policy[Any]) -> Actor:
+    """The actor with the memory of a policy that sees its environment for the first time."""
+    return actor._replace(memory=policy.start(actor.env.obs[None]))
+
+
+def act_once(keys: tuple[Key, Key], env: Env, policy: Policy[Any], actor: Actor) -> tuple[Actor, Transition, Episodes]:
+    """The policy's action, and the environment's step; where the episode ended, both start afresh."""
+    k_act, k_step = keys
+    memory, action, extras = policy.act(k_act, actor.memory, actor.env.obs[None])
+    action, extras = action[0], jax.tree.map(lambda x: x[0], extras)
+    actor, transition, episodes = step(k_step, env, actor._replace(memory=memory), action)
+    fresh = policy.start(actor.env.obs[None])
+    memory = jax.tree.map(lambda new, old: jnp.where(episodes.count > 0, new, old), fresh, actor.memory)
+    return actor._replace(memory=memory), transition._replace(extras=extras), episodes
 
 
 def step(key: Key, env: Env, actor: Actor, action: Array) -> tuple[Actor, Transition, Episodes]:
@@ -113,6 +175,7 @@ def step(key: Key, env: Env, actor: Actor, action: Array) -> tuple[Actor, Transi
         restart(k_reset, env, ended, env_state),
         jnp.where(ended, 0.0, running.episode_return),
         jnp.where(ended, zero, running.episode_length),
+        actor.memory,
     )
     episodes = Episodes(
         count=ended.astype(jnp.int32),
@@ -123,7 +186,7 @@ def step(key: Key, env: Env, actor: Actor, action: Array) -> tuple[Actor, Transi
     return actor, transition, episodes
 
 
-def episode_info(episodes: Episodes) -> dict[str, Array]:
+def episode_info(episodes: Episodes) -> Info:
     """How many episodes ended, and how many of them by a failure; their mean return and length, NaN where none did.
 
     The leaves of `episodes` are `[...]`.
@@ -138,11 +201,18 @@ def episode_info(episodes: Episodes) -> dict[str, Array]:
     }
 
 
-def collect(key: Key, env: Env, memory: replay.Replay, act: Act, steps: int) -> tuple[Actor, replay.ReplayState]:
-    """An actor and a replay after `steps` steps of `act` from a fresh episode (MBPO's random warm-up)."""
+def collect(
+    key: Key, env: Env, memory: replay.Replay, policy: Policy[Any], steps: int
+) -> tuple[Actor, replay.ReplayState]:
+    """An actor and a replay after `steps` steps of a policy from a fresh episode (MBPO's random warm-up)."""
     k_start, k_run = jax.random.split(key)
-    policy, idle = (lambda _: act), (lambda _key, agent, _memory: (agent, {}))
-    actor, state, _, _ = interact(k_run, env, memory, policy, idle, (start(k_start, env), memory.init(), ()), steps)
+
+    def idle(key: Key, agent: tuple[()], stored: replay.ReplayState) -> tuple[tuple[()], Info]:
+        del key, stored
+        return agent, {}
+
+    carry = (remember(start(k_start, env), policy), memory.init(), ())
+    actor, state, _, _ = interact(k_run, env, memory, lambda _: policy, idle, carry, steps)
     return actor, state
 
 
@@ -150,18 +220,18 @@ def interact(
     key: Key,
     env: Env,
     memory: replay.Replay,
-    policy: Callable[[Any], Act],
-    improve: Callable[[Key, Any, replay.ReplayState], tuple[Any, dict[str, Array]]],
-    carry: tuple[Actor, replay.ReplayState, Any],
+    policy: Callable[[S], Policy[Any]],
+    improve: Callable[[Key, S, replay.ReplayState], tuple[S, Info]],
+    carry: tuple[Actor, replay.ReplayState, S],
     steps: int,
     every: int = 1,
-) -> tuple[Actor, replay.ReplayState, Any, dict[str, Array]]:
+) -> tuple[Actor, replay.ReplayState, S, Info]:
     """The loop of every off-policy method: act, store, improve, `steps` times.
 
     A transition is in the replay as soon as it has happened (MBPO's released code adds whole episodes at their end).
 
     Args:
-      policy: `policy(agent) -> Act`, the exploring policy.
+      policy: `policy(agent) -> Policy`, which explores; the actor holds its memory.
       improve: `improve(key, agent, replay) -> (agent, info)`, called after every `every`-th environment step.
       carry: the actor, the replay and the agent's state.
       every: must divide `steps`.
@@ -170,13 +240,15 @@ def interact(
       The same three afterwards, and the means of `info` with the statistics of the episodes that ended.
     """
 
-    def body(carry, keys):
+    def body(
+        carry: tuple[Actor, replay.ReplayState, S], keys: Key
+    ) -> tuple[tuple[Actor, replay.ReplayState, S], tuple[Episodes, Info]]:
         actor, stored, agent = carry
-        act = policy(agent)
+        acting = policy(agent)
 
-        def play(carry, k):
-            (actor, stored), (k_act, k_step, _) = carry, k
-            actor, transition, episodes = step(k_step, env, actor, act(k_act, actor.env.obs[None])[0])
+        def play(carry: tuple[Actor, replay.ReplayState], k: Key) -> tuple[tuple[Actor, replay.ReplayState], Episodes]:
+            actor, stored = carry
+            actor, transition, episodes = act_once((k[0], k[1]), env, acting, actor)
             return (actor, memory.add(stored, transition)), episodes
 
         (actor, stored), episodes = lax.scan(play, (actor, stored), keys, unroll=every == 1)
@@ -188,54 +260,93 @@ def interact(
     return actor, stored, agent, {**episode_info(episodes), **jax.tree.map(jnp.mean, info)}
 
 
-def episodes(
-    key: Key, env: Env, act: Callable[[Key, Array], tuple[Array, Any]], count: int
-) -> tuple[Transition, Array, Any]:
-    """`count` whole episodes side by side, `time_limit` steps each.
+def fragment(key: Key, env: Env, policy: Policy[Any], actors: Actor, steps: int) -> tuple[Actor, Transition, Episodes]:
+    """`steps` steps of N environments side by side, which are reset where their episodes end.
 
     Args:
-      key: random key.
-      env: the environment.
-      act: `act(key, obs[count, obs_dim]) -> (action[count, action_dim], extra)`.
-      count: number of episodes.
+      actors: N of them, each leaf `[N, ...]`, their memories `[N, 1, ...]`.
 
     Returns:
-      Transitions `[count, time_limit, ...]`, which of them happened before the task ended (bool
-      `[count, time_limit]`), and what `act` gave besides, `[time_limit, ...]`.
+      The actors afterwards, and transitions and episodes `[steps, N, ...]`.
+    """
+    count = actors.episode_return.shape[0]
+
+    def play(actors: Actor, k: Key) -> tuple[Actor, tuple[Transition, Episodes]]:
+        k_act, k_step = jax.random.split(k)
+        memory = jax.tree.map(lambda x: x[:, 0], actors.memory)
+        memory, action, extras = policy.act(k_act, memory, actors.env.obs)
+        held = actors._replace(memory=jax.tree.map(lambda x: x[:, None], memory))
+        moved = jax.vmap(lambda k, actor, a: step(k, env, actor, a))
+        actors, transition, episodes = moved(jax.random.split(k_step, count), held, action)
+        actors = _restarted(policy, actors, episodes.count > 0)
+        return actors, (transition._replace(extras=extras), episodes)
+
+    actors, (transitions, episodes) = lax.scan(play, actors, jax.random.split(key, steps))
+    return actors, transitions, episodes
+
+
+def _restarted(policy: Policy[Any], actors: Actor, ended: Array) -> Actor:
+    """The actors `[N, ...]` with fresh memories where their episodes ended."""
+    fresh = jax.tree.map(lambda x: x[:, None], policy.start(actors.env.obs))
+
+    def choose(new: Array, old: Array) -> Array:
+        return jnp.where(ended.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+    return actors._replace(memory=jax.tree.map(choose, fresh, actors.memory))
+
+
+def episodes(key: Key, env: Env, policy: Policy[Any], count: int) -> tuple[Transition, Array]:
+    """`count` whole episodes side by side, `time_limit` steps each.
+
+    Returns:
+      Transitions `[count, time_limit, ...]` with what the policy gave besides as their extras, and which of them
+      happened before the task ended (bool `[count, time_limit]`).
     """
     k_reset, k_run = jax.random.split(key)
 
-    def body(states: Any, k: Key) -> tuple[Any, tuple[Transition, Any]]:
+    def body(carry: tuple[Any, PyTree], k: Key) -> tuple[tuple[Any, PyTree], Transition]:
+        states, memory = carry
         k_act, k_step = jax.random.split(k)
-        action, extra = act(k_act, states.obs)
+        memory, action, extras = policy.act(k_act, memory, states.obs)
         states, transition = jax.vmap(env.step)(jax.random.split(k_step, count), states, action)
-        return states, (transition, extra)
+        return (states, memory), transition._replace(extras=extras)
 
     states = jax.vmap(env.reset)(jax.random.split(k_reset, count))
-    _, (steps, extras) = lax.scan(body, states, jax.random.split(k_run, env.spec.time_limit))
+    keys = jax.random.split(k_run, env.spec.time_limit)
+    _, steps = lax.scan(body, (states, policy.start(states.obs)), keys)
     steps = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), steps)
     going = jnp.cumprod(steps.discount, axis=1) > 0
-    valid = jnp.concatenate([jnp.ones_like(going[:, :1]), going[:, :-1]], axis=1)
-    return steps, valid, extras
+    return steps, jnp.concatenate([jnp.ones_like(going[:, :1]), going[:, :-1]], axis=1)
 
 
-def evaluate(key: Key, env: Env, act: Act, episodes: int) -> tuple[Array, Array]:
+class _Running(NamedTuple):
+    """Evaluation: the time, environments and memories, which episodes go on, and their returns and lengths."""
+
+    time: Array
+    states: Any
+    memory: PyTree
+    alive: Array
+    total: Array
+    length: Array
+
+
+def evaluate(key: Key, env: Env, policy: Policy[Any], episodes: int) -> tuple[Array, Array]:
     """Undiscounted returns and lengths of whole episodes, each `[episodes]`; stops as soon as all have ended."""
     k_reset, k_run = jax.random.split(key)
     states = jax.vmap(env.reset)(jax.random.split(k_reset, episodes))
-    carry = (jnp.zeros((), jnp.int32), states, jnp.ones(episodes, bool), jnp.zeros(episodes), jnp.zeros(episodes))
+    zero = jnp.zeros(episodes)
+    begin = _Running(jnp.zeros((), jnp.int32), states, policy.start(states.obs), jnp.ones(episodes, bool), zero, zero)
 
-    def body(carry):
-        time, states, alive, total, length = carry
-        k_act, k_step = jax.random.split(jax.random.fold_in(k_run, time))
-        action = act(k_act, states.obs)
-        states, transition = jax.vmap(env.step)(jax.random.split(k_step, episodes), states, action)
-        total = total + jnp.where(alive, transition.reward, 0.0)
+    def body(now: _Running) -> _Running:
+        k_act, k_step = jax.random.split(jax.random.fold_in(k_run, now.time))
+        memory, action, _ = policy.act(k_act, now.memory, now.states.obs)
+        states, transition = jax.vmap(env.step)(jax.random.split(k_step, episodes), now.states, action)
+        total = now.total + jnp.where(now.alive, transition.reward, 0.0)
         ended = (transition.discount == 0) | transition.truncated
-        return time + 1, states, alive & ~ended, total, length + alive
+        return _Running(now.time + 1, states, memory, now.alive & ~ended, total, now.length + now.alive)
 
-    def running(carry):
-        return (carry[0] < env.spec.time_limit) & carry[2].any()
+    def running(now: _Running) -> Array:
+        return (now.time < env.spec.time_limit) & now.alive.any()
 
-    *_, total, length = lax.while_loop(running, body, carry)
-    return total, length
+    end = lax.while_loop(running, body, begin)
+    return end.total, end.length

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +21,13 @@ import optax
 from jax import lax
 from jaxtyping import Array
 
-from mbrl_jax.agents.latent.networks import Config, Encoder, Nets, Policy, gaussian_encoder, networks, noisy_policy
+from mbrl_jax.agents import critics
+from mbrl_jax.agents.latent.networks import Config, Encoder, Nets, PolicyHead, gaussian_encoder, networks, noisy_policy
 from mbrl_jax.networks import Diagonal, sample
-from mbrl_jax.objectives import actor_critic as soft
+from mbrl_jax.objectives import actor_critic, ratios
 from mbrl_jax.objectives import latent as objectives
-from mbrl_jax.objectives import ratios
-from mbrl_jax.types import Act, Key, Learner, PyTree, Spec, Transition
+from mbrl_jax.rollouts import stateless, written_out
+from mbrl_jax.types import Agent, Info, Key, Policy, PyTree, Spec, Transition
 
 __all__ = [
     "GROUPS",
@@ -96,7 +97,7 @@ class Context(NamedTuple):
     following: Diagonal
 
 
-Loss = Callable[[PyTree, Key, Context], tuple[Array, dict[str, Array]]]
+Loss = Callable[[PyTree, Key, Context], tuple[Array, Info]]
 """`loss(params, key, context) -> (scalar, info)` with the parameters of its own group."""
 
 
@@ -119,18 +120,6 @@ class Terms(NamedTuple):
     std: Array
 
 
-def _unrolled(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: PyTree) -> tuple[Any, PyTree]:
-    """`lax.scan(step, carry, xs)` for a few steps, written out.
-
-    An unrolled scan stacks what each step keeps for the backward pass and takes it apart again; this does not.
-    """
-    outputs = []
-    for i in range(jax.tree.leaves(xs)[0].shape[0]):
-        carry, y = step(carry, jax.tree.map(lambda x: x[i], xs))  # noqa: B023
-        outputs.append(y)
-    return carry, jax.tree.map(lambda *y: jnp.stack(y), *outputs)
-
-
 def rollout(params: PyTree, key: Key, ctx: Context) -> tuple[Terms, Array, Array]:
     """Encodes the first observation of each sequence and imagines the rest with the actions really taken.
 
@@ -151,7 +140,7 @@ def rollout(params: PyTree, key: Key, ctx: Context) -> tuple[Terms, Array, Array
 
     first = sample(k_first, nets.encode(params["encoder"], sequences.obs[:, 0]))
     keys = jax.random.split(k_model, actions.shape[0])
-    last, (z, predicted) = _unrolled(imagine, first, (keys, actions))
+    last, (z, predicted) = written_out(imagine, first, (keys, actions))
     truth = nets.encode(state.target["encoder"], next_obs)
     divergence = objectives.consistency(predicted.mean, predicted.std, truth.mean, truth.std)
     reward = nets.reward(state.params["heads"]["reward"], z, actions)
@@ -165,7 +154,7 @@ def aligned(config: Config, objective: Callable[..., Array] = objectives.model_l
       objective: `objective(reward[K, B], divergence[K, B], value[B]) -> [B]`; a variant is another function.
     """
 
-    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, dict[str, Array]]:
+    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, Info]:
         frozen, sequences = ctx.state.params, ctx.data.sequences
         k_model, k_act = jax.random.split(key)
         terms, _, last = rollout(params, k_model, ctx)
@@ -190,7 +179,7 @@ def heads_loss(config: Config) -> Loss:
     another draw of z than the one that the classifier sees.
     """
 
-    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, dict[str, Array]]:
+    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, Info]:
         nets, batch, now = ctx.nets, ctx.data.batch, ctx.now
         k_from, k_model, k_z, k_real = jax.random.split(key, 4)
         half = batch.reward.shape[0] // 2
@@ -209,16 +198,18 @@ def heads_loss(config: Config) -> Loss:
 def critics_loss(config: Config) -> Loss:
     """The temporal-difference loss of the critics on real transitions, Eq. 10, which alone knows of terminations."""
 
-    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, dict[str, Array]]:
+    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, Info]:
         nets, batch, state = ctx.nets, ctx.data.batch, ctx.state
         k_z, k_next, k_act = jax.random.split(key, 3)
         z, next_z = sample(k_z, ctx.now), sample(k_next, ctx.following)
         next_action, log_prob = explored(config, ctx, state.params["actor"], k_act, next_z)
         next_value = nets.values(state.target["critics"], next_z, next_action)
         temperature = nets.policy.temperature(state.params["actor"])
-        target = soft.soft_target(batch.reward, config.gamma * batch.discount, next_value, log_prob, temperature)
+        target = actor_critic.soft_target(
+            batch.reward, config.gamma * batch.discount, next_value, log_prob, temperature
+        )
         value = nets.values(params, z, batch.action)
-        each = soft.critic_loss(value, target).mean(axis=-1)
+        each = actor_critic.critic_loss(value, target).mean(axis=-1)
         return each.sum(), {"alm/critic_loss": each.mean(), "alm/value": value.mean()}
 
     return loss
@@ -233,7 +224,7 @@ def svg(config: Config, objective: Callable[..., Array] = objectives.policy_loss
       objective: `objective(reward[K, B], ratio[K, B], value[K, B], γ, λ, c) -> [K, B]`.
     """
 
-    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, dict[str, Array]]:
+    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, Info]:
         nets, frozen = ctx.nets, ctx.state.params
         (z, following), (action, next_action), log_prob = _imagined(config, params, key, ctx)
         bonus = -lax.stop_gradient(nets.policy.temperature(params)) * log_prob
@@ -262,9 +253,12 @@ def _imagined(
         return sample(k_model, ctx.nets.predict(model, z, action)), (z, action, log_prob)
 
     keys = jax.random.split(k_steps, config.horizon)
-    last, (z, action, log_prob) = _unrolled(imagine, sample(k_first, ctx.now), keys)
+    last, (z, action, log_prob) = written_out(imagine, sample(k_first, ctx.now), keys)
     last_action, last_log_prob = explored(config, ctx, params, k_last, lax.stop_gradient(last))
-    shifted = lambda x, end: jnp.concatenate([x[1:], end[None]])  # noqa: E731
+
+    def shifted(x: Array, end: Array) -> Array:
+        return jnp.concatenate([x[1:], end[None]])
+
     pairs = (z, shifted(z, last)), (action, shifted(action, last_action))
     return *pairs, jnp.concatenate([log_prob, last_log_prob[None]])
 
@@ -276,13 +270,13 @@ class Parts(NamedTuple):
       encoder: `encoder(config, spec) -> Encoder`.
       world: `world(config) -> Loss` of encoder and model.
       actor: `actor(config) -> Loss` of the policy.
-      policy: `policy(config, spec, dim) -> Policy` over representations of `dim` entries.
+      policy: `policy(config, spec, dim) -> PolicyHead` over representations of `dim` entries.
     """
 
     encoder: Callable[[Config, Spec], Encoder] = gaussian_encoder
     world: Callable[[Config], Loss] = aligned
     actor: Callable[[Config], Loss] = svg
-    policy: Callable[[Config, Spec, int], Policy] = noisy_policy
+    policy: Callable[[Config, Spec, int], PolicyHead] = noisy_policy
 
 
 STANDARD = Parts()
@@ -302,7 +296,7 @@ def context(nets: Nets, state: State, data: Data) -> Context:
     return Context(nets, state, data, encode(data.batch.obs), encode(data.batch.next_obs))
 
 
-def act(config: Config, spec: Spec, state: State, noise: Array, parts: Parts = STANDARD) -> Act:
+def act(config: Config, spec: Spec, state: State, noise: Array, parts: Parts = STANDARD) -> Policy[tuple[()]]:
     """The exploring policy: z drawn from the online encoder, the policy's action with noise of this size."""
     nets = nets_of(config, spec, parts)
 
@@ -311,14 +305,14 @@ def act(config: Config, spec: Spec, state: State, noise: Array, parts: Parts = S
         z = sample(k_encode, nets.encode(state.params["world"]["encoder"], obs))
         return nets.policy.draw(state.params["actor"], k_noise, z, noise, None)[0]
 
-    return explore
+    return stateless(explore)
 
 
-def mode(config: Config, spec: Spec, state: State, parts: Parts = STANDARD) -> Act:
+def mode(config: Config, spec: Spec, state: State, parts: Parts = STANDARD) -> Policy[tuple[()]]:
     """The policy without noise, for evaluation; z is drawn from the online encoder all the same (ALM code)."""
     nets = nets_of(config, spec, parts)
     encode = partial(nets.encode, state.params["world"]["encoder"])
-    return lambda key, obs: nets.policy.mean(state.params["actor"], sample(key, encode(obs)))
+    return stateless(lambda key, obs: nets.policy.mean(state.params["actor"], sample(key, encode(obs))))
 
 
 def lower_bound(
@@ -352,8 +346,10 @@ def _optimiser(config: Config, group: str) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(rate))
 
 
-def make(config: Config, spec: Spec, parts: Parts = STANDARD) -> Learner:
-    """ALM as a learner on `Data` whose actions lie in [-1, 1]; `update` is one step of every group, then the targets.
+def make(config: Config, spec: Spec, parts: Parts = STANDARD) -> Agent[State]:
+    """ALM's agent on `Data` `[updates, ...]`, actions in [-1, 1]; an update steps every group, then the targets.
+
+    Its `act` is without noise: who schedules the noise adds it (`act` of this module).
 
     Args:
       parts: what a variant replaces.
@@ -367,7 +363,7 @@ def make(config: Config, spec: Spec, parts: Parts = STANDARD) -> Learner:
         target = jax.tree.map(jnp.copy, {"encoder": params["world"]["encoder"], "critics": params["critics"]})
         return State(params, target, {group: optimisers[group].init(params[group]) for group in GROUPS})
 
-    def update(key: Key, state: State, data: Data) -> tuple[State, dict[str, Array]]:
+    def step(key: Key, state: State, data: Data) -> tuple[State, Info]:
         seen, infos = context(nets, state, data), {}
         for group, k in zip(GROUPS, jax.random.split(key, len(GROUPS)), strict=True):
             grads, info = jax.grad(losses[group], has_aux=True)(state.params[group], k, seen)
@@ -378,4 +374,5 @@ def make(config: Config, spec: Spec, parts: Parts = STANDARD) -> Learner:
         online = {"encoder": state.params["world"]["encoder"], "critics": state.params["critics"]}
         return state._replace(target=optax.incremental_update(online, state.target, config.tau)), infos
 
-    return Learner(init, update)
+    best = partial(mode, config, spec, parts=parts)
+    return Agent(init, partial(critics.in_turn, step), best, best)

@@ -14,7 +14,7 @@ from jaxtyping import Array
 from mbrl_jax.networks import MLP, Diagonal, NormedMLP, bounded_diagonal, elu, perturbed
 from mbrl_jax.types import Key, PyTree, Spec, check_positive, check_share, check_widths
 
-__all__ = ["Config", "Encoder", "Nets", "Policy", "gaussian_encoder", "mlp", "networks", "noisy_policy"]
+__all__ = ["Config", "Encoder", "Nets", "PolicyHead", "gaussian_encoder", "mlp", "networks", "noisy_policy"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Encoder(NamedTuple):
     dim: int
 
 
-class Policy(NamedTuple):
+class PolicyHead(NamedTuple):
     """A policy π(a | z) over representations; actions lie in (-1, 1).
 
     Attributes:
@@ -115,7 +115,7 @@ class Nets(NamedTuple):
     reward: Callable[[PyTree, Array, Array], Array]
     classify: Callable[[PyTree, Array, Array, Array], Array]
     values: Callable[[PyTree, Array, Array], Array]
-    policy: Policy
+    policy: PolicyHead
 
 
 def gaussian_encoder(config: Config, spec: Spec) -> Encoder:
@@ -138,7 +138,7 @@ def _call(module: nn.Module, params: PyTree, *inputs: Array) -> Any:
     return module.apply(params, jnp.concatenate(inputs, axis=-1))
 
 
-def noisy_policy(config: Config, spec: Spec, dim: int) -> Policy:
+def noisy_policy(config: Config, spec: Spec, dim: int) -> PolicyHead:
     """ALM's policy: tanh of a network of the representation's `dim` entries, with scheduled noise (Appendix D)."""
     module = mlp(config.hidden, spec.action_dim)
     mean = lambda params, z: jnp.tanh(_call(module, params, z))  # noqa: E731
@@ -146,7 +146,7 @@ def noisy_policy(config: Config, spec: Spec, dim: int) -> Policy:
     def draw(params: PyTree, key: Key, z: Array, noise: Array, limit: Array | float | None) -> tuple[Array, Array]:
         return perturbed(key, mean(params, z), noise, limit), jnp.zeros_like(z[..., 0])
 
-    return Policy(
+    return PolicyHead(
         init=lambda key: module.init(key, jnp.zeros((1, dim))),
         mean=mean,
         draw=draw,
@@ -155,7 +155,7 @@ def noisy_policy(config: Config, spec: Spec, dim: int) -> Policy:
     )
 
 
-def networks(config: Config, spec: Spec, encoder: Encoder, policy: Policy) -> Nets:
+def networks(config: Config, spec: Spec, encoder: Encoder, policy: PolicyHead) -> Nets:
     """All networks of ALM for an environment with this `spec` (Appendix D; ALM code `models.py`)."""
     z, a = encoder.dim, spec.action_dim
     model, classifier = mlp(config.model_hidden, 2 * z), NormedMLP(config.classifier_hidden, 2)

@@ -16,12 +16,12 @@ from jaxtyping import Array
 
 from mbrl_jax.agents import latent
 from mbrl_jax.agents.latent import Context, Loss, Parts
-from mbrl_jax.agents.latent.networks import Config, Encoder, Policy, gaussian_encoder, mlp
+from mbrl_jax.agents.latent.networks import Config, Encoder, PolicyHead, gaussian_encoder, mlp
 from mbrl_jax.networks import Diagonal, draw, sample
-from mbrl_jax.objectives import actor_critic as policy
+from mbrl_jax.objectives import actor_critic
 from mbrl_jax.objectives import latent as objectives
 from mbrl_jax.theory.alm import log_reward
-from mbrl_jax.types import Key, PyTree, Spec
+from mbrl_jax.types import Info, Key, PyTree, Spec
 
 __all__ = [
     "VARIANTS",
@@ -78,7 +78,7 @@ def _policy_loss_of(transform: Callable[[Array], Array]) -> Callable[..., Array]
 def model_free(config: Config) -> Loss:
     """TD3's policy loss −min Q(z, π(z)) on ALM's representation (Figure 5c); here the critics do see the action."""
 
-    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, dict[str, Array]]:
+    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, Info]:
         k_z, k_act = jax.random.split(key)
         z = sample(k_z, ctx.now)
         action, _ = latent.explored(config, ctx, params, k_act, z)
@@ -101,7 +101,7 @@ def cloning(config: Config, weight: float = 1.0) -> Loss:
     """
     base = latent.svg(config)
 
-    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, dict[str, Array]]:
+    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, Info]:
         k_base, k_z = jax.random.split(key)
         total, info = base(params, k_base, ctx)
         mean = ctx.nets.policy.mean(params, sample(k_z, ctx.now))
@@ -131,7 +131,7 @@ def untrained(config: Config) -> Loss:
     """A loss of encoder and model that is nothing: they stay as they are, and nothing should depend on them."""
     del config
 
-    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, dict[str, Array]]:
+    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, Info]:
         zero = jnp.zeros_like(ctx.data.noise)
         return zero, {"alm/world_loss": zero}
 
@@ -157,7 +157,7 @@ def likelihood(config: Config) -> Loss:
     observations and of the consistency terms; reward and value are left out.
     """
 
-    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, dict[str, Array]]:
+    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, Info]:
         terms, z, last = latent.rollout(params, key, ctx)
         sequences = ctx.data.sequences
         obs = jnp.concatenate([sequences.obs[:, :1], sequences.next_obs], axis=1).swapaxes(0, 1)
@@ -170,13 +170,15 @@ def likelihood(config: Config) -> Loss:
     return loss
 
 
-def entropic_policy(config: Config, spec: Spec, dim: int) -> Policy:
+def entropic_policy(config: Config, spec: Spec, dim: int) -> PolicyHead:
     """SAC's policy on representations: squashed Gaussian, learned temperature, target entropy −A nats (Table 5).
 
     It explores by its own spread instead of scheduled noise.
     """
     module = mlp(config.hidden, 2 * spec.action_dim)
-    outputs = lambda params, z: jnp.asarray(module.apply(params["net"], z))  # noqa: E731
+
+    def outputs(params: PyTree, z: Array) -> Array:
+        return jnp.asarray(module.apply(params["net"], z))
 
     def init(key: Key) -> PyTree:
         fresh = module.init(key, jnp.zeros((1, dim)))
@@ -184,9 +186,9 @@ def entropic_policy(config: Config, spec: Spec, dim: int) -> Policy:
 
     def own_loss(params: PyTree, log_prob: Array) -> Array:
         entropy = -float(spec.action_dim)
-        return policy.temperature_loss(params["log_temperature"], log_prob.reshape(-1), entropy).mean()
+        return actor_critic.temperature_loss(params["log_temperature"], log_prob.reshape(-1), entropy).mean()
 
-    return Policy(
+    return PolicyHead(
         init=init,
         mean=lambda params, z: jnp.tanh(outputs(params, z)[..., : spec.action_dim]),
         draw=lambda params, key, z, noise, limit: draw(key, outputs(params, z)),
@@ -204,7 +206,7 @@ def value_predicting(config: Config, steps: int | None = None) -> Loss:
     """
     base = latent.aligned(config)
 
-    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, dict[str, Array]]:
+    def loss(params: PyTree, key: Key, ctx: Context) -> tuple[Array, Info]:
         k_base, k_value = jax.random.split(key)
         total, info = base(params, k_base, ctx)
         error = _value_error(config, params, k_value, ctx, steps or config.horizon)
@@ -227,9 +229,9 @@ def _value_error(config: Config, params: PyTree, key: Key, ctx: Context, steps: 
     flat = lambda x: x.reshape(*x.shape[:-2], -1)  # noqa: E731
     next_value = flat(nets.values(state.target["critics"], next_z, next_action))
     reward, discount = flat(sequences.reward), config.gamma * flat(sequences.discount)
-    target = policy.soft_target(reward, discount, next_value, jnp.zeros_like(reward), jnp.zeros(()))
+    target = actor_critic.soft_target(reward, discount, next_value, jnp.zeros_like(reward), jnp.zeros(()))
     value = flat(nets.values(state.params["critics"], z[:steps], sequences.action))
-    return policy.critic_loss(value, lax.stop_gradient(target)).sum() / sequences.reward.shape[1]
+    return actor_critic.critic_loss(value, lax.stop_gradient(target)).sum() / sequences.reward.shape[1]
 
 
 def _world(objective: Callable[..., Array]) -> Parts:
