@@ -18,7 +18,6 @@ from typing import IO, Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from benchmarks import common, workloads
 from benchmarks.peers import compare
@@ -98,8 +97,7 @@ def update(config: Config, spec: Spec, batch: int, updates: int) -> workloads.Wo
             memory.sample(k_batch, stored, (updates, batch)),
             jnp.full((updates,), 0.5, jnp.float32),
         )
-        xs = jax.random.split(k_update, updates), data
-        agent, info = lax.scan(lambda s, kd: learner.update(kd[0], s, kd[1]), agent, xs)
+        agent, info = learner.update(k_update, agent, data)
         return (agent, stored), jax.tree.map(jnp.mean, info)
 
     algorithm = workloads.as_algorithm(init, step)
@@ -114,7 +112,7 @@ def example(config: Config, spec: Spec, batch: int) -> tuple[Callable[..., Any],
         rows = workloads.transitions(key, spec, batch * config.horizon)
         sequences = jax.tree.map(lambda x: x.reshape(batch, config.horizon, *x.shape[1:]), rows)
         data = latent.Data(sequences, workloads.transitions(key, spec, batch), jnp.float32(0.5))
-        return key, learner.init(key), data
+        return key, learner.init(key), jax.tree.map(lambda x: x[None], data)
 
     return learner.update, jax.eval_shape(arguments, jax.random.key(0))
 

@@ -23,7 +23,7 @@ from mbrl_jax.agents import critics, redq, sac, sac_svg, td3
 from mbrl_jax.data import replay
 from mbrl_jax.models import recurrent
 from mbrl_jax.runner import setup
-from mbrl_jax.types import Key, Learner, Transition
+from mbrl_jax.types import Agent, Key, Transition
 
 QUICK = Sizes(hidden=(32, 32), batch=32)
 
@@ -38,7 +38,7 @@ class Case(NamedTuple):
       calls: calls in one timed block.
     """
 
-    learner: Learner
+    learner: Agent[Any]
     batches: Callable[[Key, replay.Replay, replay.ReplayState], Any]
     updates: int
     calls: int
@@ -60,7 +60,7 @@ def _svg(sizes: Sizes, quick: bool) -> Case:
         k_real, k_windows = jax.random.split(key)
         found = memory.sample_sequences(k_windows, stored, 4 * windows, config.horizon - 1)
         found = jax.tree.map(lambda x: x.reshape(4, windows, *x.shape[1:]), found)
-        return sac_svg.Batch(memory.sample(k_real, stored, (rows,)), found)
+        return sac_svg.Batch(memory.sample(k_real, stored, (1, rows)), jax.tree.map(lambda x: x[None], found))
 
     return Case(sac_svg.make(config, sizes.spec, updates=1_000_000), batches, 1, 1)
 
@@ -70,10 +70,10 @@ def cases(sizes: Sizes, quick: bool) -> dict[str, Case]:
     ten = replace(sizes.agent, critics=10)
     twins = td3.Config(hidden=sizes.hidden)
     found = {
-        "sac": Case(sac.make(sizes.agent, sizes.spec), _drawn(sizes.batch), 1, 40),
+        "sac": Case(sac.make(sizes.agent, sizes.spec), _drawn(1, sizes.batch), 1, 40),
         "td3": Case(td3.make(twins, sizes.spec), _drawn(2, sizes.batch), 2, 20),
         "redq": Case(redq.make(ten, sizes.spec), _drawn(20, sizes.batch), 20, 1),
-        "sac, 10 critics": Case(sac.make(ten, sizes.spec), _drawn(sizes.batch), 1, 20),
+        "sac, 10 critics": Case(sac.make(ten, sizes.spec), _drawn(1, sizes.batch), 1, 20),
         "sac_svg": _svg(sizes, quick),
     }
     return {name: case._replace(calls=1) for name, case in found.items()} if quick else found

@@ -101,11 +101,11 @@ def _transitions(spec: Spec) -> mixture.Data:
     return mixture.Data(workloads.transitions(jax.random.key(0), spec, 500), jnp.ones(500), jnp.ones(500) > 0)
 
 
-def _fitting(learner: Learner, fit: fits.Config, data: Any, flops: float) -> Workload:
+def _fitting(learner: Learner[Any, Any], fit: fits.Config, data: Any, flops: float) -> Workload:
     """Whole fits to the data; one unit is a gradient step."""
 
     def step(key: Key, state: Any) -> Any:
-        return learner.update(key, state, data)
+        return learner.fit(key, state, data)
 
     steps = -(-fit.max_steps // fit.interval) * fit.interval
     return Workload(Algorithm(learner.init, step, _idle, 1), "gradient step", steps, flops)

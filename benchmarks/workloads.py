@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax import envs, rollouts
@@ -21,7 +20,7 @@ from mbrl_jax.algorithms import mbpo
 from mbrl_jax.algorithms.presets import MBPO
 from mbrl_jax.data import replay
 from mbrl_jax.data.rows import pack
-from mbrl_jax.data.slabs import make_slabs
+from mbrl_jax.data.slabs import SlabsState, make_slabs
 from mbrl_jax.models import ensemble
 from mbrl_jax.runner import program
 from mbrl_jax.types import Algorithm, Key, Shared, Spec, Storage, Transition
@@ -112,7 +111,7 @@ def filled(key: Key, spec: Spec, count: int = HELD) -> replay.ReplayState:
 
 
 def as_algorithm(init: Callable[[Key], Any], step: Callable[[Key, Any], tuple[Any, dict[str, Array]]]) -> Algorithm:
-    return Algorithm(init, step, lambda _: lambda _key, obs: obs, 1)
+    return Algorithm(init, step, lambda _: rollouts.stateless(lambda _key, obs: obs), 1)
 
 
 def cost(fn: Callable[..., Any], *args: Any) -> float | None:
@@ -140,7 +139,8 @@ def product_cost(text: str) -> float:
 def sac_flops(sizes: Sizes) -> float | None:
     """Operations of one SAC update."""
     learner, key = sac.make(sizes.agent, sizes.spec), jax.random.key(0)
-    return cost(learner.update, key, learner.init(key), transitions(key, sizes.spec, sizes.batch))
+    batches = jax.tree.map(lambda x: x[None], transitions(key, sizes.spec, sizes.batch))
+    return cost(learner.update, key, learner.init(key), batches)
 
 
 @functools.cache
@@ -152,7 +152,7 @@ def ensemble_flops(sizes: Sizes) -> float | None:
     learner = ensemble.make(replace(sizes.model, batch=sizes.batch, max_holdout=1), sizes.spec)
     key, count = jax.random.key(0), 2 * sizes.batch
     data = ensemble.Data(transitions(key, sizes.spec, count), jnp.full((), count, jnp.int32))
-    return cost(learner.update, key, learner.init(key), data)
+    return cost(learner.fit, key, learner.init(key), data)
 
 
 def sac_update(sizes: Sizes, updates: int) -> Workload:
@@ -166,8 +166,7 @@ def sac_update(sizes: Sizes, updates: int) -> Workload:
     def step(key: Key, state: tuple[sac.State, replay.ReplayState]) -> Any:
         agent, stored = state
         k_sample, k_update = jax.random.split(key)
-        xs = jax.random.split(k_update, updates), memory.sample(k_sample, stored, (updates, sizes.batch))
-        agent, info = lax.scan(lambda s, kb: learner.update(kb[0], s, kb[1]), agent, xs)
+        agent, info = learner.update(k_update, agent, memory.sample(k_sample, stored, (updates, sizes.batch)))
         return (agent, stored), jax.tree.map(jnp.mean, info)
 
     return Workload(as_algorithm(init, step), "SAC update", updates, sac_flops(sizes))
@@ -187,7 +186,7 @@ def ensemble_step(sizes: Sizes, steps: int) -> Workload:
 
     def step(key: Key, state: Any) -> Any:
         fitted, (data, size) = state
-        fitted, info = learner.update(key, fitted, ensemble.Data(data.value, size.value))
+        fitted, info = learner.fit(key, fitted, ensemble.Data(data.value, size.value))
         return (fitted, (data, size)), info
 
     if int(config.holdout_fraction * held * (steps + 1)) < held:
@@ -216,10 +215,12 @@ def _rollout(sizes: Sizes) -> Rollout:
         policy, fitted, stored, into = state
         k_start, k_branch = jax.random.split(key)
         starts = memory.sample(k_start, stored, (batch,)).obs
-        model_step = ensemble.model_step(sizes.model, spec, fitted)
-        write = lambda into, h, rows, count: slabs.write(into, zero, h, rows, count)  # noqa: E731
-        act = sac.act(sizes.agent, spec, policy)
-        into = rollouts.branch(k_branch, model_step, act, starts, once, write, into)
+
+        def write(into: SlabsState, h: Array, rows: Array, count: Array) -> SlabsState:
+            return slabs.write(into, zero, h, rows, count)
+
+        dynamics = model.dynamics(fitted)
+        into, _ = rollouts.branch(k_branch, dynamics, agent.act(policy), starts, once, write, into)
         return (policy, fitted, stored, into), {"count": into.count.sum().astype(jnp.float32)}
 
     return Rollout(init, step)

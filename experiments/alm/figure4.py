@@ -23,14 +23,13 @@ from mbrl_jax import results, rollouts
 from mbrl_jax.agents import critics, latent, sac
 from mbrl_jax.agents.redq import average_targets
 from mbrl_jax.algorithms import alm, redq
-from mbrl_jax.networks import apply, draw
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure
 from mbrl_jax.report.claims import Claim, Samples
 from mbrl_jax.runner import record
 from mbrl_jax.runner.run import Run, override
 from mbrl_jax.runner.seeds import over_seeds
-from mbrl_jax.types import Algorithm, Env, Key, Spec
+from mbrl_jax.types import Algorithm, Env, Key, Policy, Spec
 
 NAME = "alm/figure4"
 SOURCE = f"{common.PAPER}, Sec. 5.3, Appendix E and Figures 4 and 8"
@@ -64,44 +63,43 @@ SETUPS = {
 }
 
 
-Choose = Callable[[Key, jax.Array], tuple[jax.Array, jax.Array]]
-
-
 class Judge(NamedTuple):
     """What is measured of a method, as functions of its agent's state.
 
     Attributes:
-      act: `act(state) -> f(key, obs[B, O]) -> (action [B, A], bonus [B])`, the policy; a bonus counts to the returns
-        of the steps before it, as the entropy does in soft values.
+      act: `act(state) -> Policy`; its extras, if any, are a bonus `[B]` that counts to the returns of the steps before
+        it, as the entropy does in soft values.
       estimates: `estimates(key, state, obs[N, O], action[N, A]) -> [labels, N]` of the returns from there.
     """
 
-    act: Callable[[Any], Choose]
+    act: Callable[[Any], Policy[Any]]
     estimates: Callable[[Key, Any, jax.Array, jax.Array], jax.Array]
 
 
 def alm_judge(config: latent.Config, spec: Spec) -> Judge:
     """ALM's lower bound L^K, and its critics alone (K = 0), of the policy without noise."""
 
-    def act(state: latent.State) -> Choose:
-        return lambda key, obs: (latent.mode(config, spec, state)(key, obs), jnp.zeros(obs.shape[:-1]))
+    def act(state: alm.Agent) -> Policy[tuple[()]]:
+        return latent.mode(config, spec, state.learner)
 
-    def estimates(key: Key, state: latent.State, obs: jax.Array, action: jax.Array) -> jax.Array:
-        return jnp.stack(latent.lower_bound(config, spec, key, state, obs, action))
+    def estimates(key: Key, state: alm.Agent, obs: jax.Array, action: jax.Array) -> jax.Array:
+        return jnp.stack(latent.lower_bound(config, spec, key, state.learner, obs, action))
 
     return Judge(act, estimates)
 
 
 def soft_judge(config: sac.Config, spec: Spec) -> Judge:
     """The mean over all critics (REDQ code, `get_ave_q_prediction_for_bias_evaluation`) of the stochastic policy."""
-    actor, critic = sac.architecture(config, spec)
+    _, critic = sac.architecture(config, spec)
 
-    def act(state: sac.State) -> Choose:
-        def choose(key: Key, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
-            action, log_prob = draw(key, apply(actor, state.params["actor"], obs))
-            return action, -jnp.exp(state.params["log_temperature"]) * log_prob
+    def act(state: sac.State) -> Policy[tuple[()]]:
+        policy = sac.drawing(config, spec, state.params["actor"])
 
-        return choose
+        def choose(key: Key, memory: tuple[()], obs: jax.Array) -> tuple[tuple[()], jax.Array, jax.Array]:
+            memory, action, log_prob = policy.act(key, memory, obs)
+            return memory, action, -jnp.exp(state.params["log_temperature"]) * log_prob
+
+        return Policy(policy.start, choose)
 
     def estimates(key: Key, state: sac.State, obs: jax.Array, action: jax.Array) -> jax.Array:
         del key
@@ -179,8 +177,9 @@ def bias(key: Key, env: Env, judge: Judge, agent: Any, episodes: int, gamma: jax
     The states are those of the first `CUTOFF` steps of whole episodes; the return of each goes on to the end.
     """
     k_run, k_estimate = jax.random.split(key)
-    steps, valid, bonus = rollouts.episodes(k_run, rollouts.normalised(env), judge.act(agent), episodes)
-    truth = discounted(jnp.where(valid, steps.reward, 0.0), jnp.where(valid, bonus.T, 0.0), gamma)
+    steps, valid = rollouts.episodes(k_run, rollouts.normalised(env), judge.act(agent), episodes)
+    bonus = jnp.zeros_like(steps.reward) if steps.extras == () else steps.extras
+    truth = discounted(jnp.where(valid, steps.reward, 0.0), jnp.where(valid, bonus, 0.0), gamma)
     flat = lambda x: x[:, :CUTOFF].reshape(-1, *x.shape[2:])  # noqa: E731
     truth, weight = flat(truth), flat(valid).astype(jnp.float32)
     weight = weight / jnp.maximum(weight.sum(), 1.0)

@@ -24,7 +24,7 @@ from mbrl_jax.report.artefact import Artefact, Block, Figure
 from mbrl_jax.report.claims import Claim
 from mbrl_jax.runner import loop, program, record
 from mbrl_jax.runner.run import Run
-from mbrl_jax.types import Env, Key, PyTree
+from mbrl_jax.types import Env, Key, Policy, PyTree
 
 NAME = "alm/figure7"
 SOURCE = f"{common.PAPER}, Appendix E and Figure 7"
@@ -54,7 +54,7 @@ def run(profile: str, root: Path) -> None:
     tables = []
     measure = jax.jit(partial(_measure, guide.config, env))
     for i, seed in enumerate(guide.seeds):
-        own = {label: program.lane(states[label], i).agent for label in LABELS}
+        own = {label: program.lane(states[label], i).agent.learner for label in LABELS}
         found = jax.device_get(measure(jax.random.key(seed), own[common.ALM], own))
         tables += [_table(label, seed, found[label]) for label in LABELS]
     own_run = replace(guide, experiment=NAME)
@@ -72,13 +72,13 @@ def _measure(
     return {label: _errors(nets, agent.params["world"], *trajectory) for label, agent in agents.items()}
 
 
-def _trajectory(key: Key, unit: Env, act: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _trajectory(key: Key, unit: Env, policy: Policy[tuple[()]]) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Observations and actions of `STEPS` steps, and whether the task had not ended before each, `[STEPS, ...]`."""
 
     def body(carry: tuple[PyTree, jax.Array], k: Key) -> tuple[tuple[PyTree, jax.Array], tuple[jax.Array, ...]]:
         state, valid = carry
         k_act, k_step = jax.random.split(k)
-        action = act(k_act, state.obs[None])[0]
+        action = rollouts.first_action(k_act, policy, state.obs[None])[0]
         following, transition = unit.step(k_step, state, action)
         return (following, valid & (transition.discount > 0)), (state.obs, action, valid)
 

@@ -71,7 +71,7 @@ def _learn(key: Key, real: int, draws: int) -> dict[str, jax.Array]:
         return model.sample(seed=k, sample_shape=obs.shape).astype(jnp.float32)
 
     learner = discriminator.make(CONFIG, SPEC, fake)
-    judge, _ = learner.update(k_fit, learner.init(k_init), discriminator.Data(data, jnp.asarray(True)))
+    judge, _ = learner.fit(k_fit, learner.init(k_init), discriminator.Data(data, jnp.asarray(True)))
 
     def logit(x: jax.Array) -> jax.Array:
         nothing = jnp.zeros((*x.shape, 1))

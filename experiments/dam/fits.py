@@ -21,7 +21,7 @@ from jax import lax
 from jaxtyping import Array
 
 from experiments import exact
-from experiments.dam import common, sensitivity, table1
+from experiments.dam import common, table1
 from mbrl_jax import rollouts
 from mbrl_jax.algorithms import dam
 from mbrl_jax.models import discriminator, fitting, mixture
@@ -79,15 +79,23 @@ def named(fit: fitting.Config) -> str:
     return f"{fit.max_steps:,} steps of {fit.batch} at {fit.learning_rate:g}"
 
 
-def _episodes(env: Env, config: dam.Config, sizes: Sizes, key: Key, fitted: sensitivity.Fitted) -> tuple[Any, Any]:
+def _episodes(env: Env, config: dam.Config, sizes: Sizes, key: Key, fitted: dam.Learning) -> tuple[Any, Any]:
     """Whole episodes and which steps count, planned ones and random ones: `[episodes, steps, ...]` each."""
     k_planned, k_random = jax.random.split(key)
-    policy, blind = dam.make(config, env).policy(fitted), dam.uniform(config.planning, env.spec)
+    unit = rollouts.normalised(env)
+    policy, blind = (
+        rollouts.for_env(env.spec, dam.planning(config, unit, fitted)),
+        dam.uniform(config.planning, env.spec),
+    )
     planned, random = (seen + fresh for seen, fresh in zip(sizes.seen, sizes.fresh, strict=True))
     return (
-        rollouts.episodes(k_planned, env, lambda k, obs: (policy(k, obs), ()), planned)[:2],
-        rollouts.episodes(k_random, env, lambda k, obs: (blind(k, obs), ()), random)[:2],
+        _without_extras(*rollouts.episodes(k_planned, env, policy, planned)),
+        rollouts.episodes(k_random, env, blind, random),
     )
+
+
+def _without_extras(steps: Transition, valid: Array) -> tuple[Transition, Array]:
+    return steps._replace(extras=()), valid
 
 
 def _rows(parts: tuple[Any, Any], sizes: Sizes, weighted: Array, fresh: bool) -> mixture.Data:
@@ -117,7 +125,7 @@ def _fresh_loss(
         return jnp.where(test.valid, test.weights * values, 0.0).sum() / jnp.where(test.valid, test.weights, 0.0).sum()
 
     learner = mixture.make(config.model, spec)
-    model, info = learner.update(k_model, learner.init(k_init), data)
+    model, info = learner.fit(k_model, learner.init(k_init), data)
     if kind == "model":
         found = mixture.log_prob(config.model, spec, model, real.obs, real.action, real.next_obs)
         loss = -mean(found + jnp.log(model.targets.std).sum())
@@ -133,7 +141,7 @@ def _fresh_loss(
         ).sum() / test.valid.sum(dtype=jnp.float32)
 
     judging = discriminator.make(config.discriminator, spec, fake)
-    judged, info = judging.update(k_judge, judging.init(k_init), discriminator.Data(data, jnp.asarray(True)))
+    judged, info = judging.fit(k_judge, judging.init(k_init), discriminator.Data(data, jnp.asarray(True)))
     loss = jax.vmap(drawn)(jax.random.split(k_draw, DRAWS)).mean()
     return {"fresh": loss, "held-out": info["disc/holdout_loss"], "steps": info["disc/steps"]}
 
@@ -151,7 +159,7 @@ def run(profile: str, root: Path) -> None:
         state = loop.final_state(one, root)
         wanted = common.label("unimodal", "baseline")
         lanes = np.array([i for i, lane in enumerate(one.lanes()) if lane.label == wanted][: sizes.seeds])
-        fitted = jax.tree.map(lambda x: np.asarray(x)[lanes], sensitivity.Fitted(state.model, state.discriminator))
+        fitted = jax.tree.map(lambda x: np.asarray(x)[lanes], state.agent)
         gather = partial(_episodes, env, replace(one.config, correction=0.0), sizes)
         keys = jax.random.split(jax.random.key(0), sizes.seeds)
         return jax.device_get(jax.jit(lambda rows: lax.map(lambda row: gather(*row), rows))((keys, fitted)))

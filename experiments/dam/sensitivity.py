@@ -31,23 +31,17 @@ from experiments.dam.comparison import (
     verdicts,
 )
 from experiments.dam.settings import CORRECTED, SETTINGS, Setting
+from mbrl_jax import rollouts
 from mbrl_jax.algorithms import dam
 from mbrl_jax.envs import icy_road
 from mbrl_jax.report import select
 from mbrl_jax.report.artefact import Artefact, Block, Table, Text
 from mbrl_jax.runner import loop, program
 from mbrl_jax.runner.run import Lane, override
-from mbrl_jax.types import Algorithm, Key, PyTree
+from mbrl_jax.types import Algorithm, Key, Policy
 
 NAME = "dam/sensitivity"
 GROUPS = {SIZES: "the planner's sizes", OPEN: "settings that the paper leaves open"}
-
-
-class Fitted(NamedTuple):
-    """What a policy needs of a finished run's state."""
-
-    model: PyTree
-    discriminator: PyTree
 
 
 class Replanned(NamedTuple):
@@ -129,13 +123,18 @@ def _program(one: common.Cell, lanes: Sequence[Replanned], root: Path) -> tuple[
     """The runner's evaluation of a changed policy, and its arguments: lanes, fitted models, iteration 0."""
     env, state, size = one.environment(), loop.final_state(one, root), lanes[0].setting
     places = np.array([r.place for r in lanes])
-    fitted = jax.tree.map(lambda leaf: np.asarray(leaf)[places], Fitted(state.model, state.discriminator))
+    fitted = jax.tree.map(lambda leaf: np.asarray(leaf)[places], state.agent)
     blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), fitted)
 
     def build(values: Any) -> Algorithm:
         config = override(one.config, values)
-        made = dam.make(replace(config, planning=replace(config.planning, **size.planning)), env)
-        return Algorithm(_start(blank), lambda key, state: (state, {}), made.policy, made.env_steps)
+        config = replace(config, planning=replace(config.planning, **size.planning))
+        unit, steps = rollouts.normalised(env), config.episodes * env.spec.time_limit
+
+        def policy(fitted: dam.Learning) -> Policy[Any]:
+            return rollouts.for_env(env.spec, dam.planning(config, unit, fitted))
+
+        return Algorithm(_start(blank), lambda key, state: (state, {}), policy, steps)
 
     columns = {name: [r.lane.values[name] for r in lanes] for name, _ in one.sweep}
     for name in sorted({name for r in lanes for name in r.setting.weights}):
@@ -149,8 +148,8 @@ def _program(one: common.Cell, lanes: Sequence[Replanned], root: Path) -> tuple[
     return made.evaluate, (placed, made.place(carry), jnp.zeros((), jnp.int32))
 
 
-def _start(blank: Fitted) -> Callable[[Key], Fitted]:
-    def init(key: Key) -> Fitted:
+def _start(blank: dam.Learning) -> Callable[[Key], dam.Learning]:
+    def init(key: Key) -> dam.Learning:
         del key
         return blank
 

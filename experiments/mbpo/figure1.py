@@ -106,7 +106,10 @@ def _measure(
     collector = state.agent
     data = _collect(k_data, unit, config.agent, collector, max(setup.sizes))
     learner = ensemble.make(model_config, unit.spec)
-    fit = lambda n: learner.update(k_fit, learner.init(k_fit), ensemble.Data(data, n))[0]  # noqa: E731
+
+    def fit(n: jax.Array) -> ensemble.State:
+        return learner.fit(k_fit, learner.init(k_fit), ensemble.Data(data, n))[0]
+
     models = lax.map(fit, jnp.asarray(setup.sizes, jnp.int32))
 
     def snapshot(state: sac.State, i: jax.Array) -> tuple[sac.State, dict[str, jax.Array]]:

@@ -24,7 +24,7 @@ from mbrl_jax.report.claims import Claim
 from mbrl_jax.runner import loop, program, record
 from mbrl_jax.runner.run import Run
 from mbrl_jax.runner.seeds import over_seeds
-from mbrl_jax.types import Env, Key
+from mbrl_jax.types import Dynamics, Env, Key, Policy
 
 NAME = "mbpo/figure4"
 SOURCE = f"{common.PAPER}, Sec. 6.2 and Figure 4"
@@ -71,23 +71,18 @@ def run(profile: str, root: Path) -> None:
     results.save(root, identity, table, facts, curves["sequence"])
 
 
-def _measure(key: Key, state: mbpo.State, env: Env, config: mbpo.Config, steps: int) -> dict[str, Any]:
+def _measure(key: Key, state: mbpo.State[mbpo.Learning], env: Env, config: mbpo.Config, steps: int) -> dict[str, Any]:
     """One seed: real episodes of its deterministic policy, the same actions and the same policy under its model."""
     unit = rollouts.normalised(env)
-    act = sac.mode(config.agent, unit.spec, state.agent)
-    model = ensemble.model_step(config.model, unit.spec, state.model, env.terminal)
+    policy = sac.mode(config.agent, unit.spec, state.agent.policy)
+    model = ensemble.make(config.model, unit.spec, terminal=env.terminal).dynamics(state.agent.model)
     k_reset, k_real, k_open, k_closed = jax.random.split(key, 4)
     start = jax.vmap(env.reset)(jax.random.split(k_reset, STARTS))
-    real = _real(k_real, unit, act, start, steps)
+    real = _real(k_real, unit, policy, start, steps)
     draws = jnp.broadcast_to(start.obs[0], (DRAWS, unit.spec.obs_dim))
-    opened = _imagine(
-        k_open,
-        model,
-        lambda obs, t: jnp.broadcast_to(real["action"][t, 0], (DRAWS, *real["action"].shape[2:])),
-        draws,
-        steps,
-    )
-    closed = _imagine(k_closed, model, lambda obs, t: act(k_closed, obs), start.obs, steps)
+    repeated = jnp.broadcast_to(real["action"][:, 0], (DRAWS, *real["action"][:, 0].shape))
+    opened = _imagine(k_open, model, rollouts.follow(repeated), draws, steps)
+    closed = _imagine(k_closed, model, policy, start.obs, steps)
     spread = jnp.maximum(real["obs"][:, 0].std(axis=0), 1e-6)
     error = jnp.sqrt(jnp.square((opened["obs"] - real["obs"][:, :1]) / spread).mean(axis=-1))
     alive = real["alive"][:, 0] > 0
@@ -102,12 +97,12 @@ def _measure(key: Key, state: mbpo.State, env: Env, config: mbpo.Config, steps: 
     return {"curves": curves, "sequence": sequence}
 
 
-def _real(key: Key, env: Env, act, start: Any, steps: int) -> dict[str, jax.Array]:
+def _real(key: Key, env: Env, policy: Policy[tuple[()]], start: Any, steps: int) -> dict[str, jax.Array]:
     """Episodes in the true environment, `[steps, starts, ...]`; rewards after the end are 0."""
 
     def body(carry, t):
         state, alive = carry
-        action = act(key, state.obs)
+        action = rollouts.first_action(key, policy, state.obs)
         state, moved = jax.vmap(env.step)(jax.random.split(jax.random.fold_in(key, t), STARTS), state, action)
         out = {"obs": moved.next_obs, "action": action, "reward": alive * moved.reward, "alive": alive}
         return (state, alive * moved.discount), out
@@ -115,15 +110,13 @@ def _real(key: Key, env: Env, act, start: Any, steps: int) -> dict[str, jax.Arra
     return lax.scan(body, (start, jnp.ones(STARTS)), jnp.arange(steps))[1]
 
 
-def _imagine(key: Key, model, action_of, obs: jax.Array, steps: int) -> dict[str, jax.Array]:
+def _imagine(key: Key, model: Dynamics[Any], policy: Policy[Any], obs: jax.Array, steps: int) -> dict[str, jax.Array]:
     """Model roll-outs, `[steps, batch, ...]`; rewards after the model says the episode ended are 0."""
-
-    def body(carry, t):
-        obs, alive = carry
-        obs, reward, discount = model(jax.random.fold_in(key, t), obs, action_of(obs, t))
-        return (obs, alive * discount), {"obs": obs, "reward": alive * reward}
-
-    return lax.scan(body, (obs, jnp.ones(obs.shape[0])), jnp.arange(steps))[1]
+    k_start, k_steps = jax.random.split(key)
+    start = rollouts.begin(k_start, model, policy, obs)
+    _, taken = rollouts.unroll(jax.random.split(k_steps, steps), model, policy, start)
+    alive = jnp.concatenate([jnp.ones_like(taken.discount[:1]), jnp.cumprod(taken.discount, axis=0)[:-1]])
+    return {"obs": taken.next_obs, "reward": alive * taken.reward}
 
 
 def _long(name: str, rows: np.ndarray, seeds: Sequence[int]) -> pd.DataFrame:

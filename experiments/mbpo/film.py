@@ -49,15 +49,18 @@ def _episode(run: Run, root: Path, steps: int) -> PyTree:
     """States of the first lane's deterministic policy, `[time, ...]`, up to the end of the episode."""
     env = run.environment()
     algorithm = run.build(run.lanes()[0].values, env)
-    act = algorithm.policy(program.lane(loop.final_state(run, root), 0))
+    policy = algorithm.policy(program.lane(loop.final_state(run, root), 0))
 
-    def body(env_state: PyTree, key: jax.Array) -> tuple[PyTree, tuple[PyTree, jax.Array]]:
-        action = act(key, env_state.obs[None])[0]
-        following, transition = env.step(key, env_state, action)
-        return following, (env_state, (transition.discount == 0) | transition.truncated)
+    def body(carry: tuple[PyTree, PyTree], key: jax.Array) -> tuple[tuple[PyTree, PyTree], tuple[PyTree, jax.Array]]:
+        env_state, memory = carry
+        memory, action, _ = policy.act(key, memory, env_state.obs[None])
+        following, transition = env.step(key, env_state, action[0])
+        return (following, memory), (env_state, (transition.discount == 0) | transition.truncated)
 
     keys = jax.random.split(jax.random.key(0), steps + 1)
-    states, ended = jax.device_get(jax.jit(lambda s: jax.lax.scan(body, s, keys[1:])[1])(env.reset(keys[0])))
+    start = env.reset(keys[0])
+    run_on = jax.jit(lambda carry: jax.lax.scan(body, carry, keys[1:])[1])
+    states, ended = jax.device_get(run_on((start, policy.start(start.obs[None]))))
     length = int(np.argmax(ended)) + 1 if ended.any() else steps
     return jax.tree.map(lambda x: x[:length], states)
 

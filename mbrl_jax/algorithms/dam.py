@@ -21,7 +21,7 @@ from mbrl_jax.models import discriminator, mixture
 from mbrl_jax.objectives.value_aware import return_weights
 from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Policy, PyTree, Spec, Transition, check_positive
 
-__all__ = ["Config", "Learning", "Planning", "State", "make", "planner", "uniform"]
+__all__ = ["Config", "Learning", "Planning", "State", "make", "planner", "planning", "uniform"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +124,11 @@ def planner(config: Config, env: Env, model: mixture.State, judge: discriminator
     return _search(plan, spec, score)
 
 
+def planning(config: Config, env: Env, learning: Learning) -> Policy[tuple[()]]:
+    """The policy that plans at every step in what has been learnt, for an environment with actions in [-1, 1]."""
+    return planners.afresh(planner(config, env, learning.model, learning.discriminator))
+
+
 def uniform(plan: Planning, spec: Spec) -> Policy[tuple[()]]:
     """Uniformly random actions of the kind that is planned: each choice alike, one-hot, or uniform over the box."""
     if plan.actions == "box":
@@ -183,7 +188,7 @@ def make(config: Config, env: Env) -> Algorithm[State[Learning]]:
         return Learning(fitted, telling), {**info, **more}
 
     def plan(now: Learning) -> Policy[tuple[()]]:
-        return planners.afresh(planner(config, unit, now.model, now.discriminator))
+        return planning(config, unit, now)
 
     def describe(steps: Transition, valid: Array) -> Info:
         """What the plans promised beyond what their horizon brought, and their effective sample size."""

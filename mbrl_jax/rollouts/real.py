@@ -24,6 +24,7 @@ __all__ = [
     "episode_info",
     "episodes",
     "evaluate",
+    "first_action",
     "for_env",
     "fragment",
     "interact",
@@ -94,6 +95,11 @@ def stateless(act: Act) -> Policy[tuple[()]]:
         return memory, act(key, obs), ()
 
     return Policy(start, step)
+
+
+def first_action(key: Key, policy: Policy[Any], obs: Array) -> Array:
+    """The action `[B, A]` of a policy that sees `obs[B, O]` without having seen anything before."""
+    return policy.act(key, policy.start(obs), obs)[1]
 
 
 def for_env(spec: Spec, policy: Policy[M]) -> Policy[M]:

@@ -172,8 +172,8 @@ def _one_lane(build: Build, env: Env, episodes: int, length: int) -> tuple[Calla
 
     def evaluate(lane: Lanes, carry: Carry, iteration: Array) -> dict[str, Array]:
         _, _, k_eval = jax.random.split(lane.keys, 3)
-        act = build(lane.hypers).policy(carry.state)
-        total, steps = rollouts.evaluate(jax.random.fold_in(k_eval, iteration), env, act, episodes)
+        policy = build(lane.hypers).policy(carry.state)
+        total, steps = rollouts.evaluate(jax.random.fold_in(k_eval, iteration), env, policy, episodes)
         return {"eval/return": total, "eval/length": steps}
 
     return init, advance, evaluate
