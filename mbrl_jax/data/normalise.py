@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from mbrl_jax.types import checked
 
-__all__ = ["Scaler", "fit", "identity"]
+__all__ = ["Running", "Scaler", "fit", "identity", "observed", "running"]
 
 
 class Scaler(NamedTuple):
@@ -46,3 +46,36 @@ def fit(rows: Float[Array, "rows dim"], valid: Bool[Array, " rows"]) -> Scaler:
     inside = valid[:, None]
     varies = jnp.where(inside, rows, -jnp.inf).max(axis=0) > jnp.where(inside, rows, jnp.inf).min(axis=0)
     return Scaler(mean, jnp.where(varies & (std >= 1e-12), std, 1.0))
+
+
+class Running(NamedTuple):
+    """Statistics of all rows seen so far: mean and (population) standard deviation `[dim]`, and how many rows."""
+
+    mean: Array
+    std: Array
+    count: Array
+
+    @property
+    def scaler(self) -> Scaler:
+        """What standardises by them; an entry that has not varied yet is not scaled."""
+        return Scaler(self.mean, jnp.where(self.std > 1e-6, self.std, 1.0))
+
+
+def running(dim: int) -> Running:
+    """No rows seen yet: mean 0 and deviation 1, as the scaler that changes nothing."""
+    return Running(*identity(dim), jnp.zeros((), jnp.float32))
+
+
+@checked
+def observed(seen: Running, rows: Float[Array, "rows dim"]) -> Running:
+    r"""The statistics with more rows: those of all rows together, exactly.
+
+    $$ n' = n + m, \quad \mu' = \mu + \delta m / n', \quad
+       \sigma'^2 = (\sigma^2 n + \mathrm{var}(x) m + \delta^2 n m / n') / n', \quad \delta = \bar x - \mu $$
+
+    Source: Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", 1983; SLBO's released code.
+    """
+    (mean, std, count), more = seen, rows.shape[0]
+    total, shift = count + more, rows.mean(axis=0) - mean
+    variance = (jnp.square(std) * count + rows.var(axis=0) * more + jnp.square(shift) * count * more / total) / total
+    return Running(mean + shift * more / total, jnp.sqrt(variance), total)

@@ -8,7 +8,17 @@ from jaxtyping import Array, Float
 
 from mbrl_jax.types import checked
 
-__all__ = ["actor_loss", "critic_loss", "minimum_target", "smoothed_action", "soft_target", "temperature_loss"]
+__all__ = [
+    "actor_loss",
+    "critic_loss",
+    "minimum_target",
+    "policy_gradient_loss",
+    "smoothed_action",
+    "soft_target",
+    "temperature_loss",
+]
+
+Scalar = float | int | Float[Array, ""]
 
 
 @checked
@@ -112,3 +122,20 @@ def minimum_target(
     Source: Fujimoto et al., 2018 (clipped double Q-learning); released code, `TD3.py`.
     """
     return lax.stop_gradient(reward + discount * next_value.min(axis=0))
+
+
+@checked
+def policy_gradient_loss(
+    log_prob: Float[Array, " batch"], advantage: Float[Array, " batch"], entropy: Float[Array, " batch"], weight: Scalar
+) -> Float[Array, " batch"]:
+    r"""Policy gradient with an entropy bonus: $-\log \pi(a \mid s)\, A(s, a) - w H(\pi(\cdot \mid s))$.
+
+    Args:
+      log_prob: log π(a | s) in nats; gradients flow through it and through the entropy.
+      advantage: A(s, a), a constant.
+      entropy: H in nats.
+      weight: w, in advantage units per nat.
+
+    Source: Mnih et al., "Asynchronous Methods for Deep Reinforcement Learning", 2016, Sec. 4 (A3C).
+    """
+    return -log_prob * lax.stop_gradient(advantage) - weight * entropy

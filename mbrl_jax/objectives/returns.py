@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from mbrl_jax.types import checked
 
-__all__ = ["expanded_targets", "lambda_returns"]
+__all__ = ["expanded_targets", "generalised_advantages", "lambda_returns"]
 
 Scalar = float | int | Float[Array, ""]
 
@@ -50,16 +50,19 @@ def expanded_targets(
 
 @checked
 def lambda_returns(
-    reward: Float[Array, "time batch"], value: Float[Array, "time batch"], discount: Scalar, trace: Scalar
+    reward: Float[Array, "time batch"],
+    value: Float[Array, "time batch"],
+    discount: Scalar | Float[Array, "time batch"],
+    trace: Scalar,
 ) -> Float[Array, "time batch"]:
     r"""λ-weighted returns of every step of a roll-out; differentiable in everything.
 
-    $$ R_t = r_t + \gamma \bigl( (1 - \lambda) V_{t+1} + \lambda R_{t+1} \bigr), \qquad R_T = V_T $$
+    $$ R_t = r_t + d_t \bigl( (1 - \lambda) V_{t+1} + \lambda R_{t+1} \bigr), \qquad R_T = V_T $$
 
     Args:
       reward: r_0 … r_{T−1}, in reward units.
       value: V_1 … V_T, values of the states the steps lead to, in return units.
-      discount: γ.
+      discount: d_t: γ for all steps, or per step γ times the step's own discount, 0 after a termination.
       trace: λ in [0, 1]: 0 is the one-step return, 1 the T-step return.
 
     Returns:
@@ -69,9 +72,47 @@ def lambda_returns(
     """
     gamma, weight = jnp.asarray(discount, reward.dtype), jnp.asarray(trace, reward.dtype)
 
-    def back(later: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
-        r, v = step
-        mixed = r + gamma * ((1.0 - weight) * v + weight * later)
+    def back(later: Array, step: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        r, v, d = step
+        mixed = r + d * ((1.0 - weight) * v + weight * later)
         return mixed, mixed
 
-    return lax.scan(back, value[-1], (reward, value), reverse=True, unroll=True)[1]
+    steps = reward, value, jnp.broadcast_to(gamma, reward.shape)
+    return lax.scan(back, value[-1], steps, reverse=True, unroll=True)[1]
+
+
+@checked
+def generalised_advantages(
+    reward: Float[Array, "time batch"],
+    discount: Float[Array, "time batch"],
+    value: Float[Array, "time batch"],
+    next_value: Float[Array, "time batch"],
+    cut: Bool[Array, "time batch"],
+    trace: Scalar,
+) -> Float[Array, "time batch"]:
+    r"""Generalised advantage estimates along fragments in which episodes end and others begin.
+
+    $$ A_t = \delta_t + d_t \lambda (1 - c_t) A_{t+1}, \qquad \delta_t = r_t + d_t V(s'_t) - V(s_t) $$
+
+    Args:
+      reward: r_t, in reward units.
+      discount: d_t = γ times the step's own discount, 0 after a termination.
+      value: V(s_t), in return units.
+      next_value: V of the step's true successor s'_t, so that a time limit bootstraps.
+      cut: c_t, whether the next row is no continuation of this one: the time limit has cut the episode here.
+      trace: λ in [0, 1]: 0 gives the one-step errors δ, 1 the return to the end of the fragment minus V(s_t).
+
+    Returns:
+      A_t, in return units; no gradient flows through it. `A_t + value` are the λ-returns.
+
+    Source: Schulman et al., "High-Dimensional Continuous Control Using Generalized Advantage Estimation", 2016, Eq. 16.
+    """
+    error = reward + discount * next_value - value
+    carried = discount * jnp.asarray(trace, reward.dtype) * (1.0 - cut.astype(reward.dtype))
+
+    def back(later: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        delta, share = step
+        found = delta + share * later
+        return found, found
+
+    return lax.stop_gradient(lax.scan(back, jnp.zeros_like(error[0]), (error, carried), reverse=True)[1])

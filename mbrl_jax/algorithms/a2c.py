@@ -1,0 +1,56 @@
+"""Advantage actor-critic (Mnih et al., 2016), synchronous: the smallest on-policy method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import jax
+
+from mbrl_jax import rollouts
+from mbrl_jax.agents import a2c
+from mbrl_jax.loops import on_policy
+from mbrl_jax.loops.on_policy import State
+from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Transition, check_positive
+
+__all__ = ["Config", "State", "make"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyper-parameters of synchronous advantage actor-critic; all defaults are ours."""
+
+    steps: int = 1_000_000
+    """Environment steps of the run, over all environments."""
+    environments: int = 25
+    """N, environments side by side."""
+    fragment: int = 10
+    """T, steps of each environment between two updates."""
+    fragments: int = 1
+    """Updates per call of `step`; what happens between calls (evaluation) is a multiple of their steps."""
+    agent: a2c.Config = field(default_factory=a2c.Config)
+    """The agent's hyper-parameters."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "environments", "fragment", "fragments")
+        rollouts.check_steps(self.steps, self.environments * self.fragment * self.fragments, 1)
+
+
+def make(config: Config, env: Env) -> Algorithm[State[a2c.State]]:
+    """Advantage actor-critic on `env`; one iteration is `fragments` times (act, normalise, one update)."""
+    agent = a2c.make(config.agent, rollouts.normalised(env).spec)
+
+    def prepare(key: Key, state: a2c.State, fragment: Transition) -> tuple[a2c.State, Info]:
+        """The observations' statistics are renewed."""
+        del key
+        return a2c.renewed(state, fragment.obs), {}
+
+    def improve(key: Key, state: a2c.State, fragment: Transition) -> tuple[a2c.State, Info]:
+        return agent.update(key, state, jax.tree.map(lambda x: x[None], fragment))
+
+    return on_policy.make(
+        env,
+        Method(agent.init, agent.act, agent.mode, improve, prepare),
+        environments=config.environments,
+        steps=config.fragment,
+        fragments=config.fragments,
+    )

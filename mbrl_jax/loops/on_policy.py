@@ -1,0 +1,75 @@
+"""The loop of on-policy methods as an `Algorithm`: fragments of N environments side by side, then an improvement."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from mbrl_jax import rollouts
+from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Policy, S, Transition
+
+__all__ = ["State", "make", "unprepared"]
+
+
+class State(NamedTuple, Generic[S]):
+    """N environments being acted in, each leaf `[N, ...]`, and what the method learns."""
+
+    actors: rollouts.Actor
+    agent: S
+
+
+def unprepared(key: Key, state: S, fragment: Transition) -> tuple[S, Info]:
+    """The `prepare` of a method that does nothing before it improves."""
+    del key, fragment
+    return state, {}
+
+
+def make(
+    env: Env,
+    method: Method[S, Transition],
+    *,
+    environments: int,
+    steps: int,
+    fragments: int = 1,
+) -> Algorithm[State[S]]:
+    """A method on `env`; one iteration is `fragments` times (act, prepare, improve).
+
+    Args:
+      env: the environment, in its own units.
+      method: `prepare` and then `improve` see the fragment `[steps, environments, ...]` that `explore` has just made,
+        with the policy's extras; a normaliser is renewed in `prepare`.
+      environments: N, environments side by side; their episodes go on from fragment to fragment.
+      steps: T, steps of each in a fragment.
+      fragments: fragments of one call of `step`.
+    """
+    unit = rollouts.normalised(env)
+
+    def init(key: Key) -> State[S]:
+        k_envs, k_agent = jax.random.split(key)
+        agent = method.init(k_agent)
+        policy = method.explore(agent)
+
+        def begin(k: Key) -> rollouts.Actor:
+            return rollouts.remember(rollouts.start(k, unit), policy)
+
+        return State(jax.vmap(begin)(jax.random.split(k_envs, environments)), agent)
+
+    def one(state: State[S], key: Key) -> tuple[State[S], tuple[rollouts.Episodes, Info]]:
+        k_act, k_prepare, k_improve = jax.random.split(key, 3)
+        policy = method.explore(state.agent)
+        actors, fragment, episodes = rollouts.fragment(k_act, unit, policy, state.actors, steps)
+        agent, prepared = method.prepare(k_prepare, state.agent, fragment)
+        agent, info = method.improve(k_improve, agent, fragment)
+        return State(actors, agent), (episodes, {**prepared, **info})
+
+    def step(key: Key, state: State[S]) -> tuple[State[S], Info]:
+        state, (episodes, info) = lax.scan(one, state, jax.random.split(key, fragments))
+        return state, {**rollouts.episode_info(episodes), **jax.tree.map(jnp.mean, info)}
+
+    def policy(state: State[S]) -> Policy[Any]:
+        return rollouts.for_env(env.spec, method.mode(state.agent))
+
+    return Algorithm(init, step, policy, environments * steps * fragments)
