@@ -43,8 +43,13 @@ def products(config: Config, spec: Spec, batch: int) -> dict[str, dict[str, floa
     rows through the model.
     """
     z, a, k = config.latent_dim, spec.action_dim, config.horizon
-    weights = lambda *widths: sum(i * o for i, o in itertools.pairwise(widths))  # noqa: E731
-    trained = lambda *widths: 3 * weights(*widths) - widths[0] * widths[1]  # noqa: E731 – inputs need no gradient
+
+    def weights(*widths):
+        return sum(i * o for i, o in itertools.pairwise(widths))
+
+    def trained(*widths):  # inputs need no gradient
+        return 3 * weights(*widths) - widths[0] * widths[1]
+
     encoder = spec.obs_dim, *config.hidden, 2 * z
     model = weights(z + a, *config.model_hidden, 2 * z)
     actor, head = (z, *config.hidden, a), (z + a, *config.hidden, 1)

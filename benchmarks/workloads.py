@@ -129,7 +129,10 @@ def product_cost(text: str) -> float:
 
     Products over a single term, which XLA writes as multiplications, are not among them.
     """
-    numbers = lambda listed: [int(n) for n in listed.split(",") if n]  # noqa: E731
+
+    def numbers(listed: str) -> list[int]:
+        return [int(n) for n in listed.split(",") if n]
+
     shapes = {name: numbers(dims) for name, dims in _SHAPE.findall(text)}
     found = _DOT.findall(text)
     return sum(2.0 * math.prod([*numbers(out), *(shapes[of][i] for i in numbers(over))]) for _, out, of, over in found)

@@ -103,7 +103,10 @@ def test_one_failing_artefact_does_not_stop_the_others(tmp_path, capsys, monkeyp
 
 def test_an_artefact_that_is_too_long_for_a_profile_runs_when_named(tmp_path, capsys, monkeypatch):
     ran = []
-    run = lambda profile, root: ran.append(profile)  # noqa: E731
+
+    def run(profile, root):
+        return ran.append(profile)
+
     monkeypatch.setattr(artefacts, "discover", lambda: ({"a/long": artefact("a/long", run, on_request=("smoke",))}, {}))
     where = ("--results", str(tmp_path))
     assert call("bench", "--profile", "smoke", *where) == 0 and ran == []

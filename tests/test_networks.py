@@ -48,7 +48,10 @@ def test_kernel_norms_are_half_squared_sums_over_members_without_biases():
 
 def test_tanh_gaussian_integrates_to_one_and_has_scipys_density():
     policy = tanh_gaussian(jnp.array([0.3, -0.4]))
-    exact = lambda a: stats.norm.pdf(np.arctanh(a), 0.3, np.exp(-0.4)) / (1 - a**2)  # noqa: E731
+
+    def exact(a):
+        return stats.norm.pdf(np.arctanh(a), 0.3, np.exp(-0.4)) / (1 - a**2)
+
     points = np.linspace(-0.95, 0.95, 9)
     ours = [np.exp(policy.log_prob(jnp.array([a]))) for a in points]
     np.testing.assert_allclose(ours, exact(points), rtol=1e-4)

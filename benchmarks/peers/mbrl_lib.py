@@ -62,7 +62,10 @@ def main():
     replay.add_batch(held.obs, held.act, held.next_obs, held.rewards, held.terminateds, held.truncateds)
     model.update_normalizer(held)
     batches = [random_batch(rng, MEMBERS, BATCH) for _ in range(32)]
-    never = lambda act, next_obs: torch.zeros(len(next_obs), 1, dtype=torch.bool)  # noqa: E731
+
+    def never(act, next_obs):
+        return torch.zeros(len(next_obs), 1, dtype=torch.bool)
+
     model_env = ModelEnv(Blank(), model, never, None, generator=torch.Generator())
 
     def sac():

@@ -28,7 +28,10 @@ def box(low, high, shape):
 
 def config(steps, updates):
     """The shipped files put together as hydra would, for a CPU."""
-    read = lambda path: OmegaConf.load(CONF / path)  # noqa: E731
+
+    def read(path):
+        return OmegaConf.load(CONF / path)
+
     whole = OmegaConf.create({"seed": 0, "device": "cpu", "log_frequency_agent": 1000, "save_video": False})
     whole.algorithm = read("algorithm/mbpo.yaml")
     whole.dynamics_model = read("dynamics_model/gaussian_mlp_ensemble.yaml")

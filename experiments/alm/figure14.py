@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -25,8 +26,11 @@ def planned(profile: str) -> list[Run]:
     """ALM and SAC for far longer than Table 1."""
     tasks = TASKS if profile == "paper" else common.SHORT
     size = replace(common.scale(profile), tasks=dict.fromkeys(tasks, STEPS[profile]))
-    both = lambda env: {common.ALM: common.variant(common.Variant(), env, size)} | common.baseline("SAC", env, size)  # noqa: E731
-    return [each for env in tasks for each in common.runs(NAME, profile, env, both(env))]
+
+    def methods(env: str) -> dict[str, tuple[Any, Any]]:
+        return {common.ALM: common.variant(common.Variant(), env, size)} | common.baseline("SAC", env, size)
+
+    return [each for env in tasks for each in common.runs(NAME, profile, env, methods(env))]
 
 
 def run(profile: str, root: Path) -> None:

@@ -58,7 +58,10 @@ def run(profile: str, root: Path) -> None:
 def _own(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of tasks on which ALM and another method were trained; MBPO's SAC is another one and left out."""
     kept = pd.DataFrame(frame[(frame["experiment"] != figure2.NAME) | (frame["algorithm"] == "MBPO")])
-    trained = lambda env, *names: any(common.has(kept, name, env) for name in names)  # noqa: E731
+
+    def trained(env: str, *names: str) -> bool:
+        return any(common.has(kept, name, env) for name in names)
+
     tasks = [env for env in kept["env"].unique() if trained(env, common.ALM) and trained(env, "MBPO", "REDQ")]
     if not tasks:
         raise select.MissingDataError("neither MBPO nor REDQ has been trained where ALM has")

@@ -163,7 +163,9 @@ def _measure(key: Key, env: Env, setup: Setup, one: Run) -> dict[str, jax.Array]
     k_init, k_train, k_probe = jax.random.split(key, 3)
 
     def snapshot(state: Any, i: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
-        advance = lambda j, s: algorithm.step(jax.random.fold_in(jax.random.fold_in(k_train, i), j), s)[0]  # noqa: E731
+        def advance(j: jax.Array, s: Any) -> Any:
+            return algorithm.step(jax.random.fold_in(jax.random.fold_in(k_train, i), j), s)[0]
+
         state = lax.fori_loop(0, setup.every // algorithm.env_steps, advance, state)
         found = bias(jax.random.fold_in(k_probe, i), env, judge, state.agent, setup.episodes, one.config.agent.gamma)
         return state, found
@@ -180,7 +182,10 @@ def bias(key: Key, env: Env, judge: Judge, agent: Any, episodes: int, gamma: jax
     steps, valid = rollouts.episodes(k_run, rollouts.normalised(env), judge.act(agent), episodes)
     bonus = jnp.zeros_like(steps.reward) if steps.extras == () else steps.extras
     truth = discounted(jnp.where(valid, steps.reward, 0.0), jnp.where(valid, bonus, 0.0), gamma)
-    flat = lambda x: x[:, :CUTOFF].reshape(-1, *x.shape[2:])  # noqa: E731
+
+    def flat(x: jax.Array) -> jax.Array:
+        return x[:, :CUTOFF].reshape(-1, *x.shape[2:])
+
     truth, weight = flat(truth), flat(valid).astype(jnp.float32)
     weight = weight / jnp.maximum(weight.sum(), 1.0)
     unit_return = jnp.maximum(jnp.abs((weight * truth).sum()), 1e-6)

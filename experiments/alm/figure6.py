@@ -25,8 +25,13 @@ REWARDS = np.linspace(-10.0, 10.0, 201)
 def run(profile: str, root: Path) -> None:
     """Evaluates the transformed reward, in float64."""
     exact.by_profile(profile, None, None)
-    table = lambda out: [exact.table("transformed", "reward", out[None], np.arange(len(REWARDS)), "reward axis")]  # noqa: E731
-    program = lambda: (lambda r: log_reward(r, SHIFT), (jnp.asarray(REWARDS),))  # noqa: E731
+
+    def table(out):
+        return [exact.table("transformed", "reward", out[None], np.arange(len(REWARDS)), "reward axis")]
+
+    def program():
+        return (lambda r: log_reward(r, SHIFT), (jnp.asarray(REWARDS),))
+
     exact.run_once(root, NAME, profile, {"rewards": list(REWARDS), "shift": SHIFT}, 1, program, table)
 
 

@@ -97,7 +97,9 @@ def _errors(nets: Any, params: PyTree, obs: jax.Array, action: jax.Array, valid:
     """
     truth = nets.encode(params["encoder"], obs)
     starts = STEPS - HORIZON
-    over_valid = lambda x: jnp.where(valid[:, None], x, 0.0).sum(axis=0) / valid.sum()  # noqa: E731
+
+    def over_valid(x: jax.Array) -> jax.Array:
+        return jnp.where(valid[:, None], x, 0.0).sum(axis=0) / valid.sum()
 
     def predict(z: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
         taken = lax.dynamic_slice_in_dim(action, h, starts)
@@ -108,7 +110,10 @@ def _errors(nets: Any, params: PyTree, obs: jax.Array, action: jax.Array, valid:
 
     squared = lax.scan(predict, truth.mean[:starts], jnp.arange(HORIZON))[1]
     variance = over_valid(jnp.square(truth.mean - over_valid(truth.mean))).sum()
-    step = lambda z, a: (nets.predict(params["model"], z, a).mean,) * 2  # noqa: E731
+
+    def step(z: jax.Array, a: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return (nets.predict(params["model"], z, a).mean,) * 2
+
     imagined = lax.scan(step, truth.mean[0], action[:-1])[1]
     prediction = jnp.concatenate([truth.mean[:1, 0], imagined[:, 0]])
     return {

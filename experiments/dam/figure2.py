@@ -55,7 +55,10 @@ def _learn(key: Key, components: int, hidden: tuple[int, ...], episodes: int, dr
     settings = mixture.Config(components=components, hidden=hidden, fit=FIT)
     learner = mixture.make(settings, env.spec)
     model, _ = learner.fit(k_model, learner.init(k_init), data)
-    fake = lambda k, obs, action: mixture.sample(settings, env.spec, model, k, obs, action)  # noqa: E731
+
+    def fake(k: Key, obs: jax.Array, action: jax.Array) -> jax.Array:
+        return mixture.sample(settings, env.spec, model, k, obs, action)
+
     rule = discriminator.Config(hidden=hidden, fit=FIT)
     judging = discriminator.make(rule, env.spec, fake)
     judge, _ = judging.fit(k_judge, judging.init(k_init), discriminator.Data(data, jnp.asarray(True)))

@@ -116,7 +116,10 @@ def _measure(
         probe = _collect(jax.random.fold_in(k_probe, i), unit, config.agent, state.agent, setup.probe)
         errors = jax.vmap(lambda m: _error(model_config, unit.spec, m, probe))(models)
         found = {"kl": _divergence(config.agent, unit.spec, state.agent, collector, probe.obs), "model_error": errors}
-        advance = lambda j, s: algorithm.step(jax.random.fold_in(jax.random.fold_in(k_after, i), j), s)[0]  # noqa: E731
+
+        def advance(j: jax.Array, s: sac.State) -> sac.State:
+            return algorithm.step(jax.random.fold_in(jax.random.fold_in(k_after, i), j), s)[0]
+
         return lax.fori_loop(0, setup.every // algorithm.env_steps, advance, state), found
 
     return lax.scan(snapshot, state, jnp.arange(setup.snapshots))[1]

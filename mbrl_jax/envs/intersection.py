@@ -193,7 +193,10 @@ def make(name: str = "intersection-v0", *, time_limit: int = STEPS, config: Conf
         return path_reward(settings, obs[None], action)[0]
 
     env = build(spec, start, advance, None if settings.latched else reward)
-    never = lambda next_obs: jnp.zeros(next_obs.shape[:-1], bool)  # noqa: E731
+
+    def never(next_obs: Array) -> Array:
+        return jnp.zeros(next_obs.shape[:-1], bool)
+
     return env._replace(terminal=never, path_reward=lambda obs, action: path_reward(settings, obs, action))
 
 

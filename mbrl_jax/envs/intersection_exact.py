@@ -157,7 +157,10 @@ def path_value(config: Config | None = None, steps: int = STEPS) -> Callable[[Ar
     def value(obs: Array) -> Array:
         last = obs[-1]
         seen, left, driven = observed_turn(config, last)
-        whole = lambda x, unit, most: jnp.clip(jnp.rint(x / unit).astype(jnp.int32), 0, most)  # noqa: E731
+
+        def whole(x: Array, unit: float, most: int) -> Array:
+            return jnp.clip(jnp.rint(x / unit).astype(jnp.int32), 0, most)
+
         time = whole(driven, config.stride, steps)
         speed = whole(last[..., 3], config.acceleration, unknown.shape[1] - 1)
         place = whole(last[..., 1] - config.agent_start, config.acceleration * config.dt, unknown.shape[2] - 1)

@@ -34,7 +34,10 @@ class Restored(NamedTuple):
 
 def to_host(tree: PyTree) -> PyTree:
     """A copy of the tree as NumPy arrays; random keys become their key data."""
-    plain = lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x  # noqa: E731
+
+    def plain(x: jax.Array) -> jax.Array:
+        return jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+
     return jax.tree.map(lambda x: np.array(plain(x)), tree)
 
 

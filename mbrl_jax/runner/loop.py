@@ -65,9 +65,14 @@ def compile_run(planned: Planned) -> Compiled:
     placed = jax.device_put(planned.lanes, jax.NamedSharding(made.mesh, jax.P("seed")))
     began = time.monotonic()
     shapes = program.shapes_of(made.one, made.lanes)
-    where = lambda lane: jax.NamedSharding(made.mesh, jax.P("seed") if lane else jax.P())  # noqa: E731
+
+    def placement(lane: bool) -> jax.NamedSharding:
+        return jax.NamedSharding(made.mesh, jax.P("seed") if lane else jax.P())
+
     carry = jax.tree.map(
-        lambda x, lane: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where(lane)), shapes, program.batched(shapes)
+        lambda x, lane: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement(lane)),
+        shapes,
+        program.batched(shapes),
     )
     at = jax.ShapeDtypeStruct((), jnp.int32)
     lowered = (

@@ -60,7 +60,10 @@ def _size(count: int) -> str:
 
 def tree_bytes(shapes: PyTree) -> int:
     """Bytes of all leaves of a tree of arrays or shapes."""
-    size = lambda x: math.prod(x.shape) * (x.dtype.itemsize if hasattr(x.dtype, "itemsize") else 8)  # noqa: E731
+
+    def size(x: jax.ShapeDtypeStruct) -> int:
+        return math.prod(x.shape) * (x.dtype.itemsize if hasattr(x.dtype, "itemsize") else 8)
+
     return sum(size(leaf) for leaf in jax.tree.leaves(shapes))
 
 

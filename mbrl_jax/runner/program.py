@@ -79,7 +79,10 @@ class Program(NamedTuple):
     def place(self, tree: PyTree, flags: PyTree | None = None) -> PyTree:
         """Puts host arrays with a leading lane axis (shared parts without one) onto the devices."""
         flags = batched(tree) if flags is None else flags
-        put = lambda x, lane: jax.device_put(x, NamedSharding(self.mesh, P("seed") if lane else P()))  # noqa: E731
+
+        def put(x: np.ndarray, lane: bool) -> Array:
+            return jax.device_put(x, NamedSharding(self.mesh, P("seed") if lane else P()))
+
         return jax.tree.map(put, tree, flags)
 
 
@@ -98,14 +101,22 @@ def lanes_of(seeds: Sequence[int], hypers: Mapping[str, Sequence[float]], total:
 
 def batched(tree: PyTree) -> PyTree:
     """For every leaf: whether it has a lane axis. Parts marked `Shared` have none."""
-    is_shared = lambda node: isinstance(node, Shared)  # noqa: E731
-    mark = lambda node: jax.tree.map(lambda _: not is_shared(node), node)  # noqa: E731
+
+    def is_shared(node: object) -> bool:
+        return isinstance(node, Shared)
+
+    def mark(node: PyTree) -> PyTree:
+        return jax.tree.map(lambda _: not is_shared(node), node)
+
     return jax.tree.map(mark, tree, is_leaf=is_shared)
 
 
 def shapes_of(one: PyTree, lanes: int) -> PyTree:
     """Shapes over `lanes` lanes of a tree whose shapes in one lane are `one`."""
-    wide = lambda x, own: jax.ShapeDtypeStruct((lanes, *x.shape) if own else x.shape, x.dtype)  # noqa: E731
+
+    def wide(x: jax.ShapeDtypeStruct, own: bool) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((lanes, *x.shape) if own else x.shape, x.dtype)
+
     return jax.tree.map(wide, one, batched(one))
 
 
@@ -141,8 +152,13 @@ def _is_float(leaf: Any) -> bool:
 
 def _keep_if(healthy: Array, new: PyTree, old: PyTree) -> PyTree:
     """`new` where healthy, else `old`; what is shared or bulk storage moves on regardless."""
-    marked = lambda node: isinstance(node, Shared | Storage)  # noqa: E731
-    choose = lambda n, o: n if marked(n) else jnp.where(healthy, n, o)  # noqa: E731
+
+    def marked(node: object) -> bool:
+        return isinstance(node, Shared | Storage)
+
+    def choose(n: PyTree, o: PyTree) -> PyTree:
+        return n if marked(n) else jnp.where(healthy, n, o)
+
     return jax.tree.map(choose, new, old, is_leaf=marked)
 
 
@@ -164,7 +180,10 @@ def _one_lane(build: Build, env: Env, episodes: int, length: int) -> tuple[Calla
             new, info = algorithm.step(jax.random.fold_in(k_run, t), state)
             alive, finite = diverged < 0, _finite(new)
             diverged = jnp.where(alive & ~finite, t, diverged).astype(jnp.int32)
-            write = lambda row, value: row.at[t - start].set(jnp.where(alive, value, jnp.nan))  # noqa: E731
+
+            def write(row: Array, value: Array) -> Array:
+                return row.at[t - start].set(jnp.where(alive, value, jnp.nan))
+
             infos = {name: write(infos[name], info[name].astype(jnp.float32)) for name in infos}
             return Carry(_keep_if(alive & finite, new, state), diverged), infos
 

@@ -53,7 +53,10 @@ History = dict[str, Any]
 
 def empty(schedule: Schedule, metrics: list[str], lanes: int) -> History:
     """Room for everything a run records: `info[metric][iteration, lane]`, `eval[metric][evaluation, lane]`."""
-    blank = lambda rows: np.full((rows, lanes), np.nan, np.float32)  # noqa: E731
+
+    def blank(rows: int) -> np.ndarray:
+        return np.full((rows, lanes), np.nan, np.float32)
+
     return {
         "info": {name: blank(schedule.iterations) for name in metrics},
         "eval": {name: blank(len(schedule.eval_at)) for name in SCORES},

@@ -239,7 +239,10 @@ class Session:
 
 def without_storage(tree: PyTree) -> PyTree:
     """The tree with bulk storage emptied."""
-    is_storage = lambda node: isinstance(node, Storage)  # noqa: E731
+
+    def is_storage(node: object) -> bool:
+        return isinstance(node, Storage)
+
     return jax.tree.map(lambda node: Storage(()) if is_storage(node) else node, tree, is_leaf=is_storage)
 
 

@@ -119,7 +119,10 @@ def test_reacher_is_gyms_before_the_step():
 def test_reachers_targets_fill_a_square():
     """Gym up to 0.12 refused none; the joints are reset as they are now, where `test_parity` has Gymnasium's own."""
     new, old = (TASKS["reacher-v4"].noise, MBBL_TASKS["mbbl_reacher-v0"].noise)
-    draw = lambda noise: jax.vmap(lambda key: noise(key, jnp.zeros(4), 4))(jax.random.split(jax.random.key(0), 4000))  # noqa: E731
+
+    def draw(noise):
+        return jax.vmap(lambda key: noise(key, jnp.zeros(4), 4))(jax.random.split(jax.random.key(0), 4000))
+
     (qpos, qvel), (expected, speeds) = draw(old), draw(new)
     pvalues = [scipy.stats.kstest(entry, scipy.stats.uniform(-0.2, 0.4).cdf).pvalue for entry in qpos[:, 2:].T]
     pvalues += [scipy.stats.ks_2samp(*pair).pvalue for pair in zip(qpos[:, :2].T, expected[:, :2].T, strict=True)]

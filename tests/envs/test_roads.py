@@ -73,7 +73,10 @@ def returns(env, act, count, key=0):
 @pytest.mark.parametrize("what", ["random", "accelerate"])
 def test_the_icy_environment_earns_the_exact_return(what):
     env = envs.make("icy_road")
-    always = lambda key, obs: jnp.broadcast_to(one_hot(ACCELERATE), (obs.shape[0], 3))  # noqa: E731
+
+    def always(key, obs):
+        return jnp.broadcast_to(one_hot(ACCELERATE), (obs.shape[0], 3))
+
     act, choose = {
         "random": (rollouts.uniform(env.spec), icy_road.uniform),
         "accelerate": (always, fixed(0, 0, 0, 0, 0)),

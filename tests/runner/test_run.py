@@ -40,7 +40,10 @@ def test_a_finished_run_is_not_repeated(finished, monkeypatch):
 
 def test_the_chunks_do_not_matter_and_sinks_get_every_evaluation(finished, tmp_path):
     seen: list[tuple[int, float]] = []
-    sink = lambda step, means: seen.append((step, means["eval/return_mean"]))  # noqa: E731
+
+    def sink(step, means):
+        return seen.append((step, means["eval/return_mean"]))
+
     loop.train(tiny.run(), tmp_path, QUIET._replace(chunk_seconds=1e-9, sinks=(sink,)))
     assert tiny.final_bytes(tiny.run(), tmp_path) == tiny.final_bytes(tiny.run(), finished)
     pd.testing.assert_frame_equal(metrics(tiny.run(), tmp_path), metrics(tiny.run(), finished), check_exact=True)
@@ -74,7 +77,10 @@ def breaking(config, env, seed):
     def step(key, state):
         new, info = inner.step(key, state.inner)
         bad = (state.tag == marked).all() & (state.iteration >= BREAKS_AT)
-        spoil = lambda x: jnp.where(bad, jnp.nan, x) if jnp.issubdtype(x.dtype, jnp.floating) else x  # noqa: E731
+
+        def spoil(x):
+            return jnp.where(bad, jnp.nan, x) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
         spoilt = new._replace(agent=jax.tree.map(spoil, new.agent))
         return Tagged(spoilt, state.tag, state.iteration + 1), info
 
