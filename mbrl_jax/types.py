@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 from beartype import beartype
-from jaxtyping import Array, jaxtyped
+from jaxtyping import Array, Float, jaxtyped
 
 __all__ = [
     "Act",
@@ -31,6 +31,7 @@ __all__ = [
     "Model",
     "Policy",
     "PyTree",
+    "Scalar",
     "Shared",
     "Spec",
     "Storage",
@@ -57,8 +58,19 @@ M = TypeVar("M")
 D = TypeVar("D")
 """What something learns from."""
 
-checked = jaxtyped(typechecker=beartype)
-"""Decorator: jaxtyping shapes and dtypes are checked while tracing; costs nothing in the compiled program."""
+Scalar = float | int | Float[Array, ""]
+"""A number: of Python, or an array without axes, which may be traced."""
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def checked(function: F) -> F:
+    """Decorator: jaxtyping shapes and dtypes are checked while tracing; costs nothing in the compiled program.
+
+    The function that comes back has the attribute `shapes_are_checked`, so that a test can tell who lacks it.
+    """
+    checking = jaxtyped(function, typechecker=beartype)
+    checking.shapes_are_checked = True
+    return checking
 
 
 class Transition(NamedTuple):

@@ -16,7 +16,7 @@ import pandas as pd
 
 from experiments import exact
 from experiments.mao import grid
-from experiments.mao.learning import METHODS, Config, learn
+from mbrl_jax.algorithms.tabular.mao import LOSSES, Config, learn
 from mbrl_jax.report import Artefact, Block, Claim, Figure, Table, figures, select, statistics
 
 __all__ = ["ARTEFACT"]
@@ -39,7 +39,7 @@ def run(profile: str, root: Path) -> None:
     """One program per method and grid, all seeds in it."""
     seeds = exact.by_profile(profile, 2, SEEDS)
     for size, config in exact.by_profile(profile, SMOKE, SETUP).items():
-        for method in METHODS:
+        for method in LOSSES:
             _run(profile, root, size, config, method, seeds)
 
 
@@ -49,7 +49,7 @@ def _run(profile: str, root: Path, size: int, config: Config, method: str, seeds
 
     def program() -> tuple[Callable[..., Any], tuple[Any, ...]]:
         keys = jax.vmap(jax.random.key)(jnp.arange(seeds))
-        over_seeds = jax.vmap(partial(learn, config, world, METHODS[method]), (0, None))
+        over_seeds = jax.vmap(partial(learn, config, world, LOSSES[method]), (0, None))
         return jax.vmap(over_seeds, (None, 0)), (keys, jnp.asarray(RATES))
 
     def tabulate(out: np.ndarray) -> Iterable[pd.DataFrame]:
@@ -74,7 +74,7 @@ def blocks(frame: pd.DataFrame) -> list[Block]:
     panels, rows = [], []
     for rate, size in itertools.product(RATES, SETUP):
         series = {}
-        for method in METHODS:
+        for method in LOSSES:
             found = _curve(frame, method, size, rate)
             series[method] = (found.columns.to_numpy(), statistics.aggregate(found.to_numpy()[:, None, :]))
             last = found.to_numpy()[:, -1]
@@ -113,7 +113,7 @@ CLAIMS = (
             unit=UNIT,
         )
         for rate in RATES
-        for method in METHODS
+        for method in LOSSES
         if method != "MLE"
     ),
     *(

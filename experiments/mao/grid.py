@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
+from mbrl_jax.algorithms.tabular.mao import Grid
 from mbrl_jax.tabular import gridworld
 
-__all__ = ["Grid", "make"]
-
-
-class Grid(NamedTuple):
-    """Free cells only; the border cannot be entered.
-
-    Attributes:
-      reached: `[S, 4]` cell that each action leads to.
-      gain: `[S, S]` reward of a move: the decrease of the L2 distance to the goal, 1 for the whole way.
-      goal: index of the goal; the start is cell 0.
-      max_steps: steps after which an episode ends, `4 N^2` as in MiniGrid.
-    """
-
-    reached: np.ndarray
-    gain: np.ndarray
-    goal: int
-    max_steps: int
+__all__ = ["make"]
 
 
 def make(size: int) -> Grid:
-    """The grid of `size x size` cells including its border.
+    """The grid of `size x size` cells including its border, which cannot be entered: cells are the free ones only.
 
-    Reaching the goal after t steps pays `1 - 0.9 t / max_steps` (MiniGrid's rule) on top of `gain`; the paper says
-    "an additional decaying reward" and gives no scale. A return above 1 then means that the goal was reached.
+    A move pays the decrease of the L2 distance to the goal, 1 for the whole way, and an episode has `4 size^2` steps,
+    as in MiniGrid. The paper says of the goal "an additional decaying reward" and gives no scale; ours is MiniGrid's. A
+    return above 1 then means that the goal was reached.
     """
     inner = size - 2
     reached = gridworld.successors(np.zeros((inner, inner), dtype=bool))

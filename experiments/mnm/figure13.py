@@ -14,9 +14,10 @@ import pandas as pd
 
 from experiments import exact
 from experiments.mnm import worlds
-from experiments.mnm.alternation import Method, alternate, converged
-from experiments.mnm.exploration import Config, Lane, learn
 from mbrl_jax import tabular
+from mbrl_jax.algorithms.tabular.alternation import alternate, converged
+from mbrl_jax.algorithms.tabular.exploration import Config, Lane, learn
+from mbrl_jax.objectives.ratios import Terms
 from mbrl_jax.report import (
     Artefact,
     Block,
@@ -50,7 +51,7 @@ def program(config: Config, seeds: int) -> tuple[Callable[..., Any], tuple[Any, 
     world, extreme = worlds.navigation(), worlds.navigation(reward=1e-5, goal_reward=1e9)
     rewards = jnp.stack([worlds.navigation(goal).mdp.reward for goal in TASKS.values()])
     keys = jax.vmap(jax.random.key)(jnp.arange(seeds))
-    plain = Method(0.0, 0.0, 0.0)
+    plain = Terms(0.0, 0.0, 0.0)
 
     def everything(keys: jax.Array, rewards: jax.Array) -> dict[str, jax.Array]:
         both = [_learned_moves(world), jnp.asarray(world.choice), _learned_moves(extreme)]
@@ -69,7 +70,7 @@ def program(config: Config, seeds: int) -> tuple[Callable[..., Any], tuple[Any, 
 
 def _learned_moves(world: worlds.World) -> jax.Array:
     """MnM's dynamics for a task, by the value-iteration version, as probabilities of moves `[S, A, D]`."""
-    records = alternate(world.mdp, Method(1.0, 1.0, 1.0), 100)
+    records = alternate(world.mdp, Terms(1.0, 1.0, 1.0), 100)
     return _per_move(world, records.model[converged(records.change)])
 
 

@@ -14,9 +14,9 @@ import pandas as pd
 
 from experiments import exact
 from experiments.mnm import worlds
-from experiments.mnm.alternation import Method
-from experiments.mnm.exploration import Config, Lane, learn
 from mbrl_jax import tabular
+from mbrl_jax.algorithms.tabular.exploration import Config, Lane, learn
+from mbrl_jax.objectives.ratios import Terms
 from mbrl_jax.report import Artefact, Block, Claim, Figure, Table, figures, select, statistics, theme
 
 __all__ = ["ARTEFACT", "METHODS", "curve", "run"]
@@ -41,7 +41,7 @@ def program(config: Config, seeds: int) -> tuple[Callable[..., Any], tuple[Any, 
 
     def everything(keys: jax.Array, switches: jax.Array) -> dict[str, jax.Array]:
         def one(key: jax.Array, row: jax.Array) -> jax.Array:
-            return learn(config, world, Lane(key, Method(*row), choice, reward))
+            return learn(config, world, Lane(key, Terms(*row), choice, reward))
 
         over_seeds = jax.vmap(one, (0, None))
         optimum = world.mdp.initial @ tabular.value_iteration(world.mdp).value

@@ -13,7 +13,8 @@ import pandas as pd
 
 from experiments import exact
 from experiments.mnm import maze, worlds
-from experiments.mnm.alternation import Method, alternate, converged
+from mbrl_jax.algorithms.tabular.alternation import alternate, converged
+from mbrl_jax.objectives.ratios import Terms
 from mbrl_jax.report import Artefact, Block, Claim, Figure, Table
 
 __all__ = ["ARTEFACT"]
@@ -34,7 +35,7 @@ def program() -> tuple[Callable[..., Any], tuple[Any, ...]]:
     def everything() -> list[tuple[jax.Array, jax.Array]]:
         solved = []
         for make in VARIANTS.values():
-            records = alternate(make().mdp, Method(1.0, 1.0, 1.0), 100)
+            records = alternate(make().mdp, Terms(1.0, 1.0, 1.0), 100)
             last = converged(records.change)
             solved.append((records.model[last], last))
         return solved

@@ -14,8 +14,9 @@ from jax import lax
 
 from experiments import exact
 from experiments.mnm import maze, worlds
-from experiments.mnm.alternation import Method, alternate
 from mbrl_jax import tabular
+from mbrl_jax.algorithms.tabular.alternation import alternate
+from mbrl_jax.objectives.ratios import Terms
 from mbrl_jax.report import Artefact, Block, Claim, Figure, Table
 
 __all__ = ["ARTEFACT"]
@@ -63,7 +64,7 @@ def program() -> tuple[Callable[..., Any], tuple[Any, ...]]:
     sticky = mdp.transition.at[goal].set(jax.nn.one_hot(goal, mdp.initial.size, dtype=mdp.initial.dtype))
 
     def solve(classifier: float, aliased: bool) -> dict[str, jax.Array]:
-        method = Method(1.0, classifier, 1.0)
+        method = Terms(1.0, classifier, 1.0)
         coarsen = coarsening(world) if aliased else None
         records = alternate(mdp, method, ITERATIONS, tolerance=0.0, gap_limit=GAP_LIMIT, coarsen=coarsen)
         last = jax.tree.map(lambda stack: stack[-1], records)

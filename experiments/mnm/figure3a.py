@@ -13,8 +13,9 @@ import pandas as pd
 
 from experiments import exact
 from experiments.mnm import worlds
-from experiments.mnm.alternation import Method, alternate, converged, mixed_return
 from mbrl_jax import tabular
+from mbrl_jax.algorithms.tabular.alternation import alternate, converged, mixed_return
+from mbrl_jax.objectives.ratios import Terms
 from mbrl_jax.report import Artefact, Block, Claim, Figure, Table, figures, theme
 
 __all__ = ["ARTEFACT"]
@@ -30,18 +31,18 @@ def program() -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """Return, variance of the return and iterations of each method; methods are lanes."""
     mdp = worlds.three_states()
 
-    def solve(method: Method) -> dict[str, jax.Array]:
+    def solve(method: Terms) -> dict[str, jax.Array]:
         records = alternate(mdp, method, 100)
         last = converged(records.change)
         record = jax.tree.map(lambda stack: stack[last], records)
         spread = tabular.return_variance(mdp, record.greedy)
         return {"return": mixed_return(mdp, record), "variance": spread, "iterations": last}
 
-    def everything(methods: Method) -> dict[str, jax.Array]:
+    def everything(methods: Terms) -> dict[str, jax.Array]:
         optimum = mdp.initial @ tabular.value_iteration(mdp).value
         return {**jax.vmap(solve)(methods), "optimum": jnp.broadcast_to(optimum, (len(METHODS),))}
 
-    return everything, (Method(*jnp.asarray(list(METHODS.values())).T),)
+    return everything, (Terms(*jnp.asarray(list(METHODS.values())).T),)
 
 
 def run(profile: str, root: Path) -> None:

@@ -14,8 +14,9 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments import exact
 from experiments.mnm import worlds
-from experiments.mnm.alternation import Iterate, Method, alternate, converged, mixed_return
 from mbrl_jax import tabular
+from mbrl_jax.algorithms.tabular.alternation import Iterate, alternate, converged, mixed_return
+from mbrl_jax.objectives.ratios import Terms
 from mbrl_jax.report import Artefact, Block, Claim, Figure, Table, figures, theme
 from mbrl_jax.theory import mnm, mnm_tight
 
@@ -54,7 +55,7 @@ def program() -> tuple[Callable[..., Any], tuple[Any, ...]]:
         }
 
     def everything() -> tuple[dict[str, jax.Array], jax.Array]:
-        records = alternate(mdp, Method(1.0, 1.0, 1.0), 24)
+        records = alternate(mdp, Terms(1.0, 1.0, 1.0), 24)
         return jax.lax.map(measure, records), converged(records.change)
 
     return everything, ()

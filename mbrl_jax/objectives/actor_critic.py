@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from mbrl_jax.types import checked
+from mbrl_jax.types import Scalar, checked
 
 __all__ = [
     "actor_loss",
@@ -76,7 +76,7 @@ def actor_loss(
 
 @checked
 def temperature_loss(
-    log_temperature: Float[Array, ""], log_prob: Float[Array, " batch"], target_entropy: float | int | Float[Array, ""]
+    log_temperature: Float[Array, ""], log_prob: Float[Array, " batch"], target_entropy: Scalar
 ) -> Float[Array, " batch"]:
     r"""−log α · (log π(a | s) + H̄): raises α while the entropy is below the target H̄ (in nats).
 
@@ -90,7 +90,7 @@ def temperature_loss(
 
 @checked
 def smoothed_action(
-    action: Float[Array, "*batch dim"], noise: Float[Array, "*batch dim"], limit: float | int | Float[Array, ""]
+    action: Float[Array, "*batch dim"], noise: Float[Array, "*batch dim"], limit: Scalar
 ) -> Float[Array, "*batch dim"]:
     r"""The target policy's action, smoothed: clip(a + clip(ε, −c, c), −1, 1).
 

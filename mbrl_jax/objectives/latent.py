@@ -13,11 +13,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mbrl_jax.objectives.returns import lambda_returns
-from mbrl_jax.types import checked
+from mbrl_jax.types import Scalar, checked
 
 __all__ = ["consistency", "diagonal_kl", "model_loss", "policy_loss", "reward_loss"]
-
-Scalar = float | int | Float[Array, ""]
 
 
 @checked

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jax.nn import softplus
-from jaxtyping import Array, Float
+from jax.nn import log_softmax, softplus
+from jaxtyping import Array, Float, Int
 
 from mbrl_jax.types import checked
 
-__all__ = ["bounded_log_var", "bounded_variance", "gaussian_nll"]
+__all__ = ["bounded_log_var", "bounded_variance", "categorical_nll", "gaussian_nll"]
 
 
 @checked
@@ -20,6 +20,12 @@ def gaussian_nll(
     Source: Chua et al., 2018 (PETS), Eq. 1, as used by Janner et al., 2019 (MBPO), Sec. 4.2 and their code.
     """
     return jnp.square(mean - target) * jnp.exp(-log_var) + log_var
+
+
+@checked
+def categorical_nll(logits: Float[Array, "*batch classes"], index: Int[Array, "*batch"]) -> Float[Array, "*batch"]:
+    r"""−log softmax(logits)[index], in nats: the negative log-likelihood of an entry of a table."""
+    return -jnp.take_along_axis(log_softmax(logits, axis=-1), index[..., None], axis=-1)[..., 0]
 
 
 @checked

@@ -6,11 +6,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from mbrl_jax.types import checked
+from mbrl_jax.types import Scalar, checked
 
 __all__ = ["expanded_targets", "generalised_advantages", "lambda_returns"]
-
-Scalar = float | int | Float[Array, ""]
 
 
 @checked

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.nn import log_sigmoid
 from jaxtyping import Array, Float
 
-from mbrl_jax.types import checked
+from mbrl_jax.types import Scalar, checked
 
 __all__ = ["expanded_return", "termination_loss"]
 
@@ -18,7 +18,7 @@ def expanded_return(
     last_value: Float[Array, " batch"],
     log_prob: Float[Array, "time batch"],
     temperature: Float[Array, ""],
-    gamma: float | Float[Array, ""],
+    gamma: Scalar,
 ) -> Float[Array, " batch"]:
     r"""Discounted soft return of H actions of the policy, the last one valued by the critic.
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from mbrl_jax.objectives.ratios import classifier_logit, classifier_reward
 from mbrl_jax.tabular import divergence, evaluate
 from mbrl_jax.tabular.mdp import MDP, with_model
 
@@ -19,8 +20,6 @@ __all__ = [
     "JointOptimum",
     "augmented_reward",
     "best_model",
-    "classifier_logit",
-    "classifier_reward",
     "expected_partial_sum",
     "expected_terminal_reward",
     "goal_log_density",
@@ -41,30 +40,6 @@ class JointOptimum(NamedTuple):
     policy: Array
     model: Array
     sweeps: Array
-
-
-def classifier_logit(transition: Array, model: Array) -> Array:
-    """Log-odds of the Bayes-optimal classifier between real and model next states (below Eq. 4): `log(p / q)`."""
-    return divergence.log_ratio(transition, model)
-
-
-def classifier_reward(reward: Array, logit: Array, discount: Array) -> Array:
-    """The augmented reward estimated by a classifier (Eq. 5), on the scale of Eq. 3.
-
-    $$ (1-\\gamma) \\log r + \\log\\tfrac{C}{1-C} - (1-\\gamma) \\log(1-\\gamma) $$
-
-    Eq. 5 as printed drops both factors `(1 - gamma)`; with them, a Bayes-optimal classifier gives exactly Eq. 3, and
-    Appendix D.3 uses them too.
-
-    Args:
-      reward: positive rewards, any shape.
-      logit: the classifier's log-odds for a real transition, same shape.
-      discount: scalar in `[0, 1)`.
-
-    Returns:
-      Augmented rewards in nats, same shape.
-    """
-    return (1 - discount) * (jnp.log(reward) - jnp.log1p(-discount)) + logit
 
 
 def augmented_reward(mdp: MDP, model: Array) -> Array:

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from experiments import exact
-from experiments.mao import figure1, grid
+from experiments.mao import grid
 from experiments.mnm import (
-    exploration,
     figure2a_left,
     figure2a_right,
     figure2b,
@@ -20,8 +19,9 @@ from experiments.mnm import (
     table1,
     worlds,
 )
-from experiments.mnm.alternation import Method
 from mbrl_jax import report, results, tabular
+from mbrl_jax.algorithms.tabular import exploration, mao
+from mbrl_jax.objectives.ratios import Terms
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_learning_from_counts_equals_learning_from_stored_transitions(name):
     with jax.enable_x64(True):
         world = worlds.navigation((1, 2))
         key = jax.random.key(3)
-        lane = exploration.Lane(key, Method(*map(jnp.asarray, switches)), jnp.asarray(world.choice), world.mdp.reward)
+        lane = exploration.Lane(key, Terms(*map(jnp.asarray, switches)), jnp.asarray(world.choice), world.mdp.reward)
         found = jax.jit(lambda lane: exploration.learn(config, world, lane))(lane)
         expected = learn_from_stored_transitions(config, world, key, switches)
     assert np.ptp(expected) > 1  # the policies differ, so the comparison says something
@@ -144,4 +144,4 @@ def test_the_grid_of_mao_pays_one_for_the_way_and_a_decaying_bonus():
     path = [0, 1, 2, 3, 4, 5, 11, 17, 23, 29, 35]
     np.testing.assert_allclose(sum(world.gain[a, b] for a, b in itertools.pairwise(path)), 1.0, rtol=1e-6)
     assert world.goal == 35 and world.max_steps == 256
-    assert set(figure1.METHODS) == {"MA Direct L1", "MA Direct L2", "MA Upper Bound L1", "VAML L2", "MLE"}
+    assert set(mao.LOSSES) == {"MA Direct L1", "MA Direct L2", "MA Upper Bound L1", "VAML L2", "MLE"}

@@ -5,6 +5,7 @@ import pytest
 from mdp_batches import batched, equal, holds, property_test, verify
 
 from mbrl_jax import tabular
+from mbrl_jax.objectives import ratios
 from mbrl_jax.theory import mnm, mnm_tight, vmbpo
 
 
@@ -18,8 +19,8 @@ def _markov(d):
     learned = mnm_tight.learned_discount_bound(mdp, model, policy, horizon)
     value = mnm.lower_bound_values(mdp, model, policy)
     better = mnm.tilted_model(mdp.transition, mdp.discount * value)
-    logit = mnm.classifier_logit(mdp.transition, model)
-    estimate = mnm.classifier_reward(mdp.reward[..., None], logit, mdp.discount)
+    logit = ratios.classifier_logit(mdp.transition, model)
+    estimate = ratios.classifier_reward(mdp.reward[..., None], logit, mdp.discount)
     augmented = mnm.augmented_reward(mdp, model)
     goal = jnp.argmax(d.mdp.initial)
     geometric = mdp.discount ** jnp.arange(40)
@@ -188,9 +189,9 @@ def test_lemma_a1_is_not_tight_with_a_discount_of_time_alone():
 
 def test_classifier_reward_rejects_nothing_silently_and_keeps_gradients():
     reward = jnp.array([0.5, 2.0])
-    slope = jax.grad(lambda logit: mnm.classifier_reward(reward, logit, 0.9).sum())(jnp.zeros(2))
+    slope = jax.grad(lambda logit: ratios.classifier_reward(reward, logit, 0.9).sum())(jnp.zeros(2))
     np.testing.assert_allclose(slope, 1.0)
-    np.testing.assert_allclose(mnm.classifier_reward(jnp.ones(()), jnp.zeros(()), 0.0), 0.0)
+    np.testing.assert_allclose(ratios.classifier_reward(jnp.ones(()), jnp.zeros(()), 0.0), 0.0)
 
 
 @pytest.mark.parametrize("discount", [0.0, 0.5])

@@ -1,4 +1,6 @@
-"""Value-aware model-based RL (Algorithm 2) on a gridworld: softmax model, A2C on imagined steps, exact expectations.
+"""MAO on a gridworld: value-aware model-based RL with a softmax model, A2C on imagined steps and exact expectations.
+
+Modhe et al., "Model-Advantage Optimization for Model-Based Reinforcement Learning" (2021), Algorithm 2 and Sec. 4.1.
 
 The true dynamics are deterministic, so a data set is a table of counts: per (state, action) for Eq. 10, VAML and
 maximum likelihood, and weighted with `gamma^t` for the trajectory sums of Eq. 8.
@@ -12,14 +14,33 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
-from experiments.mao.grid import Grid
+from mbrl_jax.objectives import likelihood, value_aware
 from mbrl_jax.types import Key
 
-__all__ = ["METHODS", "Config", "learn"]
+__all__ = ["LOSSES", "Config", "Data", "Grid", "Loss", "learn"]
+
+
+class Grid(NamedTuple):
+    """A deterministic task on cells; an episode starts in cell 0.
+
+    Reaching the goal after t steps pays `1 - 0.9 t / max_steps` (MiniGrid's rule) on top of `gain`, and ends it.
+
+    Attributes:
+      reached: cell that each action leads to.
+      gain: reward of a move from a cell (row) to another (column).
+      goal: index of the goal.
+      max_steps: steps after which an episode is truncated.
+    """
+
+    reached: Int[np.ndarray, "states actions"]
+    gain: Float[np.ndarray, "states states"]
+    goal: int
+    max_steps: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +77,10 @@ class Data(NamedTuple):
     episodes: Array
 
 
+Loss = Callable[[Array, Array, Data, Array], Array]
+"""`loss(model logits [S, A, S], value [S], data, reached [S, A]) -> scalar`; the gradient is taken in the logits."""
+
+
 class Places(NamedTuple):
     """Where a batch of episodes stands: cell `[agents]` and time `[agents]`."""
 
@@ -79,47 +104,47 @@ class State(NamedTuple):
     imagined: Places
 
 
-def _errors(model: Array, value: Array, reached: Array) -> Array:
-    """`V(s') - E_{model} V` `[S, A]`, next states summed out exactly."""
-    return value[reached] - jax.nn.softmax(model, axis=-1) @ value
+def _values(model: Array, value: Array, reached: Array) -> tuple[Array, Array]:
+    """`E_{model} V` and `V(s')`, `[S, A]` each, next states summed out exactly."""
+    return jax.nn.softmax(model, axis=-1) @ value, value[reached]
 
 
-def _share(data: Data) -> Array:
-    return data.counts / jnp.maximum(data.counts.sum(), 1)
+def _mean(losses: Array, data: Data) -> Array:
+    """Mean over the transitions in the data of a loss per state and action `[S, A]`."""
+    return jnp.sum(data.counts / jnp.maximum(data.counts.sum(), 1) * losses)
 
 
-def _direct(power: int) -> Callable[[Array, Array, Data, Array], Array]:
-    """Eq. 8: one absolute value (or square) around the mean discounted sum over trajectories."""
-
-    def loss(model: Array, value: Array, data: Data, reached: Array) -> Array:
-        total = jnp.sum(data.weights * _errors(model, value, reached)) / jnp.maximum(data.episodes, 1)
-        return jnp.abs(total) ** power
-
-    return loss
+def _direct_l1(model: Array, value: Array, data: Data, reached: Array) -> Array:
+    trajectories = jnp.maximum(data.episodes, 1)
+    return value_aware.model_advantage_direct_l1(*_values(model, value, reached), data.weights, trajectories)
 
 
-def _upper(power: int) -> Callable[[Array, Array, Data, Array], Array]:
-    """Eq. 10 and its square (VAML): the absolute value inside the mean over transitions."""
+def _direct_l2(model: Array, value: Array, data: Data, reached: Array) -> Array:
+    trajectories = jnp.maximum(data.episodes, 1)
+    return value_aware.model_advantage_direct_l2(*_values(model, value, reached), data.weights, trajectories)
 
-    def loss(model: Array, value: Array, data: Data, reached: Array) -> Array:
-        return jnp.sum(_share(data) * jnp.abs(_errors(model, value, reached)) ** power)
 
-    return loss
+def _upper_l1(model: Array, value: Array, data: Data, reached: Array) -> Array:
+    return _mean(value_aware.model_advantage_l1(*_values(model, value, reached)), data)
+
+
+def _vaml_l2(model: Array, value: Array, data: Data, reached: Array) -> Array:
+    return _mean(value_aware.vaml(*_values(model, value, reached)), data)
 
 
 def _likelihood(model: Array, value: Array, data: Data, reached: Array) -> Array:
     del value
-    log_step = jax.nn.log_softmax(model, axis=-1)
-    return -jnp.sum(_share(data) * jnp.take_along_axis(log_step, reached[..., None], axis=-1)[..., 0])
+    return _mean(likelihood.categorical_nll(model, reached), data)
 
 
-METHODS = {
-    "MA Direct L1": _direct(1),
-    "MA Direct L2": _direct(2),
-    "MA Upper Bound L1": _upper(1),
-    "VAML L2": _upper(2),
+LOSSES: dict[str, Loss] = {
+    "MA Direct L1": _direct_l1,
+    "MA Direct L2": _direct_l2,
+    "MA Upper Bound L1": _upper_l1,
+    "VAML L2": _vaml_l2,
     "MLE": _likelihood,
 }
+"""Model losses of Fig. 1 by the paper's name."""
 
 
 def _draw(table: Array, uniform: Array) -> Array:
@@ -190,7 +215,7 @@ def _fit_value(config: Config, value: Array, cell: Array, returns: Array) -> Arr
     return value + config.value_rate * error / jnp.maximum(visits, 1)
 
 
-def _fit_model(config: Config, grid: Grid, loss: Callable, key: Key, state: State) -> tuple[State, None]:
+def _fit_model(config: Config, grid: Grid, loss: Loss, key: Key, state: State) -> tuple[State, None]:
     """One model step and one refresh of the value in the new model (Algorithm 2, lines 6 to 8)."""
     gradient = jax.grad(loss)(state.model, state.value, state.data, jnp.asarray(grid.reached))
     change, optimiser = optax.adam(state.rate).update(gradient, state.optimisers[0])
@@ -242,10 +267,15 @@ def _start(config: Config, grid: Grid, rate: Array) -> State:
     return State(rate, model, policy, value, optimisers, data, _places(1), _places(config.agents))
 
 
-def learn(
-    config: Config, grid: Grid, loss: Callable[[Array, Array, Data, Array], Array], key: Key, rate: Array
-) -> Array:
+def learn(config: Config, grid: Grid, loss: Loss, key: Key, rate: Array) -> Array:
     """Runs Algorithm 2 for one seed and one learning rate of the model; `vmap` it over both.
+
+    Args:
+      config: the schedule and all rates but the model's.
+      grid: the true task; its reward is known to the learner, its dynamics are not.
+      loss: what the model minimises, for example one of `LOSSES`.
+      key: random key.
+      rate: learning rate of the model, scalar.
 
     Returns:
       `[iterations / eval_every]` return of the policy after every `eval_every` iterations.

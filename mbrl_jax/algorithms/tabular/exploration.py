@@ -1,4 +1,6 @@
-"""Tabular learning from episodes (Fig. 2a left, 11, 13): Q-learning with MnM's parts switched on or off.
+"""Tabular learning from episodes: Q-learning with the terms of MnM's objective switched on or off.
+
+Eysenbach et al., "Mismatched No More" (2022), Fig. 2a left, 11 and 13, after the authors' released notebook.
 
 The authors update every table entry from *all* stored transitions after each episode. That sum needs only how often
 each (state, action, move) occurred and the sum of the rewards stored with them, so the memory is a table of counts and
@@ -8,19 +10,38 @@ a whole sweep of seeds and methods is one compiled program.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
-from experiments.mnm.alternation import Method
-from experiments.mnm.worlds import World
-from mbrl_jax.tabular import divergence
+from mbrl_jax.objectives.ratios import Terms, switched_reward
+from mbrl_jax.tabular import MDP, divergence
 from mbrl_jax.types import Key
 
-__all__ = ["Config", "Lane", "Memory", "learn"]
+__all__ = ["Config", "Lane", "Memory", "Moves", "learn"]
+
+
+class Moves(Protocol):
+    """A task in which an action makes one of D moves by chance, and a move leads to one state."""
+
+    @property
+    def mdp(self) -> MDP:
+        """The task; it starts in one state."""
+        ...
+
+    @property
+    def reached(self) -> Int[np.ndarray, "states moves"]:
+        """The state that each move leads to."""
+        ...
+
+    @property
+    def choice(self) -> Float[np.ndarray, "states actions moves"]:
+        """Probability that an action makes each move."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +65,13 @@ class Lane(NamedTuple):
 
     Attributes:
       key: random key.
-      method: which parts of MnM's objective are on.
+      terms: which terms of MnM's objective are on.
       choice: `[S, A, D]` dynamics that experience is drawn from, before any optimism.
       reward: `[S, A]` positive task reward; also what the policy is judged by, under the true dynamics.
     """
 
     key: Key
-    method: Method
+    terms: Terms
     choice: Array
     reward: Array
 
@@ -63,7 +84,7 @@ class Memory(NamedTuple):
     values: Array
 
 
-def learn(config: Config, world: World, lane: Lane) -> Array:
+def learn(config: Config, world: Moves, lane: Lane) -> Array:
     """Learns from `iterations + 1` episodes of one lane; `vmap` it over lanes.
 
     Returns:
@@ -96,14 +117,13 @@ def learn(config: Config, world: World, lane: Lane) -> Array:
     return jnp.concatenate([_greedy_return(config, world, lane.reward, memory.values)[None], returns])
 
 
-def _experience(world: World, lane: Lane, values: Array) -> tuple[Array, Array]:
+def _experience(world: Moves, lane: Lane, values: Array) -> tuple[Array, Array]:
     """Dynamics `[S, A, D]` that the episode is drawn from and the reward `[S, A]` stored with it."""
     best = jnp.max(values, axis=-1)[jnp.asarray(world.reached)]
     tilted = jax.nn.softmax(jnp.log(lane.choice) + best[:, None], axis=-1)
     gap = divergence.kl_divergence(tilted, lane.choice)
-    reward = jnp.where(lane.method.log > 0, (1 - world.mdp.discount) * jnp.log(lane.reward), lane.reward)
-    step = jnp.where(lane.method.model > 0, tilted, lane.choice)
-    return step, reward - jnp.where(lane.method.classifier > 0, gap, 0)
+    step = jnp.where(lane.terms.model > 0, tilted, lane.choice)
+    return step, switched_reward(lane.reward, gap, world.mdp.discount, lane.terms)
 
 
 def _explore(config: Config, values: Array, index: Array) -> Array:
@@ -126,7 +146,7 @@ def _walk(table: Array, reached: Array, start: Array, uniform: Array) -> Array:
     return lax.scan(move, start, uniform)[1]
 
 
-def _greedy_return(config: Config, world: World, reward: Array, values: Array) -> Array:
+def _greedy_return(config: Config, world: Moves, reward: Array, values: Array) -> Array:
     """Return from the start of the greedy policy under the true dynamics, by sweeps over the moves."""
     reached, choice = jnp.asarray(world.reached), jnp.asarray(world.choice)
     action = jnp.argmax(values, axis=-1)[:, None]

@@ -1,4 +1,7 @@
-"""The value-iteration version of MnM (Appendix D.1): alternate policy, model and their moving averages."""
+"""The value-iteration version of MnM and, by its terms, of VMBPO: alternate policy, model and their moving averages.
+
+Eysenbach et al., "Mismatched No More" (2022), Appendix D.1.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,10 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax import tabular
+from mbrl_jax.objectives.ratios import Terms, switched_reward
 from mbrl_jax.theory import mnm
 
-__all__ = ["Iterate", "Method", "alternate", "converged", "mixed_return"]
-
-
-class Method(NamedTuple):
-    """Which parts of the objective a method uses; numbers, so that methods are lanes of one program.
-
-    Attributes:
-      log: 1 takes `(1 - gamma) log r` as the reward (MnM), 0 takes `r`.
-      classifier: 1 adds the classifier term, 0 leaves it out.
-      model: 1 learns the optimistic model, 0 keeps the true dynamics.
-    """
-
-    log: Array | float
-    classifier: Array | float
-    model: Array | float
+__all__ = ["Iterate", "alternate", "converged", "mixed_return"]
 
 
 class Iterate(NamedTuple):
@@ -47,7 +37,7 @@ class Iterate(NamedTuple):
 
 def alternate(
     mdp: tabular.MDP,
-    method: Method,
+    terms: Terms,
     iterations: int,
     *,
     polyak: float = 0.5,
@@ -59,7 +49,7 @@ def alternate(
 
     Args:
       mdp: the task; the classifier is the exact one.
-      method: what the objective contains.
+      terms: what the objective contains.
       iterations: at most so many.
       polyak: weight of the old policy and model in their moving averages.
       tolerance: stop once no entry of the model changes by more.
@@ -70,7 +60,7 @@ def alternate(
 
     def step(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], Iterate]:
         model, policy, done = carry
-        greedy, value = _improve(mdp, method, model, policy, gap_limit)
+        greedy, value = _improve(mdp, terms, model, policy, gap_limit)
         target = mnm.tilted_model(base, value)
         change = jnp.max(jnp.abs(model - target))
         done = done | (change < tolerance)
@@ -85,12 +75,11 @@ def alternate(
     return lax.scan(step, start, None, length=iterations)[1]
 
 
-def _improve(mdp: tabular.MDP, method: Method, model: Array, policy: Array, gap_limit: float) -> tuple[Array, Array]:
-    """Greedy policy `[S, A]` and its value `[S]` in the model, under the method's reward; exact, not swept."""
+def _improve(mdp: tabular.MDP, terms: Terms, model: Array, policy: Array, gap_limit: float) -> tuple[Array, Array]:
+    """Greedy policy `[S, A]` and its value `[S]` in the model, under the reward of these terms; exact, not swept."""
     gap = jnp.clip(tabular.kl_divergence(model, mdp.transition), 0, gap_limit)
-    reward = jnp.where(method.log > 0, (1 - mdp.discount) * jnp.log(mdp.reward), mdp.reward)
-    reward = reward - jnp.where(method.classifier > 0, gap, 0)
-    dynamics = jnp.where(method.model > 0, model, mdp.transition)
+    reward = switched_reward(mdp.reward, gap, mdp.discount, terms)
+    dynamics = jnp.where(terms.model > 0, model, mdp.transition)
     task = tabular.with_model(mdp, dynamics, reward)
     values = tabular.action_value(task, tabular.state_value(task, policy))
     greedy = tabular.greedy(values)

@@ -1,0 +1,1 @@
+"""Algorithms on finite MDPs: whole runs of learning or of exact alternation as one pure function of arrays."""
