@@ -23,8 +23,7 @@ import jax
 
 from benchmarks import common, workloads
 from benchmarks.workloads import Sizes, Workload
-from mbrl_jax.algorithms import mbpo
-from mbrl_jax.algorithms.presets import preset
+from mbrl_jax.algorithms import preset
 from mbrl_jax.runner import loop, program, setup
 from mbrl_jax.runner.run import Run
 
@@ -106,7 +105,7 @@ def compile_paper(env: str, engine: str) -> dict[str, Any]:
     run = Run(
         experiment="benchmark",
         algorithm="mbpo",
-        make=mbpo.make,
+        method="mbpo",
         config=preset("mbpo", env),
         env=env,
         engine=engine,

@@ -16,8 +16,7 @@ from jaxtyping import Array
 
 from mbrl_jax import envs, rollouts
 from mbrl_jax.agents import sac
-from mbrl_jax.algorithms import mbpo
-from mbrl_jax.algorithms.presets import MBPO
+from mbrl_jax.algorithms import mbpo, preset
 from mbrl_jax.data import replay
 from mbrl_jax.data.rows import pack
 from mbrl_jax.data.slabs import SlabsState, make_slabs
@@ -246,17 +245,17 @@ def model_rollout(sizes: Sizes) -> Workload:
 
 def whole_mbpo(sizes: Sizes, env: str = "pendulum-v1") -> Workload:
     """MBPO on the pendulum with its preset, the interval between fits and its roll-outs shortened in proportion."""
-    preset = MBPO["pendulum"]
+    like = preset("mbpo", "pendulum")
     config = replace(
-        preset,
+        like,
         epoch_length=sizes.interval,
         model_train_freq=sizes.interval,
         steps=1000 * sizes.interval,
-        replay_capacity=preset.warmup_steps + 100 * sizes.interval,
-        rollout_batch=max(1, sizes.rollout_batch * sizes.interval // preset.model_train_freq),
+        replay_capacity=like.warmup_steps + 100 * sizes.interval,
+        rollout_batch=max(1, sizes.rollout_batch * sizes.interval // like.model_train_freq),
         batch=sizes.batch,
         model=replace(sizes.model, batch=sizes.batch),
-        agent=replace(preset.agent, hidden=sizes.hidden),
+        agent=replace(like.agent, hidden=sizes.hidden),
     )
     return Workload(mbpo.make(config, envs.make(env)), "environment step", sizes.interval, None)
 

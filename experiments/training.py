@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from mbrl_jax.algorithms import Entry
 from mbrl_jax.runner.loop import train
 from mbrl_jax.runner.run import Run
 
-__all__ = ["Measured", "run_all", "runs"]
+__all__ = ["Chosen", "Measured", "run_all", "runs"]
 
 
 class Measured(Protocol):
@@ -31,23 +32,30 @@ class Measured(Protocol):
         ...
 
 
-def runs(
-    experiment: str, profile: str, env: str, size: Measured, algorithms: Mapping[str, tuple[Any, Any]]
-) -> list[Run]:
-    """One run per algorithm, given as `name: (make, config)`, with the seeds and evaluations of a profile."""
+class Chosen(NamedTuple):
+    """An algorithm (a name in the registry, or an `Entry`), its configuration, and further arguments of its `make`."""
+
+    method: str | Entry
+    config: Any
+    options: Mapping[str, Any] = {}
+
+
+def runs(experiment: str, profile: str, env: str, size: Measured, algorithms: Mapping[str, Chosen]) -> list[Run]:
+    """One run per algorithm, given by their labels, with the seeds and evaluations of a profile."""
     return [
         Run(
             experiment=experiment,
             algorithm=name,
-            make=make,
-            config=config,
+            method=chosen.method,
+            config=chosen.config,
+            options=chosen.options,
             env=env,
             seeds=tuple(range(size.seeds)),
             eval_every=size.eval_every,
             eval_episodes=size.eval_episodes,
             profile=profile,
         )
-        for name, (make, config) in algorithms.items()
+        for name, chosen in algorithms.items()
     ]
 
 

@@ -11,7 +11,7 @@ import difflib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import jax
 from beartype import beartype
@@ -69,8 +69,8 @@ def checked(function: F) -> F:
     The function that comes back has the attribute `shapes_are_checked`, so that a test can tell who lacks it.
     """
     checking = jaxtyped(function, typechecker=beartype)
-    checking.shapes_are_checked = True
-    return checking
+    setattr(checking, "shapes_are_checked", True)  # noqa: B010  (a function has no such attribute for a type checker)
+    return cast(F, checking)
 
 
 class Transition(NamedTuple):

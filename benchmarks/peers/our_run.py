@@ -13,8 +13,6 @@ import time
 from dataclasses import replace
 
 from mbrl_jax import results
-from mbrl_jax.algorithms import mbpo
-from mbrl_jax.algorithms.presets import MBPO
 from mbrl_jax.runner import loop, setup
 from mbrl_jax.runner.run import Run
 
@@ -23,11 +21,11 @@ def main() -> None:
     """Trains and times; compiling is reported apart, not left out of `seconds`."""
     steps, updates, seeds = map(int, sys.argv[1:])
     setup.configure()
-    config = replace(MBPO["inverted_pendulum"], steps=steps, warmup_steps=5000, updates_per_step=updates)
+    config = replace(preset("mbpo", "inverted_pendulum"), steps=steps, warmup_steps=5000, updates_per_step=updates)
     run = Run(
         experiment="benchmark",
         algorithm="mbpo",
-        make=mbpo.make,
+        method="mbpo",
         config=config,
         env="inverted_pendulum-v4",
         seeds=tuple(range(seeds)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from experiments import training
-from experiments.training import run_all
-from mbrl_jax.algorithms import REGISTRY, alm, preset, sac, sac_svg
+from experiments.training import Chosen, run_all
+from mbrl_jax.algorithms import REGISTRY, Entry, alm, preset, sac, sac_svg
 from mbrl_jax.report import statistics
 from mbrl_jax.runner.run import Run, override
-from mbrl_jax.types import Algorithm, nearest
+from mbrl_jax.types import nearest
 
 __all__ = [
     "ALM",
@@ -144,8 +144,8 @@ BASELINES = {"SAC": "sac", "TD3": "td3", "REDQ": "redq", "SAC-SVG": "sac_svg", "
 """Labels of the baselines and their names in the registry; SAC-SVG's horizon is 3 unless the label says 2."""
 
 
-def baseline(label: str, env: str, size: Scale) -> dict[str, tuple[Any, Any]]:
-    """`{label: (make, config)}` of a baseline on a task; empty while the registry has no such algorithm."""
+def baseline(label: str, env: str, size: Scale) -> dict[str, Chosen]:
+    """`{label: Chosen}` of a baseline on a task; empty while the registry has no such algorithm."""
     name = BASELINES[label]
     if name not in REGISTRY:
         return {}
@@ -153,7 +153,7 @@ def baseline(label: str, env: str, size: Scale) -> dict[str, tuple[Any, Any]]:
     config = makers.get(name, partial(_other_config, name))(env, size)
     if label == "SAC-SVG(2)":
         config = override(config, {"agent.horizon": 2})
-    return {label: (REGISTRY[name].make, config)}
+    return {label: Chosen(name, config)}
 
 
 class Variant(NamedTuple):
@@ -162,22 +162,24 @@ class Variant(NamedTuple):
     Attributes:
       name: its name in `latent_variants.VARIANTS`.
       changes: changed hyper-parameters (dotted names).
-      make: `make(config, env) -> Algorithm` where neither says it all.
+      method: the algorithm where neither says it all.
+      options: further arguments of its `make`.
     """
 
     name: str = "ALM"
     changes: Mapping[str, Any] = {}
-    make: Callable[..., Algorithm] | None = None
+    method: str | Entry = "alm"
+    options: Mapping[str, Any] = {}
 
 
-def variant(chosen: Variant, env: str, size: Scale) -> tuple[Any, Any]:
-    """`(make, config)` of a variant on a task."""
-    named = alm.make if chosen.name == "ALM" else partial(alm.variant, name=chosen.name)
-    return chosen.make or named, alm_config(env, size, chosen.changes)
+def variant(chosen: Variant, env: str, size: Scale) -> Chosen:
+    """A variant on a task."""
+    parts = {} if chosen.name == "ALM" else {"parts": chosen.name}
+    return Chosen(chosen.method, alm_config(env, size, chosen.changes), {**parts, **chosen.options})
 
 
-def runs(experiment: str, profile: str, env: str, algorithms: Mapping[str, tuple[Any, Any]]) -> list[Run]:
-    """One run per algorithm, given as `label: (make, config)`, with the seeds and evaluations of a profile."""
+def runs(experiment: str, profile: str, env: str, algorithms: Mapping[str, Chosen]) -> list[Run]:
+    """One run per algorithm, given by its label, with the seeds and evaluations of a profile."""
     size = scale(profile)
     if size.small and env not in SHORT:  # its episodes never end early: 5,000 steps per evaluation and seed
         size = replace(size, eval_every=2 * size.eval_every)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.alm import common
-from mbrl_jax.algorithms import alm
+from experiments.training import Chosen
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure
 from mbrl_jax.report.claims import Claim, Samples
@@ -33,7 +33,7 @@ def planned(profile: str) -> list[Run]:
     size = common.scale(profile)
     everything = []
     for env in TASKS if profile == "paper" else common.SHORT:
-        (one,) = common.runs(NAME, profile, env, {"ALM": (alm.make, common.alm_config(env, size))})
+        (one,) = common.runs(NAME, profile, env, {"ALM": Chosen("alm", common.alm_config(env, size))})
         everything.append(replace(one, sweep=((FIELD, COEFFICIENTS[profile]),)))
     return everything
 

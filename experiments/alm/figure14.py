@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from experiments.alm import common
 from experiments.alm.ablation import better
+from experiments.training import Chosen
 from mbrl_jax.report import figures, select
 from mbrl_jax.report.artefact import Artefact, Block, Figure
 from mbrl_jax.report.claims import Claim
@@ -27,7 +27,7 @@ def planned(profile: str) -> list[Run]:
     tasks = TASKS if profile == "paper" else common.SHORT
     size = replace(common.scale(profile), tasks=dict.fromkeys(tasks, STEPS[profile]))
 
-    def methods(env: str) -> dict[str, tuple[Any, Any]]:
+    def methods(env: str) -> dict[str, Chosen]:
         return {common.ALM: common.variant(common.Variant(), env, size)} | common.baseline("SAC", env, size)
 
     return [each for env in tasks for each in common.runs(NAME, profile, env, methods(env))]

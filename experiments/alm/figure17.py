@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 from experiments.alm import ablation
 from experiments.alm.ablation import Ablation, claim, no_worse
 from experiments.alm.common import ALM, Variant
-from mbrl_jax.algorithms import alm
+from mbrl_jax.algorithms import alm, find
 from mbrl_jax.types import Algorithm, Env, Key, Transition
 
 NAME = "alm/figure17"
@@ -35,9 +34,13 @@ def disturbed(env: Env, std: float) -> Env:
     return env._replace(step=step)
 
 
-def make(config: alm.Config, env: Env, std: float) -> Algorithm:
+def make(config: alm.Config, env: Env, std: float) -> Algorithm[Any]:
     """ALM that learns in the disturbed environment."""
     return alm.make(config, disturbed(env, std))
+
+
+DISTURBED = find("alm")._replace(name="alm, disturbed", make=make)
+"""ALM on an environment with noise, by the option `std`."""
 
 
 def label(std: float) -> str:
@@ -49,7 +52,7 @@ ABLATION = Ablation(
     name=NAME,
     title="Aleatoric noise",
     figure="Figure 17",
-    variants={label(std): Variant(make=partial(make, std=std)) for std in LEVELS},
+    variants={label(std): Variant(method=DISTURBED, options={"std": std}) for std in LEVELS},
     panels={"Noise while learning": (ALM, *map(label, LEVELS))},
     tasks=("half_cheetah-v4",),
     claims=tuple(

@@ -11,8 +11,8 @@ import pandas as pd
 from experiments.alm import common, table1
 from experiments.mbpo import common as mbpo_common
 from experiments.mbpo import figure2
+from experiments.training import Chosen
 from mbrl_jax import results
-from mbrl_jax.algorithms import mbpo
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure, Table
 from mbrl_jax.report.claims import Claim, Samples
@@ -41,7 +41,7 @@ def planned(profile: str) -> list[Run]:
             algorithms |= {common.ALM: common.variant(common.Variant(), env, size), **common.baseline("SAC", env, size)}
         like = common.alm_config(env, size)
         config = mbpo_common.mbpo_config(env, mbpo_common.scale(profile), steps=like.steps)
-        algorithms["MBPO"] = (mbpo.make, config)
+        algorithms["MBPO"] = Chosen("mbpo", config)
         everything += common.runs(NAME, profile, env, algorithms)
     return everything
 

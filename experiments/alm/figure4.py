@@ -6,7 +6,7 @@ the absolute mean of their returns. A soft value is compared with soft returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,17 +19,18 @@ import pandas as pd
 from jax import lax
 
 from experiments.alm import common
+from experiments.training import Chosen
 from mbrl_jax import results, rollouts
 from mbrl_jax.agents import critics, latent, sac
 from mbrl_jax.agents.redq import average_targets
-from mbrl_jax.algorithms import alm, redq
+from mbrl_jax.algorithms import alm
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure
 from mbrl_jax.report.claims import Claim, Samples
 from mbrl_jax.runner import record
 from mbrl_jax.runner.run import Run, override
 from mbrl_jax.runner.seeds import over_seeds
-from mbrl_jax.types import Algorithm, Env, Key, Policy, Spec
+from mbrl_jax.types import Env, Key, Policy, Spec
 
 NAME = "alm/figure4"
 SOURCE = f"{common.PAPER}, Sec. 5.3, Appendix E and Figures 4 and 8"
@@ -109,17 +110,18 @@ def soft_judge(config: sac.Config, spec: Spec) -> Judge:
 
 
 class Method(NamedTuple):
-    """A method, the labels of its estimates, and how they are measured."""
+    """A method with further arguments of its `make`, the labels of its estimates, and how they are measured."""
 
     labels: tuple[str, ...]
-    make: Callable[[Any, Env], Algorithm]
+    name: str
+    options: Mapping[str, Any]
     judge: Callable[[Any, Spec], Judge]
 
 
 METHODS = {
-    common.ALM: Method((BOUND, "critics alone"), alm.make, alm_judge),
-    "REDQ": Method(("REDQ",), redq.make, soft_judge),
-    "SAC-AVG": Method(("SAC-AVG",), partial(redq.make, targets=average_targets), soft_judge),
+    common.ALM: Method((BOUND, "critics alone"), "alm", {}, alm_judge),
+    "REDQ": Method(("REDQ",), "redq", {}, soft_judge),
+    "SAC-AVG": Method(("SAC-AVG",), "redq", {"targets": average_targets}, soft_judge),
 }
 """ALM, REDQ, and the same with the mean over all critics in the targets ("AVG" of Chen et al., 2021)."""
 
@@ -128,11 +130,14 @@ def planned(profile: str) -> list[Run]:
     """One run per method and task."""
     setup, size, everything = SETUPS[profile], common.scale(profile), []
     for env in setup.envs:
-        ensemble = common.baseline("REDQ", env, size)["REDQ"][1]
+        ensemble = common.baseline("REDQ", env, size)["REDQ"].config
         configs = dict.fromkeys(METHODS, override(ensemble, FEWER if size.small else {}))
         configs[common.ALM] = common.alm_config(env, size)
         steps = {"steps": setup.snapshots * setup.every}
-        chosen = {label: (method.make, override(configs[label], steps)) for label, method in METHODS.items()}
+        chosen = {
+            label: Chosen(method.name, override(configs[label], steps), method.options)
+            for label, method in METHODS.items()
+        }
         everything += common.runs(NAME, profile, env, chosen)
     return everything
 
@@ -158,7 +163,7 @@ def run(profile: str, root: Path) -> None:
 
 def _measure(key: Key, env: Env, setup: Setup, one: Run) -> dict[str, jax.Array]:
     """One seed: the bias of a method's estimates after every `setup.every` steps, each `[snapshots, labels]`."""
-    algorithm = one.make(one.config, env)
+    algorithm = one.build({}, env)
     judge = METHODS[one.algorithm].judge(one.config.agent, rollouts.normalised(env).spec)
     k_init, k_train, k_probe = jax.random.split(key, 3)
 

@@ -201,7 +201,7 @@ def planned(experiment: str, profile: str, env: str, model: str, **changes: Any)
     run = Cell(
         experiment=experiment,
         algorithm=model,
-        make=dam.make,
+        method="dam",
         config=settings,
         env=env,
         seeds=tuple(range(SEEDS[profile])),

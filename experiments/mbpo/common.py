@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from experiments import training
-from experiments.training import run_all
+from experiments.training import Chosen, run_all
 from mbrl_jax.algorithms import mbpo, preset, sac
 from mbrl_jax.models import ensemble
 from mbrl_jax.runner.run import Run
@@ -104,8 +104,8 @@ def sac_config(env: str, size: Scale, **changes: Any) -> sac.Config:
     return sac.Config(**{**shared, **changes})
 
 
-def runs(experiment: str, profile: str, env: str, **algorithms: tuple[Any, Any]) -> list[Run]:
-    """One run per algorithm, given as `name=(make, config)`, with the seeds and evaluations of a profile."""
+def runs(experiment: str, profile: str, env: str, **algorithms: Chosen) -> list[Run]:
+    """One run per algorithm, given by its label, with the seeds and evaluations of a profile."""
     return training.runs(experiment, profile, env, scale(profile), algorithms)
 
 

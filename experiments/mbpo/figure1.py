@@ -16,6 +16,7 @@ import pandas as pd
 from jax import lax
 
 from experiments.mbpo import common
+from experiments.training import Chosen
 from mbrl_jax import results, rollouts
 from mbrl_jax.agents import sac as soft
 from mbrl_jax.algorithms import sac
@@ -69,7 +70,7 @@ def _run_of(profile: str) -> Run:
     config = common.sac_config(
         setup.env, size, updates_per_step=2, steps=setup.before * 250 + setup.snapshots * setup.every
     )
-    (one,) = common.runs(NAME, profile, setup.env, MBPO=(sac.make, config))
+    (one,) = common.runs(NAME, profile, setup.env, MBPO=Chosen("sac", config))
     return one
 
 

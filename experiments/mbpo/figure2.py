@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.mbpo import common, film
-from mbrl_jax.algorithms import mbpo, sac
+from experiments.training import Chosen
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Animation, Artefact, Block, Figure, Table
 from mbrl_jax.report.claims import Claim, Samples
@@ -33,8 +33,8 @@ def planned(profile: str) -> list[Run]:
             NAME,
             profile,
             env,
-            MBPO=(mbpo.make, common.mbpo_config(env, size)),
-            SAC=(sac.make, common.sac_config(env, size)),
+            MBPO=Chosen("mbpo", common.mbpo_config(env, size)),
+            SAC=Chosen("sac", common.sac_config(env, size)),
         )
     ]
 

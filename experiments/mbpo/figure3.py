@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from experiments.mbpo import common, figure2
+from experiments.training import Chosen
 from mbrl_jax.algorithms import mbpo, sac
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure, Table
@@ -29,29 +29,21 @@ LENGTHS = {"smoke": (200,), "laptop": (200, 500), "paper": (200, 500)}
 EXPANSIONS = {"smoke": (1,), "laptop": (1,), "paper": (1, 5)}
 
 
-def _expanding(horizon: int):
-    """`make(config, env)` of SAC with value expansion over `horizon` steps."""
-
-    def make(config: mbpo.Config, env):
-        return mbpo.make(config, env, mbpo.value_expansion(horizon))
-
-    make.__qualname__ = f"value_expansion_{horizon}"
-    return make
-
-
 def planned(profile: str) -> list[Run]:
     """The variants; MBPO itself and SAC are figure 2's runs."""
     size, env = replace(common.scale(profile), steps=STEPS[profile]), TASKS[profile]
     base = common.mbpo_config(env, size)
-    variants: dict[str, tuple[Any, Any]] = {
-        f"SAC, {base.updates_per_step} updates per step": (sac.make, _model_free(env, size, base))
+    variants: dict[str, Chosen] = {
+        f"SAC, {base.updates_per_step} updates per step": Chosen("sac", _model_free(env, size, base))
     }
     for length in LENGTHS[profile]:
-        variants[f"roll-outs of {length}"] = (mbpo.make, _fixed(base, length, SAMPLES[profile]))
+        variants[f"roll-outs of {length}"] = Chosen("mbpo", _fixed(base, length, SAMPLES[profile]))
     if base.longest_rollout > 1:
-        variants["roll-outs of 1"] = (mbpo.make, replace(base, rollout_schedule=(0, 1, 1, 1)))
+        variants["roll-outs of 1"] = Chosen("mbpo", replace(base, rollout_schedule=(0, 1, 1, 1)))
     for horizon in EXPANSIONS[profile]:
-        variants[f"value expansion, H = {horizon}"] = (_expanding(horizon), replace(base, real_fraction=1.0))
+        variants[f"value expansion, H = {horizon}"] = Chosen(
+            "mbpo", replace(base, real_fraction=1.0), {"targets": mbpo.value_expansion(horizon)}
+        )
     return common.runs(NAME, profile, env, **variants)
 
 

@@ -1,4 +1,5 @@
 """Advantage actor-critic as an agent: Gaussian policy, value function, a step on each fragment (Mnih et al., 2016)."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

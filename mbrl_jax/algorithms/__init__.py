@@ -1,6 +1,8 @@
-"""Algorithms, one file each: `make(config, env)` gives `init`, `step` and `policy` as pure functions."""
+"""Algorithms, one file each: `make(config, env)` gives `init`, `step` and `policy` as pure functions.
 
-from mbrl_jax.algorithms import alm, dam, mbpo, redq, sac, sac_svg, td3
-from mbrl_jax.algorithms.presets import REGISTRY, preset
+`REGISTRY` finds them by listing this package, `find` also by the path of a module of your own.
+"""
 
-__all__ = ["REGISTRY", "alm", "dam", "mbpo", "preset", "redq", "sac", "sac_svg", "td3"]
+from mbrl_jax.algorithms.registry import REGISTRY, Entry, find, preset
+
+__all__ = ["REGISTRY", "Entry", "find", "preset"]

@@ -5,7 +5,7 @@ The defaults follow the authors' released code where it differs from the paper; 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ from mbrl_jax.types import (
     nearest,
 )
 
-__all__ = ["Config", "State", "make", "noise", "offline", "variant"]
+__all__ = ["Config", "State", "make", "noise", "offline"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +113,19 @@ def _improver(
     return improve
 
 
-def make(config: Config, env: Env, parts: latent.Parts = latent.STANDARD) -> Algorithm[State[Agent]]:
+def make(config: Config, env: Env, parts: latent.Parts | str = latent.STANDARD) -> Algorithm[State[Agent]]:
     """ALM on `env`; one iteration is `steps_per_iteration` times (act, store, update `updates_per_step` times).
 
     Args:
-      parts: what a variant replaces (`agents.latent.variants`).
+      parts: what a variant replaces, or the variant's name in `agents.latent.variants.VARIANTS`.
+
+    Raises:
+      ValueError: there is no variant of that name; says which are near.
     """
+    if isinstance(parts, str):
+        if parts not in VARIANTS:
+            raise ValueError(nearest(parts, VARIANTS, "variant of ALM"))
+        parts = VARIANTS[parts]
     _check_cloning(config, parts)
     spec = rollouts.normalised(env).spec
     memory = replay.of_run(config, spec)
@@ -148,17 +155,6 @@ def _check_cloning(config: Config, parts: latent.Parts) -> None:
     noises = config.first_noise, config.last_noise
     if parts.actor is cloning and any(isinstance(std, int | float) and std <= 0 for std in noises):
         raise ValueError(f"with behaviour cloning, first_noise and last_noise must be positive, got {noises}")
-
-
-def variant(config: Config, env: Env, name: str) -> Algorithm[State[Agent]]:
-    """A variant of the paper's ablations by its name in `agents.latent.variants.VARIANTS`.
-
-    Raises:
-      ValueError: there is none of that name; says which are near.
-    """
-    if name not in VARIANTS:
-        raise ValueError(nearest(name, VARIANTS, "variant of ALM"))
-    return make(config, env, VARIANTS[name])
 
 
 def offline(
@@ -192,3 +188,45 @@ def offline(
         return State(state.actor, state.memory, agent), jax.tree.map(jnp.mean, info)
 
     return online._replace(init=init, step=step)
+
+
+ABOUT = "Aligned latent models (Ghugare et al. 2023)"
+VERSION = 1
+
+_SMALL = Config(
+    steps=10_000,
+    warmup_steps=500,
+    updates_per_step=2,
+    batch=128,
+    noise_steps=3_000,
+    agent=latent.Config(
+        latent_dim=16,
+        hidden=(64, 64),
+        model_hidden=(64, 64),
+        classifier_hidden=(64, 64),
+        world_lr=1e-3,
+        heads_lr=1e-3,
+        critics_lr=1e-3,
+        actor_lr=3e-4,
+        tau=0.01,
+        std_bounds=(0.02, 10.0),  # the pendulums' observations are small, and 0.1 hides half of the pole's angle
+    ),
+)
+
+PRESETS: Mapping[str, Config] = {
+    **dict.fromkeys(
+        ("half_cheetah", "walker2d", "hopper", "ant_truncated", "humanoid_truncated"), Config(steps=200_000)
+    ),
+    "ant": Config(steps=495_000),
+    "humanoid": Config(steps=495_000, replay_capacity=1_000_000),
+    "inverted_pendulum": _SMALL,
+    "pendulum": _SMALL,
+}
+"""Presets by environment, versions left out: the lengths of ALM's Table 1, and of its released scores where the table
+lacks the task. A million transitions are kept on Humanoid with all observations only (ALM code). The pendulums' are
+ours: ALM has none."""
+
+
+def preset(base: str) -> Config:
+    """The length of a task's run, ours for the pendulums; the defaults where there are none."""
+    return PRESETS.get(base, Config())

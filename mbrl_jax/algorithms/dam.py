@@ -7,6 +7,7 @@ baseline, either half alone and DAM are lanes of one program.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -228,3 +229,25 @@ def _data(config: Config, episodes: Episodes) -> mixture.Data:
     weights = config.minimum_variance * by_return + (1.0 - config.minimum_variance)
     rows: PyTree = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
     return mixture.Data(rows, jnp.repeat(weights, valid.shape[1]), valid.reshape(-1))
+
+
+ABOUT = "Discriminator-augmented planning (Haghgoo et al. 2021)"
+VERSION = 1
+
+PRESETS: Mapping[str, Config] = {
+    "icy_road": Config(),
+    "intersection": Config(steps=2500, planning=Planning(horizon=15), warmup_episodes=20, episodes=10),
+    "pendulum": Config(
+        steps=2000,
+        warmup_episodes=2,
+        episodes=1,
+        minimum_variance=0.0,
+        planning=Planning(search="cross_entropy", actions="box", horizon=20, sequences=200, particles=1),
+    ),
+}
+"""Settings by environment, all ours: the paper gives no sizes (docs/dam.md). `pendulum` shows continuous actions."""
+
+
+def preset(base: str) -> Config:
+    """Our settings of a task, the defaults where there are none."""
+    return PRESETS.get(base, Config())

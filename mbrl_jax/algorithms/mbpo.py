@@ -17,6 +17,7 @@ from jaxtyping import Array
 
 from mbrl_jax import rollouts
 from mbrl_jax.agents import sac
+from mbrl_jax.algorithms.tasks import task
 from mbrl_jax.data import replay
 from mbrl_jax.data.rows import unpack
 from mbrl_jax.data.slabs import SlabsState, make_slabs
@@ -203,4 +204,25 @@ def make(
         Method(init, lambda now: policy.act(now.policy), lambda now: policy.mode(now.policy), improve, prepare),
         warmup_steps=config.warmup_steps,
         steps_per_iteration=config.model_train_freq,
+    )
+
+
+ABOUT = "Model-based policy optimisation (Janner et al. 2019)"
+VERSION = 2
+"""2: one loop for all off-policy methods, which changed the random streams."""
+
+
+def preset(base: str) -> Config:
+    """The released code's settings of a task (`algorithms.tasks`), the defaults where there are none."""
+    like = task(base)
+    return Config(
+        steps=like.steps,
+        warmup_steps=like.warmup,
+        epoch_length=like.epoch,
+        model_train_freq=like.model_train_freq,
+        updates_per_step=like.updates,
+        rollout_schedule=like.schedule,
+        retain_epochs=like.retain_epochs,
+        model=ensemble.Config(hidden=(like.model_width,) * 4),
+        agent=sac.Config(target_entropy=like.entropy),
     )

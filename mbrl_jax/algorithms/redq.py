@@ -10,6 +10,7 @@ import jax
 
 from mbrl_jax import rollouts
 from mbrl_jax.agents import redq, sac
+from mbrl_jax.algorithms.tasks import task
 from mbrl_jax.data import replay
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
@@ -76,3 +77,14 @@ def make(config: Config, env: Env, targets: Variation | None = None) -> Algorith
     return off_policy.make(
         env, memory, method, warmup_steps=config.warmup_steps, steps_per_iteration=config.steps_per_iteration
     )
+
+
+ABOUT = "Randomised ensembled double Q (Chen et al. 2021), model-free"
+VERSION = 1
+
+
+def preset(base: str) -> Config:
+    """MBPO's steps and target entropies, as REDQ's authors ran it; on the pendulums MBPO's warm-up too (ours)."""
+    like = task(base)
+    agent = sac.Config(critics=10, target_entropy=like.entropy)
+    return Config(steps=like.steps, warmup_steps=like.warmup, agent=agent)

@@ -11,6 +11,7 @@ import jax
 
 from mbrl_jax import rollouts
 from mbrl_jax.agents import sac
+from mbrl_jax.algorithms.tasks import task
 from mbrl_jax.data import replay
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
@@ -58,3 +59,13 @@ def make(config: Config, env: Env) -> Algorithm[State[sac.State]]:
     return off_policy.make(
         env, memory, method, warmup_steps=config.warmup_steps, steps_per_iteration=config.steps_per_iteration
     )
+
+
+ABOUT = "Soft actor-critic (Haarnoja et al. 2018), model-free"
+VERSION = 1
+
+
+def preset(base: str) -> Config:
+    """SAC as MBPO's authors ran it: the same task settings, one update per environment step."""
+    like = task(base)
+    return Config(steps=like.steps, warmup_steps=like.warmup, agent=sac.Config(target_entropy=like.entropy))

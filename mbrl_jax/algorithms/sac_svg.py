@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 
 from mbrl_jax import rollouts
 from mbrl_jax.agents import sac_svg
+from mbrl_jax.algorithms.tasks import PENDULUMS, task
 from mbrl_jax.data import replay
 from mbrl_jax.data.rows import unpack
 from mbrl_jax.loops import off_policy
@@ -72,3 +74,41 @@ def make(config: Config, env: Env) -> Algorithm[State[sac_svg.State]]:
     return off_policy.make(
         env, memory, method, warmup_steps=config.warmup_steps, steps_per_iteration=config.steps_per_iteration
     )
+
+
+ABOUT = "Stochastic value gradients with SAC (Amos et al. 2021)"
+VERSION = 2
+"""2: one imagined roll-out for all, which changed the random streams."""
+
+
+def _config(steps: int, first: float, last: float, power: float) -> Config:
+    agent = sac_svg.Config(initial_entropy=first, entropy_power=power)
+    return Config(steps=steps, agent=replace(agent, agent=replace(agent.agent, target_entropy=last)))
+
+
+def _pendulum(base: str) -> Config:
+    """Ours: MBPO's steps, warm-up and target entropy; the model is used after as many steps again as the warm-up."""
+    like = task(base)
+    agent = sac_svg.Config(model_free_updates=like.warmup)
+    agent = replace(agent, agent=replace(agent.agent, target_entropy=like.entropy))
+    return Config(steps=like.steps, warmup_steps=like.warmup, agent=agent)
+
+
+PRESETS: Mapping[str, Config] = {
+    **{base: _pendulum(base) for base in PENDULUMS},
+    "hopper": _config(1_000_000, 0.0, -2.0, 1 / 32),
+    "walker2d": _config(2_000_000, -2.0, -8.0, 1 / 16),
+    "half_cheetah": _config(2_000_000, -2.0, -3.0, 1.0),
+    "ant_truncated": _config(2_000_000, 0.0, -2.0, 4.0),
+    "humanoid_truncated": _config(5_000_000, -2.0, -2.0, 1.0),
+    "mbbl_hopper": _config(200_000, 1.0, 0.0, 32.0),
+    "mbbl_walker2d": _config(200_000, -2.0, -16.0, 1 / 64),
+    "mbbl_half_cheetah": _config(200_000, -1.0, -4.0, 1.0),
+    "mbbl_ant": _config(200_000, 1.0, -3.0, 0.5),
+}
+"""SAC-SVG's settings by environment, versions left out: its released `config/env/{mbpo,poplin}_*.yaml`."""
+
+
+def preset(base: str) -> Config:
+    """The released settings of a task, the defaults where there are none."""
+    return PRESETS.get(base, Config())

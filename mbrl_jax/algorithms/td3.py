@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import jax
 
 from mbrl_jax import rollouts
 from mbrl_jax.agents import td3
+from mbrl_jax.algorithms.tasks import PENDULUMS, task
 from mbrl_jax.data import replay
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
@@ -70,3 +71,14 @@ def make(config: Config, env: Env) -> Algorithm[State[td3.State]]:
         steps_per_iteration=config.steps_per_iteration,
         every=config.agent.policy_delay,
     )
+
+
+ABOUT = "Twin delayed DDPG (Fujimoto et al. 2018), model-free"
+VERSION = 1
+
+
+def preset(base: str) -> Config:
+    """TD3 for as many steps as MBPO; on the pendulums, whose runs are short, with MBPO's warm-up (ours)."""
+    like = task(base)
+    config = Config(steps=like.steps)
+    return replace(config, warmup_steps=like.warmup) if base in PENDULUMS else config

@@ -138,7 +138,7 @@ def _self_test() -> str:
     run = Run(
         experiment="doctor",
         algorithm="sac",
-        make=sac.make,
+        method="sac",
         config=config,
         env="probe-action-v0",
         seeds=(0,),

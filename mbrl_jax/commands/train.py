@@ -59,15 +59,13 @@ def train(words: list[str]) -> int:
     from mbrl_jax.runner import setup
 
     setup.configure()
-    from mbrl_jax.algorithms import REGISTRY
-    from mbrl_jax.types import nearest
+    from mbrl_jax.algorithms import REGISTRY, find
 
     if not words or words[0] in ("-h", "--help"):
         _print_usage(REGISTRY)
         return 0 if words else 2
     algorithm, rest = words[0], words[1:]
-    if algorithm not in REGISTRY:
-        raise ValueError(nearest(algorithm, REGISTRY, "algorithm"))
+    find(algorithm)
     options, config = parse(algorithm, rest)
     _run(algorithm, options, config)
     return 0
@@ -81,9 +79,9 @@ def _print_usage(registry: Any) -> None:
 def parse(algorithm: str, words: list[str]) -> tuple[Train, Any]:
     """The options and the configuration that the words after the algorithm's name ask for."""
     from mbrl_jax import envs
-    from mbrl_jax.algorithms import REGISTRY, preset
+    from mbrl_jax.algorithms import find, preset
 
-    entry, named = REGISTRY[algorithm], _named_env(words)
+    entry, named = find(algorithm), _named_env(words)
     default = preset(algorithm, envs.resolve(named)) if named else entry.config()
     both = dataclasses.make_dataclass(
         "Both",
@@ -110,16 +108,16 @@ def _named_env(words: list[str]) -> str | None:
 
 def _run(algorithm: str, options: Train, config: Any) -> None:
     from mbrl_jax import envs
-    from mbrl_jax.algorithms import REGISTRY
+    from mbrl_jax.algorithms import find
     from mbrl_jax.runner import loop, sinks
     from mbrl_jax.runner.run import Run
 
-    make, env = REGISTRY[algorithm].make, envs.resolve(options.env)
-    per = make(config, envs.make(env, engine=options.engine)).env_steps
+    entry, env = find(algorithm), envs.resolve(options.env)
+    per = entry.make(config, envs.make(env, engine=options.engine)).env_steps
     run = Run(
         experiment=options.name,
-        algorithm=algorithm,
-        make=make,
+        algorithm=entry.name,
+        method=algorithm,
         config=config,
         env=env,
         engine=options.engine,

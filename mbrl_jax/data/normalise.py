@@ -53,7 +53,7 @@ class Running(NamedTuple):
 
     mean: Array
     std: Array
-    count: Array
+    rows: Array
 
     @property
     def scaler(self) -> Scaler:

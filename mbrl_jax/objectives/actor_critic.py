@@ -18,8 +18,6 @@ __all__ = [
     "temperature_loss",
 ]
 
-Scalar = float | int | Float[Array, ""]
-
 
 @checked
 def soft_target(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from mbrl_jax import envs, results
+from mbrl_jax.algorithms import Entry, find
 from mbrl_jax.types import Algorithm, Env, nearest
 
 __all__ = ["Lane", "Run", "override", "sweepable"]
@@ -33,7 +34,9 @@ class Run:
     Attributes:
       experiment: what the run belongs to, for example `mbpo/figure2`.
       algorithm: label in the results.
-      make: `make(config, env) -> Algorithm`.
+      method: the algorithm: its name in the registry, the path of a module of your own (`mylab.steve`), or an `Entry`.
+      options: arguments of the algorithm's `make` beside configuration and environment; plain data, or functions that
+        have a name (`functools.partial` of one, too).
       config: the algorithm's configuration; must have a field `steps`.
       env: registry name of the environment.
       engine: physics engine; None chooses by device.
@@ -46,7 +49,7 @@ class Run:
 
     experiment: str
     algorithm: str
-    make: Callable[[Any, Env], Algorithm]
+    method: str | Entry
     config: Any
     env: str
     engine: str | None = None
@@ -55,8 +58,16 @@ class Run:
     eval_episodes: int = 10
     sweep: tuple[tuple[str, tuple[float, ...]], ...] = ()
     profile: str = "custom"
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.config, self.entry.config):
+            raise ValueError(
+                f"the configuration of {self.entry.name} is a {self.entry.config.__qualname__}, "
+                f"got a {type(self.config).__qualname__}"
+            )
+        for value in self.options.values():
+            _stated(value)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(f"seeds must be distinct numbers >= 0, at least one, got {self.seeds}")
         if self.eval_episodes < 1:
@@ -77,13 +88,18 @@ class Run:
         """Whether the policy is evaluated before training too; where planning is dear and nobody asks, it need not."""
         return True
 
+    @property
+    def entry(self) -> Entry:
+        """The algorithm."""
+        return self.method if isinstance(self.method, Entry) else find(self.method)
+
     def environment(self) -> Env:
         """The environment."""
         return envs.make(self.env, engine=self.engine)
 
     def build(self, values: Mapping[str, Any], env: Env) -> Algorithm:
         """The algorithm with the given hyper-parameter values, which may be traced."""
-        return self.make(override(self.config, values), env)
+        return self.entry.make(override(self.config, values), env, **self.options)
 
     def lanes(self) -> list[Lane]:
         """All lanes: combinations of the swept values, seeds innermost."""
@@ -99,21 +115,36 @@ class Run:
         return f"{self.algorithm}[{', '.join(shown)}]" if values else self.algorithm
 
     def identity(self, env: Env) -> dict[str, Any]:
-        """Everything that determines the numbers; its hash is the run's id."""
-        facts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("make", "engine")}
-        return {**facts, "env": dataclasses.asdict(env.spec), "make": _name(self.make)}
+        """Everything that determines the numbers; its hash is the run's id. No module's path is part of it."""
+        left_out = ("method", "options", "engine")
+        facts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
+        options = {name: _stated(value) for name, value in self.options.items()}
+        method = {"name": self.entry.name, "version": self.entry.version, "options": options}
+        return {**facts, "env": dataclasses.asdict(env.spec), "method": method}
 
     def run_id(self, env: Env) -> str:
         """The run's id in the results store."""
         return results.run_id(self.identity(env))
 
 
-def _name(make: Any) -> str:
-    """A stable name for a function, a partial application included."""
-    inner = getattr(make, "func", make)
-    bound = [*getattr(make, "args", ()), *sorted(getattr(make, "keywords", {}).items())]
-    shown = [_name(b) if callable(b) else str(b) for b in bound]
-    return f"{inner.__module__}.{inner.__qualname__}" + (f"({', '.join(shown)})" if shown else "")
+def _stated(value: Any) -> Any:
+    """An option as plain data: a function is its name and what is bound to it.
+
+    Raises:
+      ValueError: a function has no name of its own.
+    """
+    if not callable(value):
+        return value
+    function = getattr(value, "func", value)
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    if "<" in name:
+        raise ValueError(
+            "an option of a run must be data or a function with a name of its own, so that the run has an id; "
+            f"got {name}"
+        )
+    bound = [_stated(argument) for argument in getattr(value, "args", ())]
+    named = {key: _stated(argument) for key, argument in sorted(getattr(value, "keywords", {}).items())}
+    return {"function": name, "arguments": bound, "keywords": named}
 
 
 def sweepable(config: Any, prefix: str = "") -> list[str]:

@@ -218,7 +218,7 @@ def blocks(sweep: Sweep) -> list[Block]:
             run = Run(
                 experiment=f"sweep/{sweep.name}",
                 algorithm=label,
-                make=REGISTRY[algorithm].make,
+                method=algorithm,
                 config=config,
                 env=env,
                 engine=sweep.engine,

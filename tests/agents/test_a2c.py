@@ -118,7 +118,7 @@ def test_statistics_in_pieces_are_those_of_all_rows():
             seen = jax.jit(normalise.observed)(seen, jnp.asarray(piece))
     np.testing.assert_allclose(seen.mean, rows.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(seen.std, rows.std(axis=0), rtol=1e-12)
-    assert seen.count == 60
+    assert seen.rows == 60
 
 
 def test_entries_that_never_varied_are_not_scaled():
@@ -137,6 +137,6 @@ def test_the_loop_learns_from_every_environment_and_counts_their_steps():
     config = a2c.Config(steps=200, environments=4, fragment=25, agent=AGENT)
     algorithm = a2c.make(config, env)
     state, info = jax.jit(lambda k: algorithm.step(k, algorithm.init(k)))(KEY)
-    assert algorithm.env_steps == 100 and state.agent.seen.count == 100
+    assert algorithm.env_steps == 100 and state.agent.seen.rows == 100
     limit = env.spec.time_limit
     assert info["train/episodes"] == 4 * (25 // limit) and info["train/length"] == limit

@@ -1,0 +1,132 @@
+"""Algorithms by name: every module of this package, or of yours, that states what an algorithm must state.
+
+A module states `Config`, `make(config, env, **options) -> Algorithm`, `preset(base) -> Config` for an environment's
+name without version, `ABOUT` (one line for lists) and `VERSION` (a whole number, raised when the same configuration
+gives other numbers than before). A variation of an algorithm states `VARIES` (the algorithm's name), `OPTIONS` (the
+arguments of `make` that it fixes), `preset(base, config) -> Config` made of the algorithm's own preset, `ABOUT` and
+`VERSION`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from mbrl_jax.types import Algorithm, nearest
+
+__all__ = ["REGISTRY", "Entry", "find", "preset"]
+
+PACKAGE = "mbrl_jax.algorithms"
+STATED = ("make", "Config", "preset", "ABOUT", "VERSION")
+VARIATION = ("VARIES", "OPTIONS", "preset", "ABOUT", "VERSION")
+
+
+class Entry(NamedTuple):
+    """An algorithm by name.
+
+    Attributes:
+      name: its name in lists, results and run ids.
+      version: raised when the same configuration gives other numbers than before.
+      config: its configuration class.
+      make: `make(config, env, **options) -> Algorithm`.
+      preset: `preset(base) -> config` for an environment's name without version.
+      about: one line for lists.
+    """
+
+    name: str
+    version: int
+    config: type
+    make: Callable[..., Algorithm[Any]]
+    preset: Callable[[str], Any]
+    about: str
+
+
+def _entry(name: str, module: ModuleType) -> Entry:
+    """The entry of a module.
+
+    Raises:
+      ValueError: it lacks something that an algorithm must state; says what.
+    """
+    varies = getattr(module, "VARIES", None)
+    missing = [stated for stated in (STATED if varies is None else VARIATION) if not hasattr(module, stated)]
+    if missing:
+        raise ValueError(
+            f"an algorithm's module states {', '.join(STATED)} (or, as a variation, {', '.join(VARIATION)}); "
+            f"{module.__name__} lacks {', '.join(missing)}"
+        )
+    if varies is None:
+        return Entry(name, module.VERSION, module.Config, module.make, module.preset, module.ABOUT)
+    base = find(varies)
+    return Entry(
+        name,
+        # A variation's numbers change with those of what it varies too.
+        base.version * 1000 + module.VERSION,
+        base.config,
+        partial(base.make, **module.OPTIONS),
+        lambda env: module.preset(env, base.preset(env)),
+        module.ABOUT,
+    )
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    """Names of the package's modules that are algorithms."""
+    package = importlib.import_module(PACKAGE)
+    names = sorted(found.name for found in pkgutil.iter_modules(package.__path__) if not found.ispkg)
+    return tuple(name for name in names if hasattr(importlib.import_module(f"{PACKAGE}.{name}"), "ABOUT"))
+
+
+@cache
+def find(name: str) -> Entry:
+    """An algorithm by its name in this package, or by the path of a module of your own (`mylab.steve`).
+
+    A module of your own is known by its last part, `steve`: moving it changes no run's id.
+
+    Raises:
+      ValueError: there is none of that name, and says which are near; or the module lacks something.
+    """
+    if name in _names():
+        return _entry(name, importlib.import_module(f"{PACKAGE}.{name}"))
+    if "." not in name:
+        raise ValueError(nearest(name, _names(), "algorithm") + " (or give the path of a module, as in mylab.steve)")
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"an algorithm's path must name a module that Python finds, got {name!r}: {error}") from error
+    return _entry(name.rpartition(".")[2], module)
+
+
+class _Registry(Mapping[str, Entry]):
+    """This package's algorithms, found when asked for."""
+
+    def __getitem__(self, name: str) -> Entry:
+        if name not in _names():
+            raise KeyError(name)
+        return find(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_names())
+
+    def __len__(self) -> int:
+        return len(_names())
+
+
+REGISTRY: Mapping[str, Entry] = _Registry()
+
+
+def preset(algorithm: str, env: str) -> Any:
+    """The configuration of an algorithm for an environment, or its defaults where no preset exists.
+
+    Args:
+      algorithm: a name in `REGISTRY`, or the path of a module.
+      env: a registry name such as `hopper-v4`, with or without its version.
+
+    Raises:
+      ValueError: the algorithm is not known; names the nearest.
+    """
+    base, _, version = env.rpartition("-v")
+    return find(algorithm).preset(base if base and version.isdigit() else env)
