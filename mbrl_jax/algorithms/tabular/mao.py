@@ -270,12 +270,8 @@ def _start(config: Config, grid: Grid, rate: Array) -> State:
 def learn(config: Config, grid: Grid, loss: Loss, key: Key, rate: Array) -> Array:
     """Runs Algorithm 2 for one seed and one learning rate of the model; `vmap` it over both.
 
-    Args:
-      config: the schedule and all rates but the model's.
-      grid: the true task; its reward is known to the learner, its dynamics are not.
-      loss: what the model minimises, for example one of `LOSSES`.
-      key: random key.
-      rate: learning rate of the model, scalar.
+    `loss` is what the model minimises, for example one of `LOSSES`. The reward of `grid` is known to the learner, its
+    dynamics are not. `rate` is a scalar.
 
     Returns:
       `[iterations / eval_every]` return of the policy after every `eval_every` iterations.
