@@ -6,13 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl_jax import networks, rollouts
+from mbrl_jax import networks
+from mbrl_jax.rollouts import imagined
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_counting_moves_rows_to_the_front_like_a_stable_sort(share):
     chosen = jax.random.bernoulli(jax.random.key(0), share, (3, 101))
-    np.testing.assert_array_equal(jax.vmap(rollouts._front)(chosen), jnp.argsort(~chosen, axis=-1, stable=True))
+    np.testing.assert_array_equal(jax.vmap(imagined._front)(chosen), jnp.argsort(~chosen, axis=-1, stable=True))
 
 
 def test_many_rows_in_blocks_equal_all_rows_at_once():

@@ -6,7 +6,7 @@ import numpy as np
 
 from mbrl_jax import envs, rollouts
 from mbrl_jax.agents import latent
-from mbrl_jax.agents.latent.networks import Nets, Policy
+from mbrl_jax.agents.latent.networks import Nets, PolicyHead
 from mbrl_jax.networks import Diagonal, perturbed
 from mbrl_jax.types import Transition
 
@@ -30,7 +30,7 @@ def linear_policy(**changes):
         "temperature": lambda p: jnp.zeros(()),
         "loss": lambda p, log_prob: jnp.zeros(()),
     }
-    return Policy(**{**functions, **changes})
+    return PolicyHead(**{**functions, **changes})
 
 
 def linear(**changes):

@@ -80,4 +80,6 @@ def check_policy(trained, mode):
     """The deterministic policy `mode(config, spec, state)` takes the best action: half the observation, or a half."""
     name, batch, state, config = trained
     best = 0.5 * (batch.obs if name == "probe-match-v0" else jnp.ones_like(batch.obs))
-    np.testing.assert_allclose(mode(config, SPEC, state)(jax.random.key(0), batch.obs), best, atol=0.08)
+    np.testing.assert_allclose(
+        rollouts.first_action(jax.random.key(0), mode(config, SPEC, state), batch.obs), best, atol=0.08
+    )

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import probing
@@ -29,9 +30,14 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "sac": Case(sac.make, sac.Config(hidden=(32, 32), **SOFT), sac.mode, 1500, (64,), tuple(PROBES)),
+    "sac": Case(sac.make, sac.Config(hidden=(32, 32), **SOFT), sac.mode, 1500, (1, 64), tuple(PROBES)),
     "redq": Case(
-        redq.make, sac.Config(hidden=(64,), critics=4, **SOFT | {"actor_lr": 3e-3}), sac.mode, 750, (2, 64), FEW
+        partial(redq.make, policy_delay=2),
+        sac.Config(hidden=(64,), critics=4, **SOFT | {"actor_lr": 3e-3}),
+        sac.mode,
+        750,
+        (2, 64),
+        FEW,
     ),
     "td3": Case(
         td3.make,

@@ -96,7 +96,7 @@ def test_one_update_is_each_critic_by_itself_then_the_policy_once(state):
     """With all critics in the subset nothing is random but the actions."""
     state = state._replace(target=jax.tree.map(lambda x: x + 0.1, state.target))
     batches, key = probing.random_batch((2, 16)), jax.random.key(5)
-    found, info = jax.jit(redq.make(SMALL, SPEC, subset=4).update)(key, state, batches)
+    found, info = jax.jit(redq.make(SMALL, SPEC, subset=4, policy_delay=2).update)(key, state, batches)
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)  # noqa: E731
     jax.tree.map(close, (found.params, found.target), jax.jit(written_out)(key, state, batches))
     assert all(v.shape == () and np.isfinite(v) for v in info.values())

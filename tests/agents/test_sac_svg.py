@@ -25,7 +25,17 @@ SMALL = sac_svg.Config(
     agent=sac.Config(hidden=(8,), gamma=GAMMA, tau=0.3, actor_lr=1e-3, critic_lr=2e-3, temperature_lr=3e-3),
 )
 LEARNER = sac_svg.make(SMALL, SPEC, updates=100)
-UPDATE = jax.jit(LEARNER.update)
+LEARN = jax.jit(LEARNER.update)
+
+
+def update(key, state, batch):
+    """One update; its key is `step_key(key)`."""
+    return LEARN(key, state, jax.tree.map(lambda x: x[None], batch))
+
+
+def step_key(key):
+    """The key of the only batch of an update."""
+    return jax.random.split(key, 1)[0]
 
 
 def random_batch(shape, seed=0):
@@ -48,7 +58,7 @@ def state():
 
 
 def dynamics(state):
-    return recurrent.model(SMALL.model, SPEC, state.model.params)
+    return recurrent.dynamics(SMALL.model, SPEC, state.model.params)
 
 
 def progress(modelled):
@@ -84,7 +94,7 @@ def test_the_policys_gradient_passes_through_the_model(state):
 
     @jax.jit
     def gradient(actor, model_params):
-        model = recurrent.model(SMALL.model, SPEC, model_params)
+        model = recurrent.dynamics(SMALL.model, SPEC, model_params)
         loss = lambda a: sac_svg.policy_loss(  # noqa: E731
             {**state.policy.params, "actor": a}, SMALL, SPEC, KEY, batch.obs, model, progress(True)
         )[0]
@@ -98,7 +108,7 @@ def test_the_policys_gradient_passes_through_the_model(state):
 
 def test_the_model_does_not_learn_from_the_policy(state):
     other = state._replace(policy=state.policy._replace(params=jax.tree.map(lambda x: x + 0.1, state.policy.params)))
-    before, after = (UPDATE(KEY, s, batch_of())[0] for s in (state, other))
+    before, after = (update(KEY, s, batch_of())[0] for s in (state, other))
     jax.tree.map(np.testing.assert_array_equal, before.model, after.model)
 
 
@@ -109,8 +119,9 @@ def written_out(state, obs):
     network = lambda p, x, u: head.apply(p, jnp.concatenate([x, u], axis=-1))[:, 0]  # noqa: E731
     member = lambda i: jax.tree.map(lambda leaf: leaf[i], params["critic"])  # noqa: E731
     alpha, model = jnp.exp(params["log_temperature"]), dynamics(state)
-    keys = jax.random.split(KEY, HORIZON)
-    memory, total, alive = model.start(obs), jnp.zeros(len(obs)), jnp.ones(len(obs))
+    _, k_last, k_steps = jax.random.split(KEY, 3)
+    keys = [*(jax.random.split(k)[1] for k in jax.random.split(k_steps, HORIZON - 1)), k_last]
+    memory, total, alive = model.start(KEY, obs), jnp.zeros(len(obs)), jnp.ones(len(obs))
     for t in range(HORIZON):
         action, log_prob = tanh_gaussian(agent.apply(params["actor"], obs)).sample_and_log_prob(seed=keys[t])
         alive = alive * (1 - 1 / (1 + jnp.exp(-network(params["termination"], obs, action))))
@@ -119,7 +130,7 @@ def written_out(state, obs):
         else:
             gain = network(params["reward"], obs, action)
         total = total + GAMMA**t * (alive * gain - alpha * log_prob)
-        memory, obs = model.step(memory, obs, action)
+        memory, (obs, _, _) = model.step(KEY, memory, obs, action)
     return -(total / HORIZON).mean()
 
 
@@ -132,7 +143,7 @@ def test_the_actors_loss_is_the_released_codes(state):
 def test_without_the_model_the_policys_loss_is_soft_actor_critics(state):
     batch, params = random_batch((16,)), state.policy.params
     soft = replace(SMALL.agent, target_entropy=-0.7)
-    first = jax.random.split(KEY, HORIZON)[0]
+    first = jax.random.split(jax.random.split(jax.random.split(KEY, 3)[2], HORIZON - 1)[0])[1]
     exact = jax.jit(jax.grad(lambda p: sac.policy_loss(p, soft, SPEC, first, batch.obs)[0]))(params)
     found = jax.jit(jax.grad(lambda p: LOSSES["model-free policy"](p, state, batch)[0]))(params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, exact)
@@ -141,16 +152,16 @@ def test_without_the_model_the_policys_loss_is_soft_actor_critics(state):
 def test_one_update_is_that_of_every_part_by_itself(state):
     """Four steps of the model, then each group by its own loss and Adam from the same parameters, then the targets."""
     batch = batch_of(1)
-    found, info = UPDATE(KEY, state, batch)
+    found, info = update(KEY, state, batch)
     learn, model = jax.jit(recurrent.make(SMALL.model, SPEC).update), state.model
     for t in range(4):
-        model, _ = learn(KEY, model, jax.tree.map(lambda x: x[t], batch.windows))  # noqa: B023
+        model, _ = learn(KEY, model, jax.tree.map(lambda x: x[t : t + 1], batch.windows))  # noqa: B023
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6)  # noqa: E731
     jax.tree.map(close, found.model.params, model.params)
-    _, k_target, k_actor = jax.random.split(KEY, 3)
+    _, k_target, k_actor = jax.random.split(step_key(KEY), 3)
     fit = sac.bootstrap(SMALL.agent, SPEC)(k_target, state.policy, batch.transitions)
     entropy = sac_svg.Progress(jnp.asarray(False), jnp.float32(-1.0))
-    model_now, obs = recurrent.model(SMALL.model, SPEC, model.params), batch.transitions.obs
+    model_now, obs = recurrent.dynamics(SMALL.model, SPEC, model.params), batch.transitions.obs
     losses = (
         lambda p: sac.critic_loss(p, SMALL.agent, SPEC, fit)[0],
         lambda p: sac_svg.policy_loss(p, SMALL, SPEC, k_actor, obs, model_now, entropy)[0],
@@ -165,7 +176,7 @@ def test_one_update_is_that_of_every_part_by_itself(state):
     mixed = jax.tree.map(lambda a, b: 0.7 * a + 0.3 * b, state.policy.target, found.policy.params["critic"])
     jax.tree.map(close, found.policy.target, mixed)
     assert int(found.updates.value) == 1
-    assert all(v.shape == () and np.isfinite(v) for v in info.values())
+    assert all(v.shape == (1,) and np.isfinite(v).all() for v in info.values())
 
 
 def test_the_model_is_used_after_the_first_updates(state):
@@ -173,9 +184,9 @@ def test_the_model_is_used_after_the_first_updates(state):
     moved = []
     for done in (4, 5):
         at = state._replace(updates=Shared(jnp.asarray(done, jnp.int32)))
-        moved.append(UPDATE(KEY, at, batch_of())[1]["sac/actor_loss"])
-    obs, model = batch_of().transitions.obs, dynamics(UPDATE(KEY, state, batch_of())[0])
-    k_actor, params = jax.random.split(KEY, 3)[2], state.policy.params
+        moved.append(update(KEY, at, batch_of())[1]["sac/actor_loss"][0])
+    obs, model = batch_of().transitions.obs, dynamics(update(KEY, state, batch_of())[0])
+    k_actor, params = jax.random.split(step_key(KEY), 3)[2], state.policy.params
     loss = jax.jit(lambda modelled: sac_svg.policy_loss(params, SMALL, SPEC, k_actor, obs, model, progress(modelled)))
     exact = [loss(modelled)[1]["sac/actor_loss"] for modelled in (False, True)]
     np.testing.assert_allclose(moved, exact, rtol=1e-4)
@@ -209,9 +220,10 @@ def test_observations_are_standardised_over_what_is_held_and_within_limits(state
     np.testing.assert_allclose(wide.inputs.std, [10.0, (100 * rows[:50, 1]).std()], rtol=1e-3)
     obs = jnp.asarray(rows[:4])
     for act, inner in ((sac_svg.act, sac.act), (sac_svg.mode, sac.mode)):
-        ours = act(SMALL, SPEC, scaled)(KEY, obs)
-        np.testing.assert_allclose(ours, inner(SMALL.agent, SPEC, scaled.policy)(KEY, scaled.inputs.forward(obs)))
-    plain, found = (UPDATE(KEY, s, batch_of())[1] for s in (state, scaled))
+        ours = rollouts.first_action(KEY, act(SMALL, SPEC, scaled), obs)
+        theirs = inner(SMALL.agent, SPEC, scaled.policy)
+        np.testing.assert_allclose(ours, rollouts.first_action(KEY, theirs, scaled.inputs.forward(obs)))
+    plain, found = (update(KEY, s, batch_of())[1] for s in (state, scaled))
     assert abs(plain["model/loss"] - found["model/loss"]) > 1e-3
 
 

@@ -10,6 +10,7 @@ import probing
 import pytest
 from scipy import stats
 
+from mbrl_jax import rollouts
 from mbrl_jax.agents import td3
 from mbrl_jax.networks import MLP
 
@@ -110,10 +111,10 @@ def test_a_fresh_state_has_targets_of_its_own_equal_to_the_networks(state):
 
 def test_exploration_is_gaussian_around_the_policy_and_clipped(state):
     obs = jnp.full((4000, 1), 0.3)
-    mean = np.asarray(td3.mode(SMALL, SPEC, state)(jax.random.key(0), obs), np.float64)[0, 0]
-    taken = np.asarray(td3.act(SMALL, SPEC, state)(jax.random.key(0), obs), np.float64)[:, 0]
+    mean = np.asarray(rollouts.first_action(jax.random.key(0), td3.mode(SMALL, SPEC, state), obs), np.float64)[0, 0]
+    taken = np.asarray(rollouts.first_action(jax.random.key(0), td3.act(SMALL, SPEC, state), obs), np.float64)[:, 0]
     assert stats.kstest(taken, stats.norm(mean, 0.1).cdf).pvalue > 1e-3
-    wild = td3.act(replace(SMALL, exploration_noise=5.0), SPEC, state)(jax.random.key(0), obs)
+    wild = rollouts.first_action(jax.random.key(0), td3.act(replace(SMALL, exploration_noise=5.0), SPEC, state), obs)
     assert np.abs(wild).max() == 1.0 and (np.abs(wild) == 1.0).mean() > 0.7
 
 

@@ -11,6 +11,7 @@ from scipy import stats
 
 from mbrl_jax.data import normalise
 from mbrl_jax.models import ensemble
+from mbrl_jax.models.ensemble import fit, model
 from mbrl_jax.types import Spec, Transition
 
 SPEC = Spec(
@@ -61,11 +62,18 @@ def test_the_loss_is_the_released_codes(rng):
         per_entry = (mean - np.asarray(y[m])) ** 2 * np.exp(-log_var) + log_var
         exact += per_entry[:count].mean()
         exact += 0.5 * (0.1 * (first["kernel"] ** 2).sum() + 0.2 * (second["kernel"] ** 2).sum())
-    loss = jax.jit(ensemble._loss, static_argnums=(1, 2))(params, TINY, SPEC, x, y, weight)
+    loss = jax.jit(likelihood_loss)(params, x, y, weight)
     np.testing.assert_allclose(loss, exact, rtol=1e-5)
 
 
-SPLIT = jax.jit(lambda key, data: ensemble._split(key, TINY, data))
+def likelihood_loss(params, x, y, weight):
+    """The loss that a fit descends, with nothing known of the rows but inputs and targets."""
+    rows = Transition(*(jnp.zeros(()),) * 6)
+    batch = fit.Batch(x, y, weight, rows)
+    return fit.total_loss(params, TINY, SPEC, ensemble.likelihood, jnp.ones(3), batch)
+
+
+SPLIT = jax.jit(lambda key, data: fit.split_rows(key, TINY, ensemble.STANDARD, data))
 
 
 @pytest.mark.parametrize("size", [5, 9, 10, 37, 60])
@@ -87,7 +95,7 @@ def test_holdout_and_bootstrap_come_from_separate_rows(size):
 def test_bootstrap_is_uniform_with_replacement_and_differs_between_members_and_calls():
     size = 40
     data = random_data(60, size)
-    splits = jax.jit(jax.vmap(lambda key: ensemble._split(key, TINY, data)[0]))(
+    splits = jax.jit(jax.vmap(lambda key: fit.split_rows(key, TINY, ensemble.STANDARD, data)[0]))(
         jax.random.split(jax.random.key(1), 300)
     )
     drawn = np.asarray(splits.bootstrap)[:, :, :32]
@@ -102,24 +110,27 @@ def test_bootstrap_is_uniform_with_replacement_and_differs_between_members_and_c
 
 def test_the_holdout_never_exceeds_its_limit():
     config = ensemble.Config(members=2, elites=1, hidden=(4,), weight_decay=(0.0, 0.0), max_holdout=7)
-    split, _, _ = jax.jit(ensemble._split, static_argnums=1)(jax.random.key(0), config, random_data(60, 60))
+    split, _, _ = jax.jit(lambda key, data: fit.split_rows(key, config, ensemble.STANDARD, data))(
+        jax.random.key(0), random_data(60, 60)
+    )
     assert (split.holdout.shape, int(split.holdout_valid.sum()), int(split.train_size)) == ((7,), 7, 53)
 
 
-def test_an_epoch_visits_every_bootstrap_row_once_in_a_fresh_order(monkeypatch):
+def test_an_epoch_visits_every_bootstrap_row_once_in_a_fresh_order():
     """With one-hot inputs and a loss of minus their sum, plain descent counts how often each row was seen."""
     capacity, size = 60, 27
     split, _, _ = SPLIT(jax.random.key(0), random_data(capacity, size))
     split = split._replace(x=jnp.eye(capacity), y=jnp.zeros((capacity, 1)))
 
-    def loss(params, config, spec, x, y, weight):
-        return -(params * jnp.einsum("mbc,mb->mc", x, weight)).sum()
+    def descend(carry, batch, scale):
+        grads = jax.grad(lambda params: -(params * jnp.einsum("mbc,mb->mc", batch.x, batch.weight)).sum())(carry.params)
+        updates, opt = optimiser.update(grads, carry.opt)
+        return fit.Descent(optax.apply_updates(carry.params, updates), opt)
 
-    monkeypatch.setattr(ensemble, "_loss", loss)
     optimiser = optax.sgd(1.0)
     start = jnp.zeros((3, capacity))
-    epoch = jax.jit(lambda key, split, carry: ensemble._epoch(key, TINY, SPEC, optimiser, split, carry))
-    seen, _ = epoch(jax.random.key(1), split, (start, optimiser.init(start)))
+    epoch = jax.jit(lambda key, split, carry: fit.epoch(key, TINY, descend, split, carry))
+    seen, _ = epoch(jax.random.key(1), split, fit.Descent(start, optimiser.init(start)))
     train_size = int(split.train_size)
     assert train_size == 22  # not a multiple of the batch of 8: the last batch is short
     for m in range(3):
@@ -128,7 +139,7 @@ def test_an_epoch_visits_every_bootstrap_row_once_in_a_fresh_order(monkeypatch):
 
 @pytest.mark.parametrize("capacity", [7, 1024, 4999])
 def test_random_orders_of_a_part_are_those_of_sorting_all(capacity):
-    order = jax.jit(lambda key, size: ensemble._random_order(key, (2, capacity), size))
+    order = jax.jit(lambda key, size: fit.random_order(key, (2, capacity), size))
     for size in sorted({1, 5, 500, 511, 512, 513, 624, 625, 626, 1250, 2500, 4999} & set(range(capacity + 1))):
         keys = np.asarray(jax.random.bits(jax.random.key(size), (2, capacity)) >> 1)
         found = np.asarray(order(jax.random.key(size), jnp.int32(size)))
@@ -137,9 +148,7 @@ def test_random_orders_of_a_part_are_those_of_sorting_all(capacity):
 
 
 def test_random_orders_are_uniform_over_the_first_places():
-    orders = jax.vmap(lambda k: ensemble._random_order(k, (2, 7), jnp.int32(4)))(
-        jax.random.split(jax.random.key(0), 3000)
-    )
+    orders = jax.vmap(lambda k: fit.random_order(k, (2, 7), jnp.int32(4)))(jax.random.split(jax.random.key(0), 3000))
     orders = np.asarray(orders)
     np.testing.assert_array_equal(np.sort(orders[..., :4]), np.broadcast_to(np.arange(4), (3000, 2, 4)))
     np.testing.assert_array_equal(np.sort(orders[..., 4:]), np.broadcast_to(np.arange(4, 7), (3000, 2, 3)))
@@ -169,30 +178,29 @@ def recorded_fit():
     """A fit whose every epoch adds 1 to all parameters and whose holdout errors are read from a table, exactly."""
     with pytest.MonkeyPatch.context() as patch:
 
-        def epoch(key, config, spec, optimiser, split, carry):
-            params, opt = carry
-            return jax.tree.map(lambda p: p + 1.0, params), opt
+        def epoch(key, config, descend, split, carry):
+            return fit.Descent(jax.tree.map(lambda p: p + 1.0, carry.params), carry.opt)
 
-        def error(config, spec, split, params):
+        def error(config, spec, score, split, params):
             done = params["net"]["params"]["Dense_0"]["bias"][:, 0].astype(jnp.int32)  # epochs behind each member
             return split.y[done, jnp.arange(3)]
 
-        patch.setattr(ensemble, "_epoch", epoch)
-        patch.setattr(ensemble, "_holdout_error", error)
+        patch.setattr(model, "epoch", epoch)
+        patch.setattr(model, "holdout_score", error)
         config = ensemble.Config(members=3, elites=2, hidden=(4,), weight_decay=(0.0, 0.0), max_epochs=EPOCHS)
         learner = ensemble.make(config, SPEC)
-        update = jax.jit(learner.update)
+        learn = jax.jit(learner.fit)
 
-        def fit(errors):
+        def recorded(errors):
             state = learner.init(jax.random.key(0))
             state = state._replace(params=jax.tree.map(jnp.zeros_like, state.params))
             table = np.concatenate([np.full((1, 3), 1e6), errors])  # row t: after t epochs; as regression targets
             zeros = np.zeros((len(table), 2))
             data = transitions(zeros, zeros[:, :1], table[:, 0], table[:, 1:])
-            return update(jax.random.key(1), state, ensemble.Data(data, jnp.int32(len(table))))
+            return learn(jax.random.key(1), state, ensemble.Data(data, jnp.int32(len(table))))
 
-        fit(np.ones((EPOCHS, 3)))  # traced while the patches hold
-    return fit
+        recorded(np.ones((EPOCHS, 3)))  # traced while the patches hold
+    return recorded
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -258,7 +266,7 @@ def linear_data(capacity, size, seed):
 @pytest.fixture(scope="module")
 def linear():
     learner = ensemble.make(LINEAR, SPEC)
-    update, start = jax.jit(learner.update), learner.init(jax.random.key(0))
+    update, start = jax.jit(learner.fit), learner.init(jax.random.key(0))
     return functools.partial(update, jax.random.key(1), start)
 
 
@@ -312,9 +320,9 @@ def labelled():
 @pytest.mark.parametrize("batch", [1, 4, 7])
 def test_every_row_gets_a_uniform_elite(labelled, batch):
     config, state = labelled
-    step = ensemble.model_step(config, SPEC, state)
+    dynamics = ensemble.random_elites(config, SPEC, state)
     obs, action = jnp.arange(2.0 * batch).reshape(batch, 2), jnp.zeros((batch, 1))
-    draws = jax.jit(jax.vmap(lambda k: step(k, obs, action)))(jax.random.split(jax.random.key(0), 3000))
+    draws = jax.jit(jax.vmap(lambda k: dynamics.step(k, (), obs, action)[1]))(jax.random.split(jax.random.key(0), 3000))
     next_obs, reward, discount = (np.asarray(d) for d in draws)
     member = np.rint(reward).astype(int)
     np.testing.assert_allclose(reward, member, atol=1e-5)
@@ -335,8 +343,9 @@ def test_model_steps_draw_from_the_predicted_gaussian_and_end_where_the_task_end
     config, state = labelled
     params = {**state.params, "min_log_var": jnp.log(jnp.array([0.01, 0.04, 0.25])), "max_log_var": jnp.full(3, 0.5)}
     state = state._replace(params=params)
-    step = ensemble.model_step(config, SPEC, state, terminal=lambda obs: obs[..., 1] > 0)
-    next_obs, reward, discount = jax.jit(step)(jax.random.key(0), jnp.zeros((30_000, 2)), jnp.zeros((30_000, 1)))
+    dynamics = ensemble.random_elites(config, SPEC, state, terminal=lambda obs: obs[..., 1] > 0)
+    start = jax.random.key(0), (), jnp.zeros((30_000, 2)), jnp.zeros((30_000, 1))
+    next_obs, reward, discount = jax.jit(dynamics.step)(*start)[1]
     noise = np.stack([reward - jnp.round(reward / 2) * 2, *next_obs.T])
     np.testing.assert_allclose(noise.std(axis=1), [0.1, 0.2, 0.5], rtol=0.02)
     np.testing.assert_allclose(np.corrcoef(noise), np.eye(3), atol=0.03)
@@ -350,7 +359,7 @@ SWITCHES = {"members": 2, "elites": 1, "hidden": (4,), "weight_decay": (1e-4, 1e
 def switched(**changes):
     config = ensemble.Config(**SWITCHES, **changes)
     learner = ensemble.make(config, SPEC)
-    return config, learner.init(jax.random.key(0)), jax.jit(learner.update)
+    return config, learner.init(jax.random.key(0)), jax.jit(learner.fit)
 
 
 def fitted(data, **changes):

@@ -106,7 +106,7 @@ def fitted():
     found = {}
     for components, config in MODELS.items():
         learner = mixture.make(config, SPEC)
-        found[components] = jax.jit(learner.update)(KEY, learner.init(KEY), rows)
+        found[components] = jax.jit(learner.fit)(KEY, learner.init(KEY), rows)
     return found
 
 
@@ -132,7 +132,7 @@ def test_a_fit_starts_anew_or_from_the_last_one(fitted):
     config = replace(MODELS[1], fit=short)
     state = fitted[1][0]
     fresh, warm = (
-        jax.jit(mixture.make(replace(config, warm_start=w), SPEC).update)(KEY, state, rows)[1]["model/holdout_nll"]
+        jax.jit(mixture.make(replace(config, warm_start=w), SPEC).fit)(KEY, state, rows)[1]["model/holdout_nll"]
         for w in (False, True)
     )
     assert warm < fresh - 0.1
@@ -142,7 +142,7 @@ def test_weights_pull_the_model_towards_what_they_favour():
     rows, side = two_ways()
     weights = np.where(side > 0, 1.8, 0.2)
     learner = mixture.make(MODELS[3], SPEC)
-    state, _ = jax.jit(learner.update)(KEY, learner.init(KEY), rows._replace(weights=jnp.asarray(weights, jnp.float32)))
+    state, _ = jax.jit(learner.fit)(KEY, learner.init(KEY), rows._replace(weights=jnp.asarray(weights, jnp.float32)))
     drawn = mixture.sample(MODELS[3], SPEC, state, KEY, *(rows.transitions[i] for i in (0, 1)))
     to_the_right = (drawn - rows.transitions.obs)[:, 0] > 0
     assert abs(to_the_right.mean() - 0.9) < 0.05
@@ -152,7 +152,7 @@ def test_weights_pull_the_model_towards_what_they_favour():
 def test_batches_of_weight_zero_and_a_single_row_give_numbers(components):
     config = replace(MODELS[components], fit=replace(FIT, max_steps=50))
     learner, (rows, _) = mixture.make(config, SPEC), two_ways(40)
-    update = jax.jit(learner.update)
+    update = jax.jit(learner.fit)
     nothing, info = update(KEY, learner.init(KEY), rows._replace(weights=jnp.zeros(40)))
     assert jnp.isfinite(info["model/holdout_nll"])
     one, info = update(KEY, learner.init(KEY), rows._replace(valid=jnp.arange(40) == 7))
@@ -210,7 +210,7 @@ def test_the_discriminator_learns_the_log_ratio_of_two_densities():
         return obs + jnp.array([0.5, 0.0]) + jax.random.normal(key, obs.shape) * jnp.array([1.0, 0.8])
 
     learner = discriminator.make(JUDGE, SPEC, fake)
-    state, info = jax.jit(learner.update)(KEY, learner.init(KEY), discriminator.Data(rows, jnp.asarray(True)))
+    state, info = jax.jit(learner.fit)(KEY, learner.init(KEY), discriminator.Data(rows, jnp.asarray(True)))
     change = np.random.default_rng(1).normal(size=(500, 2)) * [1.0, 0.5]
     exact = stats.norm.logpdf(change, 0, [1, 0.5]).sum(1) - stats.norm.logpdf(change, [0.5, 0], [1, 0.8]).sum(1)
     here = jnp.zeros((500, 2)), jnp.zeros((500, 1))
@@ -223,7 +223,7 @@ def test_the_discriminator_learns_the_log_ratio_of_two_densities():
 def test_a_discriminator_that_can_tell_all_saturates_and_stays_a_number():
     rows, _ = two_ways(200)
     learner = discriminator.make(JUDGE, SPEC, lambda key, obs, action: obs + 50.0)
-    state, info = jax.jit(learner.update)(KEY, learner.init(KEY), discriminator.Data(rows, jnp.asarray(True)))
+    state, info = jax.jit(learner.fit)(KEY, learner.init(KEY), discriminator.Data(rows, jnp.asarray(True)))
     logit = discriminator.logit(JUDGE, state, rows.transitions.obs, rows.transitions.action, rows.transitions.next_obs)
     assert jnp.isfinite(logit).all() and logit.mean() > 3
     assert jnp.isfinite(info["disc/holdout_loss"])
@@ -241,7 +241,7 @@ def test_noise_on_what_it_sees_hides_what_is_deterministic():
 
     def fitted(config):
         learner = discriminator.make(config, SPEC, fake)
-        return jax.jit(learner.update)(KEY, learner.init(KEY), discriminator.Data(rows, jnp.asarray(True)))[0]
+        return jax.jit(learner.fit)(KEY, learner.init(KEY), discriminator.Data(rows, jnp.asarray(True)))[0]
 
     here = jnp.zeros((count, 2)), jnp.zeros((count, 1))
     sample = fake(jax.random.key(1), *here)
@@ -262,13 +262,13 @@ def test_noise_on_what_it_sees_hides_what_is_deterministic():
 def test_a_discriminator_that_is_not_wanted_takes_no_step():
     rows, _ = two_ways(50)
     learner = discriminator.make(JUDGE, SPEC, lambda key, obs, action: obs)
-    update = jax.jit(learner.update)
+    update = jax.jit(learner.fit)
     _, info = update(KEY, learner.init(KEY), discriminator.Data(rows, jnp.asarray(False)))
     _, wanted = update(KEY, learner.init(KEY), discriminator.Data(rows, jnp.asarray(True)))
     assert info["disc/steps"] == 0 and wanted["disc/steps"] > 0
     assert jnp.isnan(info["disc/holdout_loss"]) and jnp.isfinite(wanted["disc/holdout_loss"])
     with pytest.raises(ValueError, match=r"fitted against a model: .* got None"):
-        discriminator.make(JUDGE, SPEC).update(KEY, learner.init(KEY), discriminator.Data(rows, jnp.asarray(True)))
+        discriminator.make(JUDGE, SPEC).fit(KEY, learner.init(KEY), discriminator.Data(rows, jnp.asarray(True)))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10, 39, 40])

@@ -49,6 +49,9 @@ def state():
     return recurrent.make(SMALL, SPEC).init(jax.random.key(0))
 
 
+KEY = jax.random.key(0)
+
+
 def windows(rng, count, steps, noise=0.0):
     """Windows of the linear system under random actions in [-1, 1]."""
     obs = rng.uniform(-0.5, 0.5, (count, 1, 2))
@@ -63,39 +66,42 @@ def windows(rng, count, steps, noise=0.0):
 
 def test_predictions_add_the_decoded_change_and_remember(state, rng):
     data = windows(rng, 5, 3)
-    model = recurrent.model(SMALL, SPEC, state.params)
-    memory, obs = model.start(data.obs[:, 0]), data.obs[:, 0]
-    assert memory.shape == (2, 5, 8) and not memory.any()
+    model = recurrent.dynamics(SMALL, SPEC, state.params)
+    memory, obs = model.start(KEY, data.obs[:, 0]), data.obs[:, 0]
+    assert [m.shape for m in memory] == [(5, 8)] * 2 and not any(m.any() for m in memory)
     expected = []
     for t in range(3):
         before = memory
-        memory, obs = model.step(memory, obs, data.action[:, t])
+        memory, (obs, reward, discount) = model.step(KEY, memory, obs, data.action[:, t])
+        assert not reward.any() and discount.all()
         decoder = state.params["params"]["decoder"]
         last = data.obs[:, 0] if t == 0 else expected[-1]
         np.testing.assert_allclose(obs, last + memory[-1] @ decoder["kernel"] + decoder["bias"], rtol=1e-5, atol=1e-6)
-        assert np.abs(memory - before).max() > 1e-3
+        assert all(np.abs(m - b).max() > 1e-3 for m, b in zip(memory, before, strict=True))
         expected.append(obs)
-    predicted = recurrent.unroll(model, data.obs[:, 0], data.action)
+    predicted = recurrent.predicted(model, data.obs[:, 0], data.action)
     np.testing.assert_allclose(predicted, jnp.stack(expected, axis=1), rtol=1e-6)
     # The second step differs from a first one at the same observation and action: it has a memory.
-    fresh = model.step(model.start(predicted[:, 0]), predicted[:, 0], data.action[:, 1])[1]
+    start = model.start(KEY, predicted[:, 0])
+    fresh = model.step(KEY, start, predicted[:, 0], data.action[:, 1])[1].next_obs
     assert np.abs(fresh - predicted[:, 1]).max() > 1e-4
 
 
 def test_training_holds_observations_constant_but_the_policys_gradient_passes(state, rng):
     data = windows(rng, 4, 2)
-    model = recurrent.model(SMALL, SPEC, state.params)
-    held = jax.grad(lambda obs: recurrent.unroll(model, obs, data.action).sum())(data.obs[:, 0])
+    model = recurrent.dynamics(SMALL, SPEC, state.params)
+    held = jax.grad(lambda obs: recurrent.predicted(model, obs, data.action).sum())(data.obs[:, 0])
     np.testing.assert_array_equal(held, 0.0)
-    by_action = jax.grad(lambda action: recurrent.unroll(model, data.obs[:, 0], action)[:, 1].sum())(data.action)
+    by_action = jax.grad(lambda action: recurrent.predicted(model, data.obs[:, 0], action)[:, 1].sum())(data.action)
     assert np.abs(by_action[:, 0]).max() > 1e-4  # through the memory
-    free = jax.grad(lambda obs: model.step(model.start(obs), obs, data.action[:, 0])[1].sum())(data.obs[:, 0])
+    moved = lambda obs: model.step(KEY, model.start(KEY, obs), obs, data.action[:, 0])[1].next_obs.sum()  # noqa: E731
+    free = jax.grad(moved)(data.obs[:, 0])
     assert np.abs(free - 1.0).max() > 1e-3 and np.abs(free).min() > 0
 
 
 def test_loss_is_the_mean_squared_error_over_steps_and_entries(state, rng):
     data = windows(rng, 6, 2)
-    predicted = recurrent.unroll(recurrent.model(SMALL, SPEC, state.params), data.obs[:, 0], data.action)
+    predicted = recurrent.predicted(recurrent.dynamics(SMALL, SPEC, state.params), data.obs[:, 0], data.action)
     exact = np.mean((np.asarray(predicted) - np.asarray(data.next_obs)) ** 2)
     np.testing.assert_allclose(recurrent.loss(SMALL, SPEC, state.params, data), exact, rtol=1e-5)
 
@@ -104,8 +110,8 @@ def test_windows_that_do_not_exist_teach_nothing(state, rng):
     data = windows(rng, 6, 2)
     learner = recurrent.make(SMALL, SPEC)
     missing = data._replace(discount=jnp.full_like(data.discount, jnp.nan))
-    after, info = jax.jit(learner.update)(jax.random.key(0), state, missing)
-    assert info["model/loss"] == 0
+    after, info = jax.jit(learner.update)(KEY, state, jax.tree.map(lambda x: x[None], missing))
+    assert info["model/loss"][0] == 0
     jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
     half = data._replace(discount=data.discount.at[3:].set(jnp.nan))
     front = jax.tree.map(lambda x: x[:3], data)
@@ -120,7 +126,10 @@ def test_gradients_are_clipped_to_their_global_norm(state, rng):
     far = data._replace(next_obs=data.next_obs + 1e3)
     near = jax.tree.map(lambda x: (0 * x).astype(x.dtype), data)
     update = jax.jit(recurrent.make(SMALL, SPEC).update)
-    norms = [optax.tree.norm(update(jax.random.key(0), state, each)[0].opt[1][0].mu) for each in (far, near)]
+    norms = [
+        optax.tree.norm(update(KEY, state, jax.tree.map(lambda x: x[None], each))[0].opt[1][0].mu)
+        for each in (far, near)
+    ]
     np.testing.assert_allclose(norms[0], 0.1 * SMALL.clip, rtol=1e-3)
     assert norms[1] < 0.09 * SMALL.clip
 
@@ -130,11 +139,11 @@ def test_it_learns_a_linear_system(state):
     rng = np.random.default_rng(1)
     learner = recurrent.make(SMALL, SPEC)
     data = windows(rng, 512, 2)
+    one = jax.tree.map(lambda x: x[None], data)
 
     @jax.jit
     def train(state):
-        keys = jax.random.split(jax.random.key(0), 600)
-        return jax.lax.scan(lambda s, k: (learner.update(k, s, data)[0], None), state, keys)[0]
+        return jax.lax.fori_loop(0, 600, lambda _, s: learner.update(KEY, s, one)[0], state)
 
     fresh = windows(rng, 512, 2)
     change = np.var(np.asarray(fresh.next_obs - fresh.obs))
