@@ -16,6 +16,26 @@ ICY, CROSS = icy_road.make(), intersection.make()
 START = {"icy": jnp.asarray(icy_road.START), "cross": CROSS.reset(KEY).obs}
 
 
+def estimate(key, model_step, *arguments, **options):
+    """`planners.estimate` in a model without memory."""
+    return planners.estimate(key, rollouts.memoryless(model_step), *arguments, **options)
+
+
+def estimate_all(key, model_step, *arguments, **options):
+    """`planners.estimate_all` in a model without memory."""
+    return planners.estimate_all(key, rollouts.memoryless(model_step), *arguments, **options)
+
+
+def cross_entropy(score, proposal, sequences, horizon, **options):
+    """The planner that searches from nothing."""
+    return planners.cold(planners.cross_entropy(score, proposal, sequences, horizon, **options), proposal, horizon)
+
+
+def mppi(score, proposal, sequences, horizon, **options):
+    """The planner that searches from nothing."""
+    return planners.cold(planners.mppi(score, proposal, sequences, horizon, **options), proposal, horizon)
+
+
 def icy_model(config):
     """The dynamics of IcyRoad as a model."""
 
@@ -68,7 +88,7 @@ def test_the_corrected_value_of_a_wrong_model_is_unbiased_and_the_uncorrected_is
     @partial(jax.vmap, in_axes=(None, 0))
     def value(key, strength):
         correction = planners.Correction(logit, strength)
-        return planners.estimate(
+        return estimate(
             key, model, START[case], actions, particles=particles, correction=correction, path_reward=path_reward
         ).value[0]
 
@@ -87,7 +107,7 @@ def test_a_true_model_needs_no_correction_and_sigma_hides_a_discount():
     def value(form):
         nothing = planners.Correction(lambda obs, action, next_obs: jnp.zeros_like(obs[:, 0]), form=form)
         model = icy_model(icy_road.Config())
-        return planners.estimate(KEY, model, START["icy"], cruise, particles=4, correction=nothing).value[0]
+        return estimate(KEY, model, START["icy"], cruise, particles=4, correction=nothing).value[0]
 
     np.testing.assert_allclose(value(0.0), 4.0, rtol=1e-6)
     np.testing.assert_allclose(value(1.0), 1 + 0.5 + 0.25 + 0.125, rtol=1e-6)
@@ -109,7 +129,7 @@ def test_self_normalised_weights_are_consistent():
     correction = planners.Correction(icy_road.log_ratio(icy_road.Config(), WRONG_ICE), self_normalised=1.0)
     bias = {}
     for particles, repeats in ((1, 4000), (4, 4000), (16, 4000), (64, 2000)):
-        value = lambda key, count=particles: planners.estimate(  # noqa: E731
+        value = lambda key, count=particles: estimate(  # noqa: E731
             key, icy_model(WRONG_ICE), START["icy"], sequence(0, 0, 2), particles=count, correction=correction
         )
         found = np.asarray(jax.jit(jax.vmap(value))(jax.random.split(KEY, repeats)).value[:, 0], np.float64)
@@ -126,7 +146,7 @@ def test_a_common_factor_of_the_weights_does_not_matter_where_they_are_self_norm
         exact = icy_road.log_ratio(icy_road.Config(), WRONG_ICE)
         logit = lambda obs, action, next_obs: exact(obs, action, next_obs) + shift  # noqa: E731
         correction = planners.Correction(logit, self_normalised=share)
-        found = planners.estimate(
+        found = estimate(
             KEY, icy_model(WRONG_ICE), START["icy"], sequence(0, 0, 2, 2), particles=32, correction=correction
         )
         return found.value[0], found.ess[0]
@@ -150,9 +170,7 @@ def constant(value):
 def test_weights_are_products_in_log_space_clipped_twice():
     ones = jnp.ones((1, 6, 1))
     value = lambda logit, **clips: float(  # noqa: E731
-        planners.estimate(
-            KEY, paid_model, jnp.zeros(1), ones, correction=planners.Correction(constant(logit), **clips)
-        ).value[0]
+        estimate(KEY, paid_model, jnp.zeros(1), ones, correction=planners.Correction(constant(logit), **clips)).value[0]
     )
     np.testing.assert_allclose(value(1.0), np.exp(np.arange(6)).sum(), rtol=1e-5)
     np.testing.assert_allclose(value(1.0, weight_clip=2.5), np.exp(np.minimum(np.arange(6), 2.5)).sum(), rtol=1e-5)
@@ -171,9 +189,7 @@ def test_what_the_discriminator_is_shown_is_drawn_anew_at_every_step():
     )
     count = 20_000
     value = jax.jit(
-        lambda key: (
-            planners.estimate(key, paid_model, jnp.zeros(1), jnp.ones((count, 4, 1)), correction=correction).value
-        )
+        lambda key: estimate(key, paid_model, jnp.zeros(1), jnp.ones((count, 4, 1)), correction=correction).value
     )
     found = np.asarray(value(KEY), np.float64)
     assert abs(found.mean() - 4.0) < 4 * found.std() / np.sqrt(count) < 0.1
@@ -186,7 +202,7 @@ def test_nothing_is_earned_after_the_end():
         next_obs, reward, _ = paid_model(key, obs, action)
         return next_obs, reward, (next_obs[:, 0] < 2).astype(jnp.float32)
 
-    found = planners.estimate(KEY, ends_after_two, jnp.zeros(1), jnp.ones((3, 5, 1)), particles=2)
+    found = estimate(KEY, ends_after_two, jnp.zeros(1), jnp.ones((3, 5, 1)), particles=2)
     np.testing.assert_allclose(found.value, 2.0)
     np.testing.assert_allclose(found.ess, 0.0)
 
@@ -194,7 +210,7 @@ def test_nothing_is_earned_after_the_end():
 @pytest.mark.parametrize("horizon", [1, 3])
 def test_a_final_value_is_weighted_with_all_transitions(horizon):
     """The state counts steps: seven times the path's last is what follows, seven times the number of actions."""
-    found = planners.estimate(
+    found = estimate(
         KEY,
         paid_model,
         jnp.zeros(1),
@@ -214,7 +230,7 @@ def test_nothing_follows_an_end(ending):
         next_obs, reward, _ = paid_model(key, obs, action)
         return next_obs, reward, (next_obs[:, 0] < ending).astype(jnp.float32)
 
-    value = planners.estimate(
+    value = estimate(
         KEY, ends, jnp.zeros(1), jnp.ones((1, 4, 1)), final_value=lambda obs: jnp.full(obs.shape[1], jnp.inf)
     ).value
     np.testing.assert_allclose(value, float(ending))
@@ -231,7 +247,7 @@ def test_a_final_value_is_unbiased_in_a_wrong_model():
     right = intersection.log_ratio(intersection.Config(), WRONG_TURN)
 
     def estimated(correction):
-        return planners.estimate(
+        return estimate(
             KEY,
             model,
             obs,
@@ -262,9 +278,7 @@ def test_an_ended_path_keeps_its_weight_among_the_others():
     )
     count = 20_000
     found = jax.jit(
-        lambda key: planners.estimate(
-            key, coin, jnp.zeros(1), jnp.ones((1, 3, 1)), particles=count, correction=correction
-        )
+        lambda key: estimate(key, coin, jnp.zeros(1), jnp.ones((1, 3, 1)), particles=count, correction=correction)
     )(KEY)
     # Weights: 1; 1; exp(5) of the living half against 1 of the ended one.
     share = np.exp(5.0) / (np.exp(5.0) + 1.0)
@@ -273,7 +287,7 @@ def test_an_ended_path_keeps_its_weight_among_the_others():
 
 def test_effective_sample_size_is_the_particles_or_what_is_left_of_them():
     ones, start = jnp.ones((2, 3, 1)), jnp.zeros(1)
-    estimate = jax.jit(planners.estimate, static_argnames=("model_step", "particles"))
+    estimate = jax.jit(estimate, static_argnames=("model_step", "particles"))
     even = estimate(KEY, paid_model, start, ones, particles=8)
     np.testing.assert_allclose(even.ess, 8.0, rtol=1e-6)
 
@@ -282,12 +296,12 @@ def test_effective_sample_size_is_the_particles_or_what_is_left_of_them():
 
     long = jnp.ones((64, 9, 1))
     heavy = planners.Correction(lambda obs, action, next_obs: 5.0 * (2 * next_obs[:, 0] - 1), weight_clip=50.0)
-    found = jax.jit(lambda key: planners.estimate(key, noisy, start, long, particles=8, correction=heavy))(KEY)
+    found = jax.jit(lambda key: estimate(key, noisy, start, long, particles=8, correction=heavy))(KEY)
     assert ((found.ess >= 1 - 1e-5) & (found.ess <= 8)).all() and found.ess.mean() < 3
 
 
 def test_one_sequence_and_one_step_are_enough():
-    score = partial(planners.estimate, model_step=paid_model)
+    score = partial(estimate, model_step=paid_model)
     scored = lambda key, obs, sequences: score(key, obs=obs, sequences=sequences)  # noqa: E731
     proposal = planners.choices(3)
     for sequences, horizon in ((1, 1), (1, 4), (5, 1)):
@@ -317,8 +331,8 @@ def test_sequences_with_shared_beginnings_are_worth_the_same_without_chance():
             "final_value": final_value,
         }
         every = planners.all_sequences(3, horizon) @ pays
-        alone = planners.estimate(KEY, model, jnp.array([0.3]), every, **options)
-        found = planners.estimate_all(KEY, model, jnp.array([0.3]), pays, horizon, **options)
+        alone = estimate(KEY, model, jnp.array([0.3]), every, **options)
+        found = estimate_all(KEY, model, jnp.array([0.3]), pays, horizon, **options)
         np.testing.assert_allclose(found.value, alone.value, rtol=1e-5)
         np.testing.assert_allclose(found.ess, alone.ess, rtol=1e-5)
         assert len(np.unique(np.asarray(alone.value))) > 2 ** (horizon - 1)
@@ -329,8 +343,8 @@ def test_sequences_with_shared_beginnings_have_the_values_of_sequences_alone():
     correction = planners.Correction(icy_road.log_ratio(icy_road.Config(), WRONG_ICE))
     options = {"particles": 8, "correction": correction}
     keys, model, start = jax.random.split(KEY, 1000), icy_model(WRONG_ICE), START["icy"]
-    together = jax.vmap(lambda k: planners.estimate_all(k, model, start, jnp.eye(3), 4, **options).value)
-    alone = jax.vmap(lambda k: planners.estimate(k, model, start, planners.all_sequences(3, 4), **options).value)
+    together = jax.vmap(lambda k: estimate_all(k, model, start, jnp.eye(3), 4, **options).value)
+    alone = jax.vmap(lambda k: estimate(k, model, start, planners.all_sequences(3, 4), **options).value)
     a, b = (np.asarray(jax.jit(f)(keys), np.float64) for f in (together, alone))
     error = np.sqrt((a.var(axis=0) + b.var(axis=0)) / len(keys))
     np.testing.assert_array_less(abs(a.mean(axis=0) - b.mean(axis=0)), 4.5 * error + 1e-5)
@@ -351,8 +365,8 @@ def target_score(key, obs, sequences):
 @pytest.mark.parametrize("search", ["cross_entropy", "mppi"])
 def test_fitted_proposals_find_the_best_actions(search):
     make = {
-        "cross_entropy": partial(planners.cross_entropy, iterations=8, elites=20),
-        "mppi": partial(planners.mppi, iterations=8, temperature=0.02),
+        "cross_entropy": partial(cross_entropy, iterations=8, elites=20),
+        "mppi": partial(mppi, iterations=8, temperature=0.02),
     }[search]
     plan = jax.jit(make(target_score, planners.box(2), 300, 3))(KEY, jnp.zeros(2))
     np.testing.assert_allclose(plan.action, [0.5, 0.5], atol=0.05)
@@ -369,8 +383,8 @@ def test_fitted_choices_find_the_best_sequence(search):
         return planners.Scored(value, jnp.ones_like(value))
 
     make = {
-        "cross_entropy": partial(planners.cross_entropy, iterations=12, elites=12),
-        "mppi": partial(planners.mppi, iterations=12, temperature=0.5),
+        "cross_entropy": partial(cross_entropy, iterations=12, elites=12),
+        "mppi": partial(mppi, iterations=12, temperature=0.5),
     }[search]
     plan = jax.jit(make(score, planners.choices(3), 120, 8))(KEY, jnp.zeros(1))
     np.testing.assert_array_equal(plan.action, [0, 0, 1])
@@ -394,8 +408,8 @@ def test_what_a_model_says_behind_an_end_is_worth_nothing(behind):
         return obs + 1.0, reward, jnp.where(t < 1, 1.0, 0.0)
 
     plan = sequence(0, 0, 0, 0)
-    assert planners.estimate(KEY, step, jnp.zeros(1), plan, particles=2).value == 2.0
-    shared = planners.estimate_all(KEY, step, jnp.zeros(1), jnp.eye(3), 3, particles=2)
+    assert estimate(KEY, step, jnp.zeros(1), plan, particles=2).value == 2.0
+    shared = estimate_all(KEY, step, jnp.zeros(1), jnp.eye(3), 3, particles=2)
     np.testing.assert_array_equal(shared.value, 2.0)
 
 
@@ -414,12 +428,12 @@ def test_all_sequences_are_all_there_are():
             lambda: planners.random_shooting(target_score, THREE, 5, 0),
             "horizon must be at least 1, got 0",
         ),
-        (lambda: planners.cross_entropy(target_score, THREE, 5, 5, elites=6), "1 <= elites <= sequences"),
+        (lambda: cross_entropy(target_score, THREE, 5, 5, elites=6), "1 <= elites <= sequences"),
         (
-            lambda: planners.mppi(target_score, THREE, 5, 5, temperature=0.0),
+            lambda: mppi(target_score, THREE, 5, 5, temperature=0.0),
             "temperature must be positive",
         ),
-        (lambda: planners.mppi(target_score, THREE, 5, 5, iterations=0), "iterations must be at least 1"),
+        (lambda: mppi(target_score, THREE, 5, 5, iterations=0), "iterations must be at least 1"),
         (lambda: planners.choices(1), "at least two actions, got 1"),
     ],
 )
@@ -434,7 +448,7 @@ def earned(env, planner, episodes):
     @jax.jit
     def run(key):
         act = lambda k, obs: (jax.vmap(planner)(jax.random.split(k, episodes), obs).action, ())  # noqa: E731
-        steps, _, _ = rollouts.episodes(key, env, act, episodes)
+        steps, _ = rollouts.episodes(key, env, act, episodes)
         return steps.reward.sum(axis=1)
 
     return np.asarray(run(KEY), np.float64)
@@ -443,15 +457,15 @@ def earned(env, planner, episodes):
 def test_with_the_true_model_the_planner_reaches_the_icy_optimum():
     def score(key, obs, sequences):
         correction = planners.Correction(icy_road.log_ratio(icy_road.Config(), WRONG_ICE))
-        return planners.estimate(key, icy_model(WRONG_ICE), obs, sequences, particles=64, correction=correction)
+        return estimate(key, icy_model(WRONG_ICE), obs, sequences, particles=64, correction=correction)
 
     def uncorrected(key, obs, sequences):
-        return planners.estimate(key, icy_model(WRONG_ICE), obs, sequences, particles=64)
+        return estimate(key, icy_model(WRONG_ICE), obs, sequences, particles=64)
 
     def shared(key, obs, sequences):
         del sequences
         correction = planners.Correction(icy_road.log_ratio(icy_road.Config(), WRONG_ICE))
-        return planners.estimate_all(key, icy_model(WRONG_ICE), obs, jnp.eye(3), 5, particles=64, correction=correction)
+        return estimate_all(key, icy_model(WRONG_ICE), obs, jnp.eye(3), 5, particles=64, correction=correction)
 
     every = planners.all_sequences(3, 5)
     for known in (score, shared):
@@ -462,7 +476,7 @@ def test_with_the_true_model_the_planner_reaches_the_icy_optimum():
 def test_with_the_true_model_the_planner_earns_what_ideal_planning_does_at_the_intersection():
     def score(key, obs, sequences):
         correction = planners.Correction(intersection.log_ratio(intersection.Config(), WRONG_TURN))
-        return planners.estimate(
+        return estimate(
             key,
             cross_model(WRONG_TURN),
             obs,
@@ -472,7 +486,7 @@ def test_with_the_true_model_the_planner_earns_what_ideal_planning_does_at_the_i
             path_reward=CROSS.path_reward,
         )
 
-    planner = planners.cross_entropy(score, THREE, 64, 15, iterations=3, elites=8)
+    planner = cross_entropy(score, THREE, 64, 15, iterations=3, elites=8)
     found = earned(CROSS, planner, 48)
     error = found.std(ddof=1) / np.sqrt(len(found))
     assert abs(found.mean() - intersection_exact.planned_return(15)) < 3 * error
@@ -488,7 +502,7 @@ def test_with_the_true_model_and_what_follows_the_planner_reaches_the_optimum_at
         """Of 48 episodes: mean return, its standard error, and the mean of the mean returns of either turn."""
 
         def score(key, obs, sequences):
-            return planners.estimate(
+            return estimate(
                 key,
                 cross_model(model),
                 obs,

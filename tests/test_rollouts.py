@@ -13,7 +13,7 @@ from mbrl_jax.data import replay
 from mbrl_jax.data.rows import unpack
 from mbrl_jax.data.slabs import make_slabs
 from mbrl_jax.envs.probes import LENGTH
-from mbrl_jax.types import Env
+from mbrl_jax.types import Env, Policy
 
 HOLD = lambda key, obs: jnp.full((*obs.shape[:-1], 1), 0.25)  # noqa: E731
 """A policy whose action is always 0.25."""
@@ -110,7 +110,7 @@ def test_no_finished_episode_gives_nan_statistics():
     ],
 )
 def test_evaluation_returns_are_exact(name, total, length):
-    totals, lengths = rollouts.evaluate(jax.random.key(0), envs.make(name), HOLD, 3)
+    totals, lengths = rollouts.evaluate(jax.random.key(0), envs.make(name), rollouts.stateless(HOLD), 3)
     np.testing.assert_allclose(totals, [total] * 3)
     np.testing.assert_array_equal(lengths, [length] * 3)
 
@@ -124,7 +124,7 @@ def test_evaluated_episodes_stop_counting_at_their_own_end():
         return state._replace(obs=jnp.where(jax.random.bernoulli(key), 0.6, 0.0) * jnp.ones(1))
 
     env = Env(reset, base.step, base.spec)
-    totals, lengths = rollouts.evaluate(jax.random.key(3), env, HOLD, 40)
+    totals, lengths = rollouts.evaluate(jax.random.key(3), env, rollouts.stateless(HOLD), 40)
     assert set(np.asarray(lengths)) == {2.0, 5.0}
     np.testing.assert_array_equal(totals, lengths)
 
@@ -134,7 +134,7 @@ def test_the_loop_acts_stores_improves_in_this_order():
     memory = replay.make(env.spec, 20)
 
     def policy(agent):  # acts on what improve has left behind
-        return lambda key, obs: jnp.full((*obs.shape[:-1], 1), 0.01) * agent
+        return rollouts.stateless(lambda key, obs: jnp.full((*obs.shape[:-1], 1), 0.01) * agent)
 
     def improve(key, agent, stored):
         newest = stored.rows.value[(stored.head.value - 1) % 20]
@@ -153,7 +153,10 @@ def test_the_loop_reports_the_episodes_that_the_guard_has_ended(every):
     """The fourth action of every episode is NaN, so that of ten steps the fourth and the eighth end one."""
     env = rollouts.normalised(envs.make("probe-termination-v0"))
     memory = replay.make(env.spec, 20)
-    policy = lambda _: lambda key, obs: jnp.where(jnp.abs(obs - 3 / LENGTH) < 0.1, jnp.nan, 0.0)  # noqa: E731
+
+    def policy(agent):
+        return rollouts.stateless(lambda key, obs: jnp.where(jnp.abs(obs - 3 / LENGTH) < 0.1, jnp.nan, 0.0))
+
     idle = lambda key, agent, stored: (agent, {})  # noqa: E731
     carry = (rollouts.start(jax.random.key(0), env), memory.init(), ())
     actor, stored, _, info = rollouts.interact(jax.random.key(1), env, memory, policy, idle, carry, 10, every)
@@ -185,7 +188,9 @@ def test_improving_less_often_acts_on_the_same_agent_in_between():
     memory = replay.make(env.spec, 20)
 
     def policy(agent):
-        return lambda key, obs: jnp.full((*obs.shape[:-1], 1), 0.1) * agent + 0.01 * jax.random.uniform(key)
+        return rollouts.stateless(
+            lambda key, obs: jnp.full((*obs.shape[:-1], 1), 0.1) * agent + 0.01 * jax.random.uniform(key)
+        )
 
     def improve(key, agent, stored):
         return agent + 1.0, {"size": stored.size.value.astype(jnp.float32), "key": jax.random.uniform(key)}
@@ -229,9 +234,13 @@ def test_branches_store_survivors_only_and_stop_where_they_terminate(horizon):
     spec = envs.make("probe-action-v0").spec
     slabs = make_slabs(spec, 1, HORIZON, ROWS)
     write = lambda into, h, rows, count: slabs.write(into, jnp.int32(0), h, rows, count)  # noqa: E731
-    act = lambda key, obs: jnp.ones((obs.shape[0], 1))  # noqa: E731
-    branch = lambda h: rollouts.branch(jax.random.key(0), counting_model, act, STARTS, h, write, slabs.init())  # noqa: E731
-    state = jax.jit(branch)(jnp.int32(horizon))
+    policy, model = (
+        rollouts.stateless(lambda key, obs: jnp.ones((obs.shape[0], 1))),
+        rollouts.memoryless(counting_model),
+    )
+    branch = lambda h: rollouts.branch(jax.random.key(0), model, policy, STARTS, h, write, slabs.init())  # noqa: E731
+    state, failures = jax.jit(branch)(jnp.int32(horizon))
+    assert failures == 0
     alive = list(np.asarray(STARTS)[:, 0])
     for h in range(HORIZON):
         if h >= horizon:
@@ -254,9 +263,15 @@ def test_branches_use_fresh_randomness_at_every_step_and_row():
     def noise(key, obs, action):
         return obs, jax.random.normal(key, (50,)), jnp.ones(50)
 
-    state = jax.jit(
+    state, _ = jax.jit(
         lambda: rollouts.branch(
-            jax.random.key(0), noise, rollouts.uniform(spec), jnp.zeros((50, 1)), jnp.int32(3), write, slabs.init()
+            jax.random.key(0),
+            rollouts.memoryless(noise),
+            rollouts.uniform(spec),
+            jnp.zeros((50, 1)),
+            jnp.int32(3),
+            write,
+            slabs.init(),
         )
     )()
     held = unpack(state.rows.value, spec)
@@ -276,3 +291,76 @@ def test_branches_use_fresh_randomness_at_every_step_and_row():
 def test_impossible_step_counts_are_refused(steps, per, warmup, rule):
     with pytest.raises(ValueError, match=rule):
         rollouts.check_steps(steps, per, warmup)
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
+@pytest.mark.parametrize("where", ["observation", "reward"])
+def test_imagined_rows_that_are_not_finite_end_there_and_are_counted(bad, where):
+    """As a real step is guarded: the row stays where it was, earns nothing and ends; the others go on."""
+    spec = envs.make("probe-action-v0").spec
+    slabs = make_slabs(spec, 1, 3, 4)
+
+    def model(key, obs, action):
+        broken = obs[:, 0] == 1.0
+        next_obs = jnp.where(broken[:, None] & (where == "observation"), bad, obs + action)
+        return next_obs, jnp.where(broken & (where == "reward"), bad, 1.0), jnp.ones(4)
+
+    def write(into, h, rows, count):
+        return slabs.write(into, jnp.int32(0), h, rows, count)
+
+    starts = jnp.array([[0.0], [1.0], [10.0], [20.0]])
+    ahead = rollouts.stateless(lambda key, obs: jnp.ones_like(obs))
+    state, failures = jax.jit(
+        lambda: rollouts.branch(
+            jax.random.key(0), rollouts.memoryless(model), ahead, starts, jnp.int32(3), write, slabs.init()
+        )
+    )()
+    assert failures == 2 and jnp.isfinite(state.rows.value).all()
+    np.testing.assert_array_equal(state.count, [4, 3, 2])  # the row at 1 at once, the row at 0 a step later
+    first = unpack(state.rows.value[0], spec)
+    np.testing.assert_array_equal(first.discount, [1, 0, 1, 1])
+    np.testing.assert_array_equal(first.reward, [1, 0, 1, 1])
+    np.testing.assert_array_equal(first.next_obs[1], first.obs[1])
+
+
+def test_a_policys_memory_starts_afresh_with_every_episode():
+    """A policy that counts its steps acts by the count, in the loop, in fragments, in episodes and in evaluation."""
+
+    def act(key, count, obs):
+        return count + 1.0, 0.1 * count, count[:, 0]
+
+    counting = Policy(lambda obs: jnp.zeros((len(obs), 1)), act)
+    env = rollouts.normalised(envs.make("probe-termination-v0"))
+    exact = 0.1 * (np.arange(12) % LENGTH)
+    memory = replay.make(env.spec, 12)
+    _, stored = rollouts.collect(jax.random.key(0), env, memory, counting, 12)
+    np.testing.assert_allclose(unpack(stored.rows.value, env.spec).action[:, 0], exact, rtol=1e-6)
+    begin = jax.vmap(lambda key: rollouts.remember(rollouts.start(key, env), counting))
+    actors, steps, _ = rollouts.fragment(
+        jax.random.key(1), env, counting, begin(jax.random.split(jax.random.key(0), 3)), 12
+    )
+    np.testing.assert_allclose(steps.action[:, :, 0], exact[:, None] * np.ones(3), rtol=1e-6)
+    np.testing.assert_array_equal(steps.extras, (np.arange(12) % LENGTH)[:, None] * np.ones(3))
+    assert actors.memory.shape == (3, 1, 1) and (actors.episode_length == 12 % LENGTH).all()
+    whole, valid = rollouts.episodes(jax.random.key(2), env, counting, 2)
+    lived = np.asarray(valid)[0].sum()
+    np.testing.assert_allclose(whole.action[:, :lived, 0], 0.1 * np.arange(lived) * np.ones((2, 1)), rtol=1e-6)
+    scored = envs.make("probe-action-v0")  # one step: the reward is that of the first action, 0
+    totals, _ = rollouts.evaluate(jax.random.key(3), scored, counting, 4)
+    np.testing.assert_allclose(totals, -0.25)
+
+
+def test_a_plan_is_followed_and_gradients_flow_through_the_roll_out():
+    actions = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 1)), jnp.float32)
+    model = rollouts.memoryless(lambda key, obs, action: (2 * obs + action, obs[:, 0], jnp.ones(2)))
+
+    def last(actions, in_line):
+        policy = rollouts.follow(actions)
+        start = rollouts.begin(jax.random.key(0), model, policy, jnp.ones((2, 1)))
+        end, steps = rollouts.unroll(jax.random.split(jax.random.key(1), 3), model, policy, start, in_line)
+        return end.obs.sum(), steps
+
+    for in_line in (False, True):
+        (_, steps), grads = jax.value_and_grad(last, has_aux=True)(actions, in_line)
+        np.testing.assert_array_equal(steps.action, jnp.swapaxes(actions, 0, 1))
+        np.testing.assert_allclose(grads[:, :, 0], [[4.0, 2.0, 1.0]] * 2)

@@ -11,10 +11,9 @@ import pytest
 from mbrl_jax import envs, rollouts
 from mbrl_jax.agents import latent
 from mbrl_jax.agents.latent.variants import VARIANTS
-from mbrl_jax.algorithms import alm
-from mbrl_jax.algorithms.presets import ALM, preset
+from mbrl_jax.algorithms import alm, preset
 from mbrl_jax.data.rows import row_width, unpack
-from mbrl_jax.types import Learner
+from mbrl_jax.types import Agent
 
 ENV = envs.make("probe-termination-v0")
 CONFIG = alm.Config(
@@ -31,7 +30,7 @@ CONFIG = alm.Config(
 def reporting(config, spec, parts):
     """A learner that counts its updates and reports what it is given."""
 
-    def update(key, state, data):
+    def look(data):
         held, single = data.sequences, data.batch
         joined = jnp.abs(held.next_obs[:, :-1] - held.obs[:, 1:]).max()
         inner = held.discount[:, :-1].min()
@@ -43,9 +42,15 @@ def reporting(config, spec, parts):
             "noise": data.noise,
             "rows": jnp.float32(held.obs.shape[0] * 100 + held.obs.shape[1] * 10) + single.obs.shape[0],
         }
-        return state + 1, info
+        return info
 
-    return Learner(lambda key: jnp.zeros((), jnp.int32), update)
+    def update(key, state, data):
+        return state + len(data.noise), jax.vmap(look)(data)
+
+    def act(state):
+        return rollouts.uniform(spec)
+
+    return Agent(lambda key: jnp.zeros((), jnp.int32), update, act, act)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +58,7 @@ def wired():
     """Infos of two iterations of ALM with a learner that reports what it is given."""
 
     def fake_act(config, spec, state, noise, parts):
-        return lambda key, obs: jnp.full((*obs.shape[:-1], 1), noise)
+        return rollouts.stateless(lambda key, obs: jnp.full((*obs.shape[:-1], 1), noise))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latent, "make", reporting)
@@ -78,8 +83,8 @@ def test_sequences_stay_within_one_episode_and_transitions_need_not(wired):
 
 def test_every_environment_step_is_followed_by_its_updates(wired):
     states, _ = wired
-    assert [int(s.agent) for s in states] == [0, 30, 60]
-    assert [int(s.time.value) for s in states] == [0, 10, 20]
+    assert [int(s.agent.learner) for s in states] == [0, 30, 60]
+    assert [int(s.agent.time.value) for s in states] == [0, 10, 20]
     assert [int(s.memory.size.value) for s in states] == [23, 33, 43]
 
 
@@ -97,27 +102,26 @@ def test_the_noise_falls_linearly_and_the_warm_up_does_not_count(wired):
 def test_every_variant_keeps_one_structure(name):
     spec, parts, key = rollouts.normalised(ENV).spec, VARIANTS[name], jax.random.key(0)
     learner = latent.make(CONFIG.agent, spec, parts)
-    batch = jax.eval_shape(lambda: unpack(jnp.zeros((8, row_width(spec))), spec))
-    sequences = jax.eval_shape(lambda: unpack(jnp.zeros((8, 3, row_width(spec))), spec))
+    batch = jax.eval_shape(lambda: unpack(jnp.zeros((1, 8, row_width(spec))), spec))
+    sequences = jax.eval_shape(lambda: unpack(jnp.zeros((1, 8, 3, row_width(spec))), spec))
     before = jax.eval_shape(learner.init, key)
-    data = latent.Data(sequences, batch, jax.ShapeDtypeStruct((), jnp.float32))
+    data = latent.Data(sequences, batch, jax.ShapeDtypeStruct((1,), jnp.float32))
     after, info = jax.eval_shape(learner.update, key, before, data)
     describe = lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type)  # noqa: E731
     assert jax.tree.map(describe, before) == jax.tree.map(describe, after)
     assert not any(leaf.weak_type for leaf in jax.tree.leaves(before))
     assert {"alm/critic_loss", "alm/world_loss", "alm/actor_loss"} <= set(info)
-    act = lambda state, obs: latent.mode(CONFIG.agent, spec, state, parts)(key, obs)  # noqa: E731
+    act = lambda state, obs: rollouts.first_action(key, latent.mode(CONFIG.agent, spec, state, parts), obs)  # noqa: E731
     assert jax.eval_shape(act, before, jnp.zeros((5, 1))).shape == (5, 1)
 
 
-def quarter(key, obs):
-    """A behaviour policy."""
-    return jnp.full((*obs.shape[:-1], 1), 0.25)
+QUARTER = rollouts.stateless(lambda key, obs: jnp.full((*obs.shape[:-1], 1), 0.25))
+"""A behaviour policy."""
 
 
 def test_offline_data_stay_as_they_are():
     """All data are the behaviour's; an iteration makes its updates and neither acts nor writes."""
-    algorithm = alm.offline(CONFIG, ENV, quarter)
+    algorithm = alm.offline(CONFIG, ENV, QUARTER)
     fast = {"xla_backend_optimization_level": 0}
     before = jax.jit(algorithm.init, compiler_options=fast)(jax.random.key(0))
     after, info = jax.jit(algorithm.step, compiler_options=fast)(jax.random.key(1), before)
@@ -125,15 +129,15 @@ def test_offline_data_stay_as_they_are():
     assert rows.shape[0] == CONFIG.warmup_steps
     np.testing.assert_array_equal(rows[:, 1], 0.25)
     np.testing.assert_array_equal(after.memory.rows.value, rows)
-    assert int(after.time.value) == CONFIG.steps_per_iteration
-    counts = optax.tree.get_all_with_path(after.agent.opt, "count")
+    assert int(after.agent.time.value) == CONFIG.steps_per_iteration
+    counts = optax.tree.get_all_with_path(after.agent.learner.opt, "count")
     assert {int(count) for _, count in counts} == {CONFIG.steps_per_iteration * CONFIG.updates_per_step}
     assert np.isfinite(float(info["alm/cloning_loss"]))
 
 
 def test_offline_the_noise_has_no_schedule(monkeypatch):
     monkeypatch.setattr(latent, "make", reporting)
-    algorithm = alm.offline(CONFIG, ENV, quarter)
+    algorithm = alm.offline(CONFIG, ENV, QUARTER)
     _, info = jax.jit(algorithm.step)(jax.random.key(1), jax.jit(algorithm.init)(jax.random.key(0)))
     np.testing.assert_allclose(info["noise"], CONFIG.last_noise, rtol=1e-5)
 
@@ -141,20 +145,20 @@ def test_offline_the_noise_has_no_schedule(monkeypatch):
 def test_behaviour_cloning_needs_noise_and_other_variants_do_not():
     config = replace(CONFIG, last_noise=0.0)
     with pytest.raises(ValueError, match=r"first_noise and last_noise must be positive, got \(1.0, 0.0\)"):
-        alm.offline(config, ENV, quarter)
-    alm.variant(config, ENV, name="no KL")
+        alm.offline(config, ENV, QUARTER)
+    alm.make(config, ENV, "no KL")
 
 
 def test_a_variant_by_its_name_acts_in_the_environments_units():
-    algorithm = alm.variant(CONFIG, ENV, name="no KL")
+    algorithm = alm.make(CONFIG, ENV, "no KL")
     shape = jax.eval_shape(algorithm.init, jax.random.key(0))
-    act = lambda state, obs: algorithm.policy(state)(jax.random.key(0), obs)  # noqa: E731
+    act = lambda state, obs: rollouts.first_action(jax.random.key(0), algorithm.policy(state), obs)  # noqa: E731
     assert jax.eval_shape(act, shape, jnp.zeros((5, 1))).shape == (5, 1)
 
 
 def test_a_misspelt_variant_is_answered_with_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'no value'"):
-        alm.variant(CONFIG, ENV, name="no valeu")
+        alm.make(CONFIG, ENV, "no valeu")
 
 
 def test_presets_are_the_papers_and_released_settings():

@@ -12,30 +12,30 @@ from mbrl_jax.agents import redq as redq_learner
 from mbrl_jax.agents import sac
 from mbrl_jax.agents import sac_svg as svg_learner
 from mbrl_jax.agents import td3 as td3_learner
-from mbrl_jax.algorithms import mbpo, redq, sac_svg, td3
-from mbrl_jax.algorithms.presets import MBPO, REGISTRY, SVG, preset
+from mbrl_jax.algorithms import REGISTRY, mbpo, preset, redq, sac_svg, td3
 from mbrl_jax.data import replay
 from mbrl_jax.data.rows import row_width
 from mbrl_jax.loops import off_policy
 from mbrl_jax.models import recurrent
 from mbrl_jax.runner import memory
-from mbrl_jax.types import Learner
+from mbrl_jax.types import Agent, Method
 
 LOOP = {"steps": 120, "warmup_steps": 30, "steps_per_iteration": 12, "batch": 16}
 
 
-def hold(config, spec, state):
+def hold(state):
     """A policy whose action says how often the agent has been updated."""
-    return lambda key, obs: jnp.full((*obs.shape[:-1], 1), 1e-3) * state["updates"]
+    return rollouts.stateless(lambda key, obs: jnp.full((*obs.shape[:-1], 1), 1e-3) * state["updates"])
 
 
 def fake(update=lambda batches: {}):
-    """A learner that counts its updates and reports what `update` finds in the data."""
+    """An agent that counts its calls and reports what `update` finds in the data."""
 
     def step(key, state, batches):
         return {**state, "updates": state["updates"] + 1}, jax.tree.map(jnp.float32, update(batches))
 
-    return lambda *_: Learner(lambda key: {"updates": jnp.zeros(()), "held": jnp.zeros((), jnp.int32)}, step)
+    start = {"updates": jnp.zeros(()), "held": jnp.zeros((), jnp.int32)}
+    return lambda *_: Agent(lambda key: start, step, hold, hold)
 
 
 def run(algorithm, iterations=2):
@@ -53,7 +53,6 @@ def actions(state, count):
 def test_td3_updates_after_every_second_step_on_two_batches(monkeypatch):
     shapes = []
     monkeypatch.setattr(td3_learner, "make", fake(lambda batches: shapes.append(batches.reward.shape) or {}))
-    monkeypatch.setattr(td3_learner, "act", hold)
     state, _ = run(td3.make(td3.Config(**LOOP), envs.make("probe-truncation-v0")))
     assert set(shapes) == {(2, 16)} and state.agent["updates"] == 12
     np.testing.assert_allclose(actions(state, 24), 1e-3 * (np.arange(24) // 2), rtol=1e-5)
@@ -61,20 +60,20 @@ def test_td3_updates_after_every_second_step_on_two_batches(monkeypatch):
 
 @pytest.mark.parametrize(("updates", "delay"), [(6, 6), (6, 2), (3, 1)])
 def test_redq_updates_the_policy_once_per_delay(monkeypatch, updates, delay):
-    shapes = []
-    monkeypatch.setattr(redq_learner, "make", fake(lambda batches: shapes.append(batches.reward.shape) or {}))
-    monkeypatch.setattr(sac, "act", hold)
+    shapes, given = [], []
+    agent = fake(lambda batches: shapes.append(batches.reward.shape) or {})
+    monkeypatch.setattr(redq_learner, "make", lambda *arguments: given.append(arguments[3]) or agent())
     config = redq.Config(**LOOP, updates_per_step=updates, policy_delay=delay)
     state, _ = run(redq.make(config, envs.make("probe-truncation-v0")))
-    assert set(shapes) == {(delay, 16)} and state.agent["updates"] == 24 * updates // delay
-    np.testing.assert_allclose(actions(state, 24), 1e-3 * np.arange(24) * (updates // delay), rtol=1e-5)
+    assert given == [delay] and set(shapes) == {(updates, 16)} and state.agent["updates"] == 24
+    np.testing.assert_allclose(actions(state, 24), 1e-3 * np.arange(24), rtol=1e-5)
 
 
 def test_sac_svg_learns_from_windows_within_episodes_and_renews_its_scaler_per_iteration(monkeypatch):
     def look(batch):
         windows = batch.windows
-        assert windows.obs.shape == (4, 8, 3, 1) and batch.transitions.reward.shape == (16,)
-        broken = (windows.obs[:, :, 1:] != windows.next_obs[:, :, :-1]).sum() + jnp.isnan(windows.discount).sum()
+        assert windows.obs.shape == (1, 4, 8, 3, 1) and batch.transitions.reward.shape == (1, 16)
+        broken = (windows.obs[:, :, :, 1:] != windows.next_obs[:, :, :, :-1]).sum() + jnp.isnan(windows.discount).sum()
         return {"broken": broken, "spread": windows.obs.max() - windows.obs.min()}
 
     def standardise(state, obs, valid):
@@ -82,7 +81,6 @@ def test_sac_svg_learns_from_windows_within_episodes_and_renews_its_scaler_per_i
         return {**state, "held": valid.sum(dtype=jnp.int32)}
 
     monkeypatch.setattr(svg_learner, "make", fake(look))
-    monkeypatch.setattr(svg_learner, "act", hold)
     monkeypatch.setattr(svg_learner, "standardise", standardise)
     config = sac_svg.Config(**LOOP, model_batch=8, agent=svg_learner.Config(horizon=4))
     state, infos = run(sac_svg.make(config, envs.make("probe-termination-v0")))
@@ -93,7 +91,8 @@ def test_sac_svg_learns_from_windows_within_episodes_and_renews_its_scaler_per_i
 
 def test_steps_between_updates_must_divide_those_of_an_iteration():
     env = envs.make("probe-action-v0")
-    agent = off_policy.Agent(lambda key: (), lambda s: rollouts.uniform(env.spec), lambda s: None, lambda *_: None)
+    policy = lambda state: rollouts.uniform(env.spec)  # noqa: E731
+    agent = Method(lambda key: (), policy, policy, lambda *_: ((), {}), off_policy.unprepared)
     with pytest.raises(ValueError, match="multiple of the steps between two updates, got 10 and 3"):
         off_policy.make(env, replay.make(env.spec, 4), agent, warmup_steps=1, steps_per_iteration=10, every=3)
 
@@ -116,7 +115,7 @@ RELEASED = {
 def test_sac_svgs_presets_are_the_released_settings(name):
     config = preset("sac_svg", f"{name}-v0")
     agent, soft, model = config.agent, config.agent.agent, config.agent.model
-    assert config is SVG[name] and envs.resolve(name)
+    assert config is sac_svg.PRESETS[name] and envs.resolve(name)
     assert (config.steps, agent.initial_entropy, soft.target_entropy, agent.entropy_power) == RELEASED[name]
     assert (config.warmup_steps + agent.model_free_updates, config.model_updates) == (10_000, 4)
     assert (config.model_batch, config.batch, agent.horizon) == (512, 1024, 3)
@@ -128,7 +127,7 @@ def test_sac_svgs_presets_are_the_released_settings(name):
 
 @pytest.mark.parametrize("name", ["hopper", "walker2d", "half_cheetah", "ant_truncated", "humanoid_truncated"])
 def test_redqs_and_td3s_presets_are_the_released_settings(name):
-    config, like = preset("redq", f"{name}-v4"), MBPO[name]
+    config, like = preset("redq", f"{name}-v4"), preset("mbpo", name)
     assert (config.steps, config.agent.target_entropy) == (like.steps, like.agent.target_entropy)
     assert (config.updates_per_step, config.policy_delay, config.subset, config.warmup_steps) == (20, 20, 2, 5000)
     assert config.agent == sac.Config(critics=10, target_entropy=like.agent.target_entropy)

@@ -12,7 +12,7 @@ from scipy import stats
 
 from experiments import exact
 from experiments.dam import common, comparison, figure1, figure2, fits, sensitivity, settings, sizes, table1
-from mbrl_jax import envs, report, results
+from mbrl_jax import envs, report, results, rollouts
 from mbrl_jax.algorithms import dam, preset
 from mbrl_jax.envs import icy_road
 from mbrl_jax.models import discriminator, fitting, mixture
@@ -92,10 +92,12 @@ def test_methods_in_one_program_equal_methods_alone(lanes, alone):
 
 def test_a_round_adds_its_episodes_and_keeps_what_was_there(alone):
     before, after, info = alone
-    assert int(before.count.value) == 8 and int(after.count.value) == 12
-    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[:8], b[:8]), before.episodes.value, after.episodes.value)
-    held = jax.tree.map(np.asarray, after.episodes.value)
-    assert held.reward.shape == (12, 5) and after.valid.value.all()
+    assert int(before.memory.count.value) == 8 and int(after.memory.count.value) == 12
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(a[:8], b[:8]), before.memory.steps.value, after.memory.steps.value
+    )
+    held = jax.tree.map(np.asarray, after.memory.steps.value)
+    assert held.reward.shape == (12, 5) and after.memory.valid.value.all()
     np.testing.assert_array_equal(held.obs[:, 0], np.broadcast_to(icy_road.START, (12, 4)))
     np.testing.assert_array_equal(held.next_obs[:, :-1], held.obs[:, 1:])
     np.testing.assert_allclose(held.reward, icy_road.reward(jnp.asarray(held.obs)), rtol=1e-6)
@@ -108,10 +110,10 @@ def test_a_round_adds_its_episodes_and_keeps_what_was_there(alone):
 def test_random_actions_are_of_the_kind_that_is_planned():
     """Algorithm 3: every choice alike, one-hot, as the planner's are; in a box, uniform."""
     obs = jnp.zeros((3000, 4))
-    chosen = np.asarray(dam.uniform(dam.Planning(), ENV.spec)(KEY, obs))
+    chosen = np.asarray(rollouts.first_action(KEY, dam.uniform(dam.Planning(), ENV.spec), obs))
     assert chosen.shape == (3000, 3) and (chosen.sum(axis=-1) == 1).all() and set(np.unique(chosen)) == {0, 1}
     assert stats.chisquare(chosen.sum(axis=0)).pvalue > 0.001
-    drawn = np.asarray(dam.uniform(dam.Planning(actions="box"), ENV.spec)(KEY, obs))
+    drawn = np.asarray(rollouts.first_action(KEY, dam.uniform(dam.Planning(actions="box"), ENV.spec), obs))
     assert stats.kstest(drawn.ravel(), stats.uniform(-1, 2).cdf).pvalue > 0.001
 
 
@@ -121,20 +123,20 @@ def test_the_two_halves_change_what_they_should(lanes):
     assert (np.asarray(info["disc/steps"])[2:] > 0).all()
     np.testing.assert_allclose(info["planner/ess"][:2], 2.0, rtol=1e-6)  # and all weights are 1
     assert not np.allclose(info["planner/ess"][2:], 2.0)
-    kernel = np.asarray(last.model.params["params"]["Dense_0"]["kernel"])
+    kernel = np.asarray(last.agent.model.params["params"]["Dense_0"]["kernel"])
     assert not np.allclose(kernel[0], kernel[1])  # with and without return weights
 
 
 def test_weights_follow_the_returns_of_their_episodes(alone):
     state = alone.after
-    data = dam._data(CONFIG, state)
+    data = dam._data(CONFIG, state.memory)
     assert data.valid.all() and data.weights.shape == (60,)
-    returns = np.asarray(state.episodes.value.reward).sum(axis=1)
+    returns = np.asarray(state.memory.steps.value.reward).sum(axis=1)
     shifted = returns - returns.min()
     np.testing.assert_allclose(data.weights.reshape(12, 5), (shifted / shifted.mean())[:, None] * np.ones(5), rtol=1e-5)
-    plain = dam._data(replace(CONFIG, minimum_variance=0.0), state)
+    plain = dam._data(replace(CONFIG, minimum_variance=0.0), state.memory)
     np.testing.assert_array_equal(plain.weights, 1.0)
-    early = dam._data(CONFIG, alone.before)
+    early = dam._data(CONFIG, alone.before.memory)
     assert int(early.valid.sum()) == 40 and not early.valid[40:].any()
 
 
@@ -153,12 +155,9 @@ def test_every_search_and_a_single_episode_can_be_built(env, changes, planning):
     state = jax.eval_shape(algorithm.init, KEY)
     after, info = jax.eval_shape(algorithm.step, KEY, state)
     assert jax.tree.structure(state) == jax.tree.structure(after) and "planner/ess" in info
-    act = jax.eval_shape(lambda s, obs: algorithm.policy(s)(KEY, obs), state, jnp.zeros((3, world.spec.obs_dim)))
+    obs = jnp.zeros((3, world.spec.obs_dim))
+    act = jax.eval_shape(lambda s, o: rollouts.first_action(KEY, algorithm.policy(s), o), state, obs)
     assert act.shape == (3, world.spec.action_dim)
-    for shape in ((), (2, 3)):  # an `Act` takes any leading axes
-        obs = jnp.zeros((*shape, world.spec.obs_dim))
-        one = jax.eval_shape(lambda s, o: algorithm.policy(s)(KEY, o), state, obs)
-        assert one.shape == (*shape, world.spec.action_dim)
 
 
 def test_a_single_episode_and_one_sequence_of_one_step_run():
@@ -167,7 +166,7 @@ def test_a_single_episode_and_one_sequence_of_one_step_run():
     algorithm = dam.make(config, ENV)
     state, info = jax.jit(lambda key: algorithm.step(key, algorithm.init(key)))(KEY)
     assert all(np.isfinite(value) for value in info.values())
-    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((state.model, state.discriminator)))
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.agent))
 
 
 def test_hyper_parameters_that_share_a_program():

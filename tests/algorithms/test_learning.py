@@ -11,8 +11,7 @@ from mbrl_jax import envs, rollouts
 from mbrl_jax.agents import sac
 from mbrl_jax.agents import sac_svg as svg
 from mbrl_jax.agents import td3 as twin
-from mbrl_jax.algorithms import mbpo, redq, sac_svg, td3
-from mbrl_jax.algorithms.presets import REGISTRY, preset
+from mbrl_jax.algorithms import REGISTRY, mbpo, preset, redq, sac_svg, td3
 from mbrl_jax.envs import lqr
 from mbrl_jax.models import ensemble, recurrent
 
@@ -104,7 +103,9 @@ def test_sac_svg_learns_to_steer_the_linear_system():
 
     @jax.jit
     def known(gain):
-        return rollouts.evaluate(jax.random.key(99), env, lambda key, obs: jnp.clip(-obs @ gain.T, -2, 2), 10)[0].mean()
+        return rollouts.evaluate(
+            jax.random.key(99), env, rollouts.stateless(lambda key, obs: jnp.clip(-obs @ gain.T, -2, 2)), 10
+        )[0].mean()
 
     best, nothing = known(lqr.gain(0.99)), known(jnp.zeros((1, 2)))
     assert scores[-1].mean() > best + 0.2 * (nothing - best)

@@ -10,11 +10,13 @@ import pytest
 
 from mbrl_jax import envs
 from mbrl_jax.agents import sac
-from mbrl_jax.algorithms import mbpo
-from mbrl_jax.algorithms.presets import MBPO, preset
+from mbrl_jax.algorithms import mbpo, preset
+from mbrl_jax.algorithms.tasks import TASKS
 from mbrl_jax.models import ensemble
-from mbrl_jax.types import Learner
+from mbrl_jax.rollouts import memoryless, stateless
+from mbrl_jax.types import Agent, Model
 
+MBPO = {name: preset("mbpo", name) for name in TASKS}
 PAPER_HOPPER = replace(MBPO["hopper"], rollout_schedule=(20, 100, 1, 15))
 CONFIGS = {**MBPO, "hopper as in the paper's table": PAPER_HOPPER}
 
@@ -103,19 +105,19 @@ def wired():
     it came from. Infos and states after every iteration.
     """
 
-    def fake_model(config, spec):
-        def update(key, state, data):
+    def fake_model(config, spec, objective=None, terminal=None):
+        def fit(key, state, data):
             held = jnp.arange(data.transitions.reward.shape[0]) < data.size
             real = (data.transitions.reward == 1.0).sum()
             return state + 1.0, {"fit/size": data.size, "fit/real": real, "fit/held": held.sum()}
 
-        return Learner(lambda key: jnp.zeros(()), update)
+        def dynamics(state):
+            return memoryless(lambda key, obs, action: (obs, jnp.full(len(obs), 10.0 + state), jnp.ones(len(obs))))
 
-    def fake_step(config, spec, state, terminal=None):
-        return lambda key, obs, action: (obs, jnp.full(obs.shape[0], 10.0 + state), jnp.ones(obs.shape[0]))
+        return Model(lambda key: jnp.zeros(()), fit, fit, dynamics)
 
     def fake_agent(config, spec, targets=None):
-        def update(key, state, batch):
+        def look(batch):
             real = batch.reward == 1.0
             imagined = batch.reward > 10.0
             info = {
@@ -126,18 +128,19 @@ def wired():
                 "newest": batch.reward.max(),
                 "action": jnp.abs(batch.action[:, 0]).max(),
             }
-            return state + 1, jax.tree.map(jnp.float32, info)
+            return jax.tree.map(jnp.float32, info)
 
-        return Learner(lambda key: jnp.zeros((), jnp.int32), update)
+        def update(key, state, batches):
+            return state + len(batches.reward), jax.vmap(look)(batches)
 
-    def fake_act(config, spec, state):
-        return lambda key, obs: jnp.full((*obs.shape[:-1], 1), 1e-3) * state
+        def act(state):
+            return stateless(lambda key, obs: jnp.full((*obs.shape[:-1], 1), 1e-3) * state)
+
+        return Agent(lambda key: jnp.zeros((), jnp.int32), update, act, act)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ensemble, "make", fake_model)
-        patch.setattr(ensemble, "model_step", fake_step)
         patch.setattr(sac, "make", fake_agent)
-        patch.setattr(sac, "act", fake_act)
         algorithm = mbpo.make(CONFIG, envs.make("probe-truncation-v0"))
         step = jax.jit(algorithm.step)
         state = jax.jit(algorithm.init)(jax.random.key(0))
@@ -157,7 +160,7 @@ def test_the_model_is_fitted_before_acting_on_all_data_so_far(wired):
 
 def test_every_environment_step_is_followed_by_its_updates(wired):
     states, _ = wired
-    assert [int(s.agent) for s in states] == [30 * t for t in range(ITERATIONS + 1)]
+    assert [int(s.agent.policy) for s in states] == [30 * t for t in range(ITERATIONS + 1)]
     assert [int(s.memory.size.value) for s in states] == [30 + 10 * t for t in range(ITERATIONS + 1)]
     # The action taken shows how many updates were behind it: none at first, three more with every step.
     taken = states[-1].memory.rows.value[30 : 30 + 10 * ITERATIONS, 1]
@@ -185,9 +188,9 @@ def test_rollouts_have_the_scheduled_length_and_start_from_the_data(wired):
     # Iterations 0-1 are epoch 0 (length 1), 2-3 epoch 1 (length 2), 4-5 epoch 2 (length 3).
     lengths = [1, 1, 2, 2, 3, 3]
     for t in range(ITERATIONS):
-        counts = np.asarray(states[t + 1].imagined.count).reshape(2, 3)
+        counts = np.asarray(states[t + 1].agent.imagined.count).reshape(2, 3)
         np.testing.assert_array_equal(counts[t % 2], [8 if h < lengths[t] else 0 for h in range(3)])
-        actions = states[t + 1].imagined.rows.value[(t % 2) * 3, :, 1]
+        actions = states[t + 1].agent.imagined.rows.value[(t % 2) * 3, :, 1]
         np.testing.assert_allclose(actions, 1e-3 * 30 * t, rtol=1e-5)  # the policy as it is when the model is fitted
 
 

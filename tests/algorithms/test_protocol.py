@@ -10,7 +10,7 @@ import optax
 import pytest
 from jaxprs import has_batched_end, touching, trace
 
-from mbrl_jax import envs
+from mbrl_jax import envs, rollouts
 from mbrl_jax.agents import latent
 from mbrl_jax.agents import sac as soft
 from mbrl_jax.agents import sac_svg as svg
@@ -74,8 +74,8 @@ COUNTS = {
         "model": agent.model.opt[1][0].count,
         "updates": agent.updates.value,
     },
-    "mbpo": lambda agent: {"all": agent.opt[0].count},
-    "alm": lambda agent: {i: n for i, (_, n) in enumerate(optax.tree.get_all_with_path(agent.opt, "count"))},
+    "mbpo": lambda agent: {"all": agent.policy.opt[0].count},
+    "alm": lambda agent: {i: n for i, (_, n) in enumerate(optax.tree.get_all_with_path(agent.learner.opt, "count"))},
 }
 """How often each optimiser has stepped."""
 UPDATES = {
@@ -110,7 +110,7 @@ def test_one_structure_in_and_out(algorithm):
 
 def test_the_policy_acts_in_the_environments_units(algorithm):
     shape = jax.eval_shape(algorithm.init, KEY)
-    act = lambda state, obs: algorithm.policy(state)(KEY, obs)  # noqa: E731
+    act = lambda state, obs: rollouts.first_action(KEY, algorithm.policy(state), obs)  # noqa: E731
     assert jax.eval_shape(act, shape, jax.ShapeDtypeStruct((7, 2), jnp.float32)).shape == (7, 1)
 
 
@@ -189,7 +189,7 @@ def test_info_is_finite_and_the_counters_count(runs):
 
 
 def test_seeds_differ(runs):
-    agents = [getattr(s.agent, "policy", s.agent) for s in runs.states]
+    agents = [getattr(s.agent, "policy", getattr(s.agent, "learner", s.agent)) for s in runs.states]
     kernels = [agent.params["actor"]["params"]["Dense_0"]["kernel"] for agent in agents]
     assert not np.allclose(*kernels)
 

@@ -10,6 +10,7 @@ import pytest
 
 from mbrl_jax import envs, rollouts
 from mbrl_jax.envs import icy_road, intersection, intersection_exact
+from mbrl_jax.types import Policy
 
 ACCELERATE, DECELERATE, KEEP = 0, 1, 2
 
@@ -65,7 +66,8 @@ def test_a_swerve_depends_on_the_new_speed_and_lasts():
 
 
 def returns(env, act, count, key=0):
-    steps, valid, _ = rollouts.episodes(jax.random.key(key), env, lambda k, obs: (act(k, obs), ()), count)
+    policy = act if isinstance(act, Policy) else rollouts.stateless(act)
+    steps, valid = rollouts.episodes(jax.random.key(key), env, policy, count)
     assert valid.all()
     return np.asarray(steps.reward.sum(axis=1), np.float64), steps
 

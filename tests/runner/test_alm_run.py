@@ -28,7 +28,7 @@ def run(*rates):
     return Run(
         experiment="test/runner",
         algorithm="ALM",
-        make=alm.make,
+        method="alm",
         config=CONFIG,
         env="probe-truncation-v0",
         seeds=(3,),

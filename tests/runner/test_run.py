@@ -3,7 +3,6 @@
 import ast
 import dataclasses
 import errno
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ import tiny
 
 import mbrl_jax
 from mbrl_jax import results
-from mbrl_jax.algorithms import REGISTRY, dam, sac, td3
+from mbrl_jax.algorithms import REGISTRY, dam, find, sac, td3
 from mbrl_jax.runner import loop, memory, program, record
 from mbrl_jax.runner.run import Run, override, sweepable
 from mbrl_jax.types import Algorithm, Storage
@@ -115,7 +114,8 @@ def test_updates_are_counted_where_their_number_is_known():
     env = tiny.run().environment()
 
     def counted(config):
-        one = dataclasses.replace(tiny.run(), config=config)
+        method = type(config).__module__.rpartition(".")[2]
+        one = dataclasses.replace(tiny.run(), method=method, config=config)
         schedule = record.Schedule(60, 4, 10, (60,))
         return record.manifest(one, env, sac.make(tiny.CONFIG, env), schedule, {"diverged": np.full(3, -1)}, "running")
 
@@ -125,7 +125,7 @@ def test_updates_are_counted_where_their_number_is_known():
 
 
 def test_a_seed_that_diverges_is_frozen_alone(finished, tmp_path, capsys):
-    run = tiny.run(make=partial(breaking, seed=0))
+    run = tiny.run(method=find("sac")._replace(name="breaking", make=breaking), options={"seed": 0})
     identity = loop.train(run, tmp_path, QUIET)
     at = BREAKS_AT * tiny.CONFIG.steps_per_iteration
     assert results.manifest(tmp_path, identity)["diverged"] == {"SAC/0": at}
@@ -160,7 +160,7 @@ def test_lanes_of_a_sweep_equal_runs_with_that_value(finished, tmp_path):
 def test_every_swept_field_may_be_traced(name):
     """What sets a shape or a branch must be marked static; anything else must trace."""
     config = REGISTRY[name].preset("pendulum")
-    run = Run(experiment="t", algorithm=name, make=REGISTRY[name].make, config=config, env="pendulum", seeds=(0,))
+    run = Run(experiment="t", algorithm=name, method=name, config=config, env="pendulum", seeds=(0,))
     env, names = run.environment(), sweepable(config)
     assert names
 

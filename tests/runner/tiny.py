@@ -26,7 +26,7 @@ def run(**changes: Any) -> Run:
     facts = {
         "experiment": "test/runner",
         "algorithm": "SAC",
-        "make": sac.make,
+        "method": "sac",
         "config": CONFIG,
         "env": "probe-match-v0",
         "seeds": (3, 0, 7),
