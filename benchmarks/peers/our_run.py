@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 
 from mbrl_jax import results
+from mbrl_jax.algorithms import preset
 from mbrl_jax.runner import loop, setup
 from mbrl_jax.runner.run import Run
 

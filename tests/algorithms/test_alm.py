@@ -182,7 +182,7 @@ def test_presets_are_the_papers_and_released_settings():
         30.0,
         (0.1, 10.0),
     )
-    assert set(ALM) > {"inverted_pendulum", "pendulum"}
+    assert set(alm.PRESETS) > {"inverted_pendulum", "pendulum"}
 
 
 @pytest.mark.parametrize(
