@@ -121,15 +121,17 @@ def _advantages(config: Config, spec: Spec, state: State, batch: Transition) -> 
     return found, found + value
 
 
+def _optimisers(config: Config) -> dict[str, optax.GradientTransformation]:
+    rates = {"actor": config.actor_lr, "critic": config.critic_lr}
+    return {name: optax.chain(optax.clip_by_global_norm(config.clip), optax.adam(rate)) for name, rate in rates.items()}
+
+
 def make(config: Config, spec: Spec) -> Agent[State]:
     """Advantage actor-critic; `update` takes fragments `[updates, time, environments, ...]`, one step on each.
 
     Advantages are standardised over a fragment.
     """
-    rates = {"actor": config.actor_lr, "critic": config.critic_lr}
-    optimisers = {
-        name: optax.chain(optax.clip_by_global_norm(config.clip), optax.adam(rate)) for name, rate in rates.items()
-    }
+    optimisers = _optimisers(config)
 
     def init(key: Key) -> State:
         k_actor, k_critic = jax.random.split(key)
