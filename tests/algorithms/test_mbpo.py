@@ -74,7 +74,7 @@ def test_presets_are_the_released_settings(name):
     assert (config.batch, config.real_batch, config.rollout_batch, config.replay_capacity) == (256, 12, 100_000, 10**6)
     assert (config.model.members, config.model.elites, len(config.model.hidden)) == (7, 5, 4)
     assert config.slots == {1: config.epoch_length // 250, 5: 5}[config.retain_epochs]
-    assert preset("mbpo", f"{name}-v4") is preset("mbpo", name) == config
+    assert preset("mbpo", f"{name}-v4") == preset("mbpo", name) == config
 
 
 def test_an_unknown_algorithm_is_answered_with_the_nearest():
