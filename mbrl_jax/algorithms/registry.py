@@ -16,6 +16,7 @@ from functools import cache, partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from mbrl_jax import envs
 from mbrl_jax.types import Algorithm, nearest
 
 __all__ = ["REGISTRY", "Entry", "find", "preset"]
@@ -123,10 +124,11 @@ def preset(algorithm: str, env: str) -> Any:
 
     Args:
       algorithm: a name in `REGISTRY`, or the path of a module.
-      env: a registry name such as `hopper-v4`, with or without its version.
+      env: a registry name such as `hopper-v4`, with or without its version; of a wrapped one, what is inside counts.
 
     Raises:
       ValueError: the algorithm is not known; names the nearest.
     """
+    env = envs.unwrapped(env)
     base, _, version = env.rpartition("-v")
     return find(algorithm).preset(base if base and version.isdigit() else env)

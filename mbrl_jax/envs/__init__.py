@@ -7,6 +7,18 @@ reset inside a step, `discount` 0 only on a true termination, time limits in `tr
 from mbrl_jax.envs.base import EnvState, build, restart
 from mbrl_jax.envs.gridworld import finite_mdp
 from mbrl_jax.envs.pictures import render, save
-from mbrl_jax.envs.registry import engines, make, names, resolve
+from mbrl_jax.envs.registry import engines, make, names, resolve, unwrapped
 
-__all__ = ["EnvState", "build", "engines", "finite_mdp", "make", "names", "render", "resolve", "restart", "save"]
+__all__ = [
+    "EnvState",
+    "build",
+    "engines",
+    "finite_mdp",
+    "make",
+    "names",
+    "render",
+    "resolve",
+    "restart",
+    "save",
+    "unwrapped",
+]

@@ -1,8 +1,15 @@
-"""Environments by name."""
+"""Environments by name, wrapped ones too.
+
+A module of this package with a function `wrap(env, *numbers, name) -> Env` is a wrapper for every environment:
+`STEM_MODULE_N_M-vV` is `wrap(make("STEM-vV"), N, M, name=...)`. Modules are found by listing the package.
+"""
 
 from __future__ import annotations
 
 import functools
+import importlib
+import inspect
+import pkgutil
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +19,7 @@ from mbrl_jax.envs.mujoco_mbbl import MBBL_TASKS
 from mbrl_jax.envs.mujoco_table import ALIASES, TASKS
 from mbrl_jax.types import Env, nearest
 
-__all__ = ["engines", "make", "names", "resolve"]
+__all__ = ["engines", "make", "names", "resolve", "unwrapped"]
 
 
 class Entry(NamedTuple):
@@ -55,14 +62,40 @@ _PLAIN = {_plain(name): found for name, found in {**ALIASES, **_SHORT, **{name: 
 """Every name without what tells spellings apart."""
 
 
+class _Wrapped(NamedTuple):
+    """A wrapped environment's parts: the wrapper's module, the name inside, and the numbers."""
+
+    module: str
+    inside: str
+    numbers: tuple[int, ...]
+
+
+@functools.cache
+def _wrapped(name: str) -> _Wrapped | None:
+    """The parts of a wrapped environment's name, or None."""
+    package = __name__.rpartition(".")[0]
+    for found in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        parts = re.fullmatch(rf"(.+)_{found.name}((?:_\d+)*)(-v\d+)?", name.lower())
+        if parts and hasattr(importlib.import_module(f"{package}.{found.name}"), "wrap"):
+            stem, numbers, version = parts.group(1), parts.group(2), parts.group(3) or ""
+            return _Wrapped(f"{package}.{found.name}", stem + version, tuple(map(int, numbers.split("_")[1:])))
+    return None
+
+
+def unwrapped(name: str) -> str:
+    """The name of the environment inside a wrapped one, with a version if it has one; any other name as it is."""
+    parts = _wrapped(name)
+    return name if parts is None else unwrapped(parts.inside)
+
+
 def names() -> tuple[str, ...]:
-    """The versioned ids of all environments, sorted."""
+    """The versioned ids of all environments, sorted; any of them can be wrapped."""
     return tuple(sorted(_ENTRIES))
 
 
 def engines(name: str) -> tuple[str, ...]:
     """The engines that an environment can be made on."""
-    return tuple(_ENTRIES[resolve(name)].engines)
+    return tuple(_ENTRIES[resolve(unwrapped(name))].engines)
 
 
 def resolve(name: str) -> str:
@@ -73,7 +106,12 @@ def resolve(name: str) -> str:
     Raises:
       ValueError: if no environment has the name; the message holds the nearest ones.
     """
-    found = _PLAIN.get(_plain(name.removeprefix("mbrl_jax/")))
+    name = name.removeprefix("mbrl_jax/")
+    found, parts = _PLAIN.get(_plain(name)), _wrapped(name)
+    if found is None and parts is not None:
+        stem, _, version = resolve(parts.inside).rpartition("-v")
+        module = parts.module.rpartition(".")[2]
+        return "_".join([stem, module, *map(str, parts.numbers)]) + f"-v{version}"
     if found is None:
         raise ValueError(nearest(name, [*_ENTRIES, *_SHORT], "environment"))
     return found
@@ -95,6 +133,9 @@ def make(name: str, engine: str | None = None, **options: Any) -> Env:
       ValueError: if there is no such environment, engine or option, or an option is not a positive number.
     """
     name = resolve(name)
+    parts = _wrapped(name)
+    if parts is not None:
+        return _wrap(name, parts, make(parts.inside, engine, **options))
     engines = _ENTRIES[name].engines
     if engine in _NOT_OFFERED and "mjx" in engines:
         raise ValueError(f"engine of {name} must be {' or '.join(engines)}, got {engine!r}: {_NOT_OFFERED[engine]}")
@@ -107,6 +148,17 @@ def make(name: str, engine: str | None = None, **options: Any) -> Env:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"option {option!r} of {name} must be a positive int, got {value!r}")
     return _made(name, chosen, tuple(sorted(options.items())))
+
+
+@functools.cache
+def _wrap(name: str, parts: _Wrapped, inside: Env) -> Env:
+    wrap = importlib.import_module(parts.module).wrap
+    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    numbers = [one for one in inspect.signature(wrap).parameters.values() if one.kind == positional][1:]
+    least, most = sum(one.default is one.empty for one in numbers), len(numbers)
+    if not least <= len(parts.numbers) <= most:
+        raise ValueError(f"{parts.module.rpartition('.')[2]} takes {least} to {most} numbers, got {name!r}")
+    return wrap(inside, *parts.numbers, name=name)
 
 
 def _default_engine(engines: dict[str, tuple[str, ...]]) -> str:

@@ -1,0 +1,1 @@
+"""The distractor experiment of VaGraM (Voelcker et al., 2022)."""
