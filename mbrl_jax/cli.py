@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         print(f"mbrl_jax {__version__}")
         sys.exit(0)
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)  # algorithms and environments of one's own, as in `mbrl train mylab.steve`
     sys.exit(_guarded(words[0], words[1:]))
 
 

@@ -68,9 +68,14 @@ def _entry(name: str, module: ModuleType) -> Entry:
         base.version * 1000 + module.VERSION,
         base.config,
         partial(base.make, **module.OPTIONS),
-        lambda env: module.preset(env, base.preset(env)),
+        partial(_varied, module.preset, base.preset),
         module.ABOUT,
     )
+
+
+def _varied(own: Callable[[str, Any], Any], preset: Callable[[str], Any], base: str) -> Any:
+    """The preset of a variation, made of that of the algorithm that it varies."""
+    return own(base, preset(base))
 
 
 @cache
@@ -85,20 +90,27 @@ def _names() -> tuple[str, ...]:
 def find(name: str) -> Entry:
     """An algorithm by its name in this package, or by the path of a module of your own (`mylab.steve`).
 
-    A module of your own is known by its last part, `steve`: moving it changes no run's id.
+    A module of your own is known by its last part, `steve`: moving it changes no run's id. `mylab.steve:LONGER` is the
+    `Entry` of that name in the module, known by the name that it states.
 
     Raises:
       ValueError: there is none of that name, and says which are near; or the module lacks something.
     """
     if name in _names():
         return _entry(name, importlib.import_module(f"{PACKAGE}.{name}"))
-    if "." not in name:
+    path, colon, thing = name.partition(":")
+    if "." not in path and not colon:
         raise ValueError(nearest(name, _names(), "algorithm") + " (or give the path of a module, as in mylab.steve)")
     try:
-        module = importlib.import_module(name)
+        module = importlib.import_module(path)
     except ModuleNotFoundError as error:
         raise ValueError(f"an algorithm's path must name a module that Python finds, got {name!r}: {error}") from error
-    return _entry(name.rpartition(".")[2], module)
+    if not colon:
+        return _entry(path.rpartition(".")[2], module)
+    entry = getattr(module, thing, None)
+    if not isinstance(entry, Entry):
+        raise ValueError(f"what stands after ':' must be an Entry in {path}, got {name!r}")
+    return entry
 
 
 class _Registry(Mapping[str, Entry]):
@@ -124,11 +136,12 @@ def preset(algorithm: str, env: str) -> Any:
 
     Args:
       algorithm: a name in `REGISTRY`, or the path of a module.
-      env: a registry name such as `hopper-v4`, with or without its version; of a wrapped one, what is inside counts.
+      env: a registry name such as `hopper-v4`, with or without its version. Of a wrapped one, what is inside counts; a
+        module's path before a name does not.
 
     Raises:
       ValueError: the algorithm is not known; names the nearest.
     """
-    env = envs.unwrapped(env)
+    env = envs.unwrapped(env).rpartition(":")[2]
     base, _, version = env.rpartition("-v")
     return find(algorithm).preset(base if base and version.isdigit() else env)

@@ -18,7 +18,7 @@ from jaxtyping import Array
 from mbrl_jax.envs.base import build, float_dtype
 from mbrl_jax.types import Env, Key, Spec
 
-__all__ = ["SYSTEMS", "System", "make"]
+__all__ = ["ENVS", "SYSTEMS", "System", "make"]
 
 
 def _never(next_obs: Array) -> Array:
@@ -244,3 +244,7 @@ SYSTEMS: dict[str, System] = {
         dt=0.0,
     ),
 }
+
+
+ENVS = dict.fromkeys(SYSTEMS, make)
+"""What this module offers, by name, see `registry`."""

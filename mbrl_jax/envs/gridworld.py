@@ -14,7 +14,7 @@ from jaxtyping import Array
 from mbrl_jax.envs.base import build, float_dtype
 from mbrl_jax.types import Env, Key, Spec
 
-__all__ = ["GOAL", "MAP", "finite_mdp", "grid_arrays", "make"]
+__all__ = ["ENVS", "GOAL", "MAP", "finite_mdp", "grid_arrays", "make"]
 
 MAP = (
     "S....",
@@ -129,3 +129,7 @@ def make(name: str, *, time_limit: int = 100) -> Env:
     """`gridworld-v0`: from S to G around a wall, 21 cells, four moves that slip with probability 0.1."""
     transition, reward, initial, ends = grid_arrays()
     return finite_mdp(transition, reward, initial, terminal=ends, time_limit=time_limit, name=name)
+
+
+ENVS = {"gridworld-v0": make}
+"""What this module offers, by name, see `registry`."""

@@ -20,6 +20,7 @@ from mbrl_jax.types import Env, Key, Spec
 
 __all__ = [
     "ACTIONS",
+    "ENVS",
     "START",
     "STEPS",
     "Config",
@@ -178,3 +179,7 @@ def _change(action: Array, dtype: jnp.dtype) -> Array:
 
 def _may_swerve(config: Config, speed: Array, slip: Array) -> Array:
     return (speed > FAST) & (jnp.abs(slip) < 0.5 * config.swerve_speed)
+
+
+ENVS = {"icy_road-v0": make}
+"""What this module offers, by name, see `registry`."""

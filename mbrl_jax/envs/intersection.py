@@ -20,6 +20,7 @@ from mbrl_jax.types import Env, Key, Spec
 
 __all__ = [
     "ACTIONS",
+    "ENVS",
     "STEPS",
     "Config",
     "Physics",
@@ -219,3 +220,7 @@ def observed_turn(config: Config, obs: Array) -> tuple[Array, Array, Array]:
     known = jnp.abs(turned) > _TINY
     finished = jnp.abs(turned) > 0.5 * math.pi - _TINY
     return known, left, jnp.where(known, jnp.where(finished, beyond, arc), config.other_start - y)
+
+
+ENVS = {"intersection-v0": make}
+"""What this module offers, by name, see `registry`."""

@@ -11,7 +11,7 @@ from jaxtyping import Array
 from mbrl_jax.envs.base import build, float_dtype
 from mbrl_jax.types import Env, Key, Spec
 
-__all__ = ["DYNAMICS", "INPUT", "NOISE", "STATE_COST", "TORQUE_COST", "gain", "make", "value", "value_of"]
+__all__ = ["DYNAMICS", "ENVS", "INPUT", "NOISE", "STATE_COST", "TORQUE_COST", "gain", "make", "value", "value_of"]
 
 # A point mass in one dimension (position, velocity) with a slight instability, steered by a force.
 DYNAMICS = np.array([[1.0, 0.1], [0.05, 1.0]])
@@ -93,3 +93,7 @@ def _reward(obs: Array, action: Array, next_obs: Array) -> Array:
     del next_obs
     q, r = jnp.asarray(np.diag(STATE_COST), obs.dtype), jnp.asarray(TORQUE_COST[0, 0], obs.dtype)
     return -((q * obs**2).sum(axis=-1) + r * (action**2).sum(axis=-1))
+
+
+ENVS = {"lqr-v0": make}
+"""What this module offers, by name, see `registry`."""

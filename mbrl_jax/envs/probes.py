@@ -17,7 +17,7 @@ from jaxtyping import Array
 from mbrl_jax.envs.base import build, float_dtype
 from mbrl_jax.types import Env, Key, Spec
 
-__all__ = ["PROBES", "Probe", "make"]
+__all__ = ["ENVS", "PROBES", "Probe", "make"]
 
 LENGTH = 5
 """Steps until the termination probe ends and the truncation probe is cut."""
@@ -171,3 +171,7 @@ def make(name: str, *, time_limit: int | None = None) -> Env:
         return probe.reward(obs, action)
 
     return build(spec, start, advance, reward, probe.terminal)
+
+
+ENVS = dict.fromkeys(PROBES, make)
+"""What this module offers, by name, see `registry`."""

@@ -1,20 +1,24 @@
-"""Environments by name, wrapped ones too.
+"""Environments by name: every module of this package, or of yours, that states what it offers; wrapped ones too.
+
+A module states `ENVS`, names with their version and functions `make(name, *, time_limit=...) -> Env`. One of this
+package is found by listing it; one of yours is named before the environment, as in `mylab.worlds:maze-v0`.
 
 A module of this package with a function `wrap(env, *numbers, name) -> Env` is a wrapper for every environment:
-`STEM_MODULE_N_M-vV` is `wrap(make("STEM-vV"), N, M, name=...)`. Modules are found by listing the package.
+`STEM_MODULE_N_M-vV` is `wrap(make("STEM-vV"), N, M, name=...)`. It is found by listing, too.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import importlib.abc
+import importlib.util
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from mbrl_jax.envs import classic, gridworld, icy_road, intersection, lqr, probes
 from mbrl_jax.envs.mujoco_mbbl import MBBL_TASKS
 from mbrl_jax.envs.mujoco_table import ALIASES, TASKS
 from mbrl_jax.types import Env, nearest
@@ -36,15 +40,41 @@ def _mujoco(name: str, **options: Any) -> Env:
     return mujoco_envs.make(name, **options)
 
 
+PACKAGE = "mbrl_jax.envs"
 _JAX = {"jax": ("time_limit",)}
 _PHYSICS = {"mujoco": ("time_limit", "threads"), "mjx": ("time_limit", "iterations", "ls_iterations")}
+
+
+def _stated(path: str) -> dict[str, Entry]:
+    """What the module at a path offers."""
+    module = importlib.import_module(path)
+    if not isinstance(getattr(module, "ENVS", None), Mapping):
+        raise ValueError(f"a module of environments states ENVS, names with functions make(name), {path} does not")
+    return {name: Entry(make, _JAX) for name, make in module.ENVS.items()}
+
+
+def _source(path: str) -> str:
+    """A module's source, without importing it."""
+    spec = importlib.util.find_spec(path)
+    loader = None if spec is None else spec.loader
+    return (loader.get_source(path) or "") if isinstance(loader, importlib.abc.InspectLoader) else ""
+
+
+def _listed() -> dict[str, Entry]:
+    """What this package's modules offer; those that state nothing, some of which import MuJoCo, are not imported."""
+    found: dict[str, Entry] = {}
+    for module in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__, f"{PACKAGE}."):
+        if not re.search(r"^ENVS\b.*=", _source(module.name), re.MULTILINE):
+            continue
+        stated = _stated(module.name)
+        if twice := sorted(set(stated) & set(found)):
+            raise ValueError(f"an environment is stated by one module, {module.name} repeats {', '.join(twice)}")
+        found |= stated
+    return found
+
+
 _ENTRIES: dict[str, Entry] = {
-    **{name: Entry(classic.make, _JAX) for name in classic.SYSTEMS},
-    "lqr-v0": Entry(lqr.make, _JAX),
-    "gridworld-v0": Entry(gridworld.make, _JAX),
-    "icy_road-v0": Entry(icy_road.make, _JAX),
-    "intersection-v0": Entry(intersection.make, _JAX),
-    **{name: Entry(probes.make, _JAX) for name in probes.PROBES},
+    **_listed(),
     **{name: Entry(_mujoco, _PHYSICS) for name in (*TASKS, *MBBL_TASKS)},
 }
 _NOT_OFFERED = {"warp": "MuJoCo Warp runs on NVIDIA devices only and is not held to our parity tests; use 'mjx' there"}
@@ -75,7 +105,7 @@ def _wrapped(name: str) -> _Wrapped | None:
     """The parts of a wrapped environment's name, or None."""
     package = __name__.rpartition(".")[0]
     for found in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        parts = re.fullmatch(rf"(.+)_{found.name}((?:_\d+)*)(-v\d+)?", name.lower())
+        parts = re.fullmatch(rf"(.+)_{found.name}((?:_\d+)*)(-v\d+)?", name, re.IGNORECASE)
         if parts and hasattr(importlib.import_module(f"{package}.{found.name}"), "wrap"):
             stem, numbers, version = parts.group(1), parts.group(2), parts.group(3) or ""
             return _Wrapped(f"{package}.{found.name}", stem + version, tuple(map(int, numbers.split("_")[1:])))
@@ -89,22 +119,30 @@ def unwrapped(name: str) -> str:
 
 
 def names() -> tuple[str, ...]:
-    """The versioned ids of all environments, sorted; any of them can be wrapped."""
+    """The versioned ids of this package's environments, sorted; any of them can be wrapped."""
     return tuple(sorted(_ENTRIES))
 
 
 def engines(name: str) -> tuple[str, ...]:
     """The engines that an environment can be made on."""
-    return tuple(_ENTRIES[resolve(unwrapped(name))].engines)
+    return tuple(_entry(resolve(unwrapped(name))).engines)
+
+
+def _entry(name: str) -> Entry:
+    """How to make an environment that is not wrapped, by the name that `resolve` gave."""
+    path, colon, inner = name.rpartition(":")
+    return _stated(path)[inner] if colon else _ENTRIES[name]
 
 
 def resolve(name: str) -> str:
     """The versioned id of a name: an id, an id without its version, or Gym's spelling, such as `HalfCheetah-v4`.
 
-    Capitals, and underscores and hyphens between words, make no difference.
+    Capitals, and underscores and hyphens between words, make no difference. An environment of a module of yours is
+    called as that module states it, after the module's path: `mylab.worlds:maze-v0`.
 
     Raises:
-      ValueError: if no environment has the name; the message holds the nearest ones.
+      ValueError: if no environment has the name; the message holds the nearest ones. Or if Python finds no module of
+        that path, or the module states no environments.
     """
     name = name.removeprefix("mbrl_jax/")
     found, parts = _PLAIN.get(_plain(name)), _wrapped(name)
@@ -112,9 +150,23 @@ def resolve(name: str) -> str:
         stem, _, version = resolve(parts.inside).rpartition("-v")
         module = parts.module.rpartition(".")[2]
         return "_".join([stem, module, *map(str, parts.numbers)]) + f"-v{version}"
+    path, colon, inner = name.rpartition(":")
+    if colon:
+        return f"{path}:{_own(path, inner)}"
     if found is None:
         raise ValueError(nearest(name, [*_ENTRIES, *_SHORT], "environment"))
     return found
+
+
+def _own(path: str, name: str) -> str:
+    """The name, if the module at the path states it."""
+    try:
+        stated = _stated(path)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"what stands before ':' must be a module that Python finds, got {path!r}: {error}") from error
+    if name not in stated:
+        raise ValueError(nearest(name, stated, f"environment of {path}"))
+    return name
 
 
 def make(name: str, engine: str | None = None, **options: Any) -> Env:
@@ -136,7 +188,7 @@ def make(name: str, engine: str | None = None, **options: Any) -> Env:
     parts = _wrapped(name)
     if parts is not None:
         return _wrap(name, parts, make(parts.inside, engine, **options))
-    engines = _ENTRIES[name].engines
+    engines = _entry(name).engines
     if engine in _NOT_OFFERED and "mjx" in engines:
         raise ValueError(f"engine of {name} must be {' or '.join(engines)}, got {engine!r}: {_NOT_OFFERED[engine]}")
     if engine is not None and engine not in engines:
@@ -158,7 +210,7 @@ def _wrap(name: str, parts: _Wrapped, inside: Env) -> Env:
     least, most = sum(one.default is one.empty for one in numbers), len(numbers)
     if not least <= len(parts.numbers) <= most:
         raise ValueError(f"{parts.module.rpartition('.')[2]} takes {least} to {most} numbers, got {name!r}")
-    return wrap(inside, *parts.numbers, name=name)
+    return wrap(inside, *parts.numbers, name=name.rpartition(":")[2])
 
 
 def _default_engine(engines: dict[str, tuple[str, ...]]) -> str:
@@ -171,6 +223,6 @@ def _default_engine(engines: dict[str, tuple[str, ...]]) -> str:
 
 @functools.cache
 def _made(name: str, engine: str, options: tuple[tuple[str, Any], ...]) -> Env:
-    entry = _ENTRIES[name]
+    entry = _entry(name)
     given = dict(options) if len(entry.engines) == 1 else {"engine": engine, **dict(options)}
-    return entry.make(name, **given)
+    return entry.make(name.rpartition(":")[2], **given)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -131,12 +133,14 @@ def _stated(value: Any) -> Any:
     """An option as plain data: a function is its name and what is bound to it.
 
     Raises:
-      ValueError: a function has no name of its own.
+      ValueError: a function has no name of its own, or belongs to an object, whose state the name does not tell.
     """
     if not callable(value):
         return value
-    function = getattr(value, "func", value)
-    name = getattr(function, "__qualname__", type(function).__qualname__)
+    function = value.func if isinstance(value, functools.partial) else value
+    name = getattr(function, "__qualname__", f"<an object of {type(function).__qualname__}>")
+    if not isinstance(getattr(function, "__self__", None), ModuleType | None):
+        name = f"<a method of an object> {name}"
     if "<" in name:
         raise ValueError(
             "an option of a run must be data or a function with a name of its own, so that the run has an id; "
