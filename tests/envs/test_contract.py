@@ -49,7 +49,8 @@ def test_shapes_types_and_seeds_in_parallel(name):
     states, batch = jax.jit(jax.vmap(lambda key: roll(env, key)))(keys)
     assert batch.obs.shape == batch.next_obs.shape == (3, 12, spec.obs_dim)
     assert batch.action.shape == (3, 12, spec.action_dim)
-    for field in Transition._fields:
+    assert batch.extras == ()
+    for field in set(Transition._fields) - {"extras"}:
         leaf = getattr(batch, field)
         assert leaf.dtype == (jnp.bool_ if field == "truncated" else jnp.float32), field
         assert not leaf.weak_type, field

@@ -78,6 +78,6 @@ def test_a_lane_that_diverges_is_frozen_alone(whole, tmp_path):
     assert list(results.manifest(tmp_path, identity)["diverged"]) == [f"{broken}/3"]
     pd.testing.assert_frame_equal(table(one, tmp_path, sound), table(WHOLE, whole, sound), check_exact=True)
     state, healthy = loop.final_state(one, tmp_path), loop.final_state(WHOLE, whole)
-    for ours, other in zip(jax.tree.leaves(state.agent), jax.tree.leaves(healthy.agent), strict=True):
+    for ours, other in zip(jax.tree.leaves(state.agent.learner), jax.tree.leaves(healthy.agent.learner), strict=True):
         np.testing.assert_array_equal(ours[0], other[0])
         assert np.isfinite(ours[1]).all()
