@@ -63,6 +63,14 @@ SEARCHES = {
 }
 
 
+def of_row(tree, row):
+    return jax.tree.map(lambda x: x[row], tree)
+
+
+def close(found, exact):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, exact)
+
+
 @pytest.mark.parametrize("search", SEARCHES)
 @pytest.mark.parametrize("name", PROPOSALS)
 def test_a_warm_start_is_the_last_proposal_one_step_later(name, search):
@@ -77,22 +85,17 @@ def test_a_warm_start_is_the_last_proposal_one_step_later(name, search):
         key = jax.random.key(t)
         before, (memory, action, plans) = memory, act(key, memory, OBS + 0.1 * t)
         for row, k in enumerate(jax.random.split(key, len(OBS))):
-            mine = lambda x: x[row]  # noqa: E731, B023
-            jax.tree.map(np.testing.assert_array_equal, jax.tree.map(mine, before), held[row])
+            jax.tree.map(np.testing.assert_array_equal, of_row(before, row), held[row])
             plan, found = by_hand(k, held[row], OBS[row] + 0.1 * t)
             jax.tree.map(
                 lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), plans_of(plans, row), plan
             )
             np.testing.assert_array_equal(action[row], plans.action[row])
             exact = proposal.shift(found)
-            held[row] = jax.tree.map(mine, memory)
-            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), held[row], exact)
+            held[row] = of_row(memory, row)
+            close(held[row], exact)
     apart = jax.tree.leaves(memory)[0]
     assert np.abs(apart[0] - apart[1]).max() > 1e-3  # every row has a plan of its own
-
-
-def plans_of(plans, row):
-    return Plan(*(x[row] for x in plans))
 
 
 @pytest.mark.parametrize("name", PROPOSALS)
@@ -104,7 +107,7 @@ def test_plans_afresh_are_those_of_cold_searches_row_by_row(name):
     assert memory == ()
     for row, k in enumerate(jax.random.split(KEY, len(OBS))):
         plan = jax.jit(planner)(k, OBS[row])
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), plans_of(plans, row), plan)
+        close(Plan(*(x[row] for x in plans)), plan)
         np.testing.assert_array_equal(action[row], plans.action[row])
 
 

@@ -62,7 +62,7 @@ def test_a_custom_loss_is_what_single_steps_descend():
     """Three steps of Adam on absolute errors, in NumPy: moments, parameters, and the loss before each step."""
     learner = ensemble.make(PLAIN, SPEC, ABSOLUTE)
     state = scaled(learner.init(KEY))
-    rows = batches(3, 16)
+    rows = batches(3, 15)  # odd: signs cannot cancel, of which Adam would make a step of rounding errors
     after, info = jax.jit(learner.update)(KEY, state, rows)
     scale = np.asarray(state.targets.std, np.float64)
     net = state.params["net"]["params"]["Dense_0"]
@@ -233,7 +233,7 @@ def marked(loss, at=0):
     def checked(predicted, batch):
         same = (batch.extras["row"] + at == batch.reward) & (predicted.target[..., 0] == batch.reward)
         same &= predicted.weight.shape == batch.reward.shape == (3, *batch.reward.shape[1:])
-        return jnp.where(same, loss(predicted, batch), jnp.nan)
+        return loss(predicted, batch) * jnp.where(same, 1.0, jnp.nan)  # a factor: gradients are NaN too
 
     return checked
 
