@@ -10,7 +10,7 @@ import pytest
 from mbrl_jax import envs, rollouts
 from mbrl_jax.envs import lqr
 from mbrl_jax.models import recurrent
-from mbrl_jax.types import Transition
+from mbrl_jax.types import Policy, Transition
 
 SPEC = rollouts.normalised(envs.make("lqr-v0")).spec
 SMALL = recurrent.Config(encoder=(16,), width=8, layers=2, learning_rate=3e-3)
@@ -85,6 +85,48 @@ def test_predictions_add_the_decoded_change_and_remember(state, rng):
     start = model.start(KEY, predicted[:, 0])
     fresh = model.step(KEY, start, predicted[:, 0], data.action[:, 1])[1].next_obs
     assert np.abs(fresh - predicted[:, 1]).max() > 1e-4
+
+
+def test_an_imagined_roll_out_is_stepping_the_recurrent_model_by_hand(state, rng):
+    """Under a policy that draws and counts; scanned or written out, and from wherever the last one stood."""
+    obs = windows(rng, 5, 1).obs[:, 0]
+    model = recurrent.dynamics(SMALL, SPEC, state.params)
+
+    def act(key, count, obs):
+        drawn = jax.random.normal(key, (len(obs), 1))
+        return count + 1, jnp.tanh(obs.sum(axis=1, keepdims=True) + 0.3 * count + 0.1 * drawn), {"drawn": drawn}
+
+    policy = Policy(lambda obs: jnp.zeros((len(obs), 1)), act)
+    keys = jax.random.split(jax.random.key(3), 4)
+    network = recurrent.GRU(SMALL.width)
+    memory, count, now, steps = [jnp.zeros((5, 8))] * 2, jnp.zeros((5, 1)), obs, []
+    for key in keys:
+        count, action, extras = act(jax.random.split(key)[1], count, now)
+        own, inputs = state.params["params"], jnp.concatenate([now, action], axis=1)
+        hidden = jax.nn.relu(inputs @ own["encoder"]["Dense_0"]["kernel"] + own["encoder"]["Dense_0"]["bias"])
+        top = hidden @ own["encoder"]["Dense_1"]["kernel"] + own["encoder"]["Dense_1"]["bias"]
+        for layer in range(2):
+            top = network.apply({"params": own[f"gru_{layer}"]}, memory[layer], top)
+            memory = [*memory[:layer], top, *memory[layer + 1 :]]
+        following = now + top @ own["decoder"]["kernel"] + own["decoder"]["bias"]
+        steps.append(Transition(now, action, jnp.zeros(5), jnp.ones(5), following, jnp.zeros(5, bool), extras))
+        now = following
+    exact = jax.tree.map(lambda *leaves: jnp.stack(leaves), *steps)
+
+    def close(found, exact):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, exact)
+
+    start = rollouts.begin(KEY, model, policy, obs)
+    for in_line in (False, True):
+        end, found = jax.jit(lambda keys, start, in_line=in_line: rollouts.unroll(keys, model, policy, start, in_line))(
+            keys, start
+        )
+        close(found, exact)
+        close(end, rollouts.Standing(tuple(memory), count, now))
+    middle, first = rollouts.unroll(keys[:2], model, policy, start)
+    end, second = rollouts.unroll(keys[2:], model, policy, middle)
+    close(jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second), exact)
+    close(end.obs, now)
 
 
 def test_training_holds_observations_constant_but_the_policys_gradient_passes(state, rng):

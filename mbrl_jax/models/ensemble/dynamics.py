@@ -65,17 +65,17 @@ def fixed_members(
 ) -> Dynamics[Array]:
     """Every row keeps the elite that it draws at the start (TS∞ of Chua et al., 2018); its memory is the member.
 
-    All elites are computed for every row. Whoever wants a certain member gives its index as the memory.
+    Whoever wants a certain member gives its index as the memory, elite or not: all members are computed for every row.
     """
+    members = jnp.arange(config.members)
 
     def start(key: Key, obs: Array) -> Array:
         return state.elites[jax.random.randint(key, obs.shape[:1], 0, config.elites)]
 
     def step(key: Key, member: Array, obs: Array, action: Array) -> tuple[Array, Imagined]:
-        every_obs, every_action = (jnp.broadcast_to(x, (config.elites, *x.shape)) for x in (obs, action))
-        mean, log_var = predict(config, spec, state, every_obs, every_action, state.elites)
-        place = jnp.argmax(state.elites[:, None] == member, axis=0)
-        mean, log_var = (x[place, jnp.arange(obs.shape[0])] for x in (mean, log_var))
+        every_obs, every_action = (jnp.broadcast_to(x, (config.members, *x.shape)) for x in (obs, action))
+        mean, log_var = predict(config, spec, state, every_obs, every_action, members)
+        mean, log_var = (x[member, jnp.arange(obs.shape[0])] for x in (mean, log_var))
         out = _drawn(config, key, mean, log_var)
         return member, Imagined(out[:, 1:], out[:, 0], _ended(terminal, out[:, 1:]))
 

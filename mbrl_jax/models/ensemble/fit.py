@@ -73,11 +73,17 @@ class Batch(NamedTuple):
     rows: Transition
 
 
+def _divisor(weight: Array) -> Array:
+    """What weighted sums over the last axis are divided by; 1 where no row has a weight: such a mean is 0, not NaN."""
+    total = weight.sum(axis=-1)
+    return jnp.where(total > 0, total, 1.0)
+
+
 def total_loss(params: PyTree, config: Config, spec: Spec, loss: Loss, scale: Array, batch: Batch) -> Array:
     """Sum over members of the mean loss, weight decay and the penalty on the bounds."""
     mean, log_var = outputs(config, spec, params, batch.x)
     each = loss(Predicted(mean, log_var, batch.y, scale, batch.weight), batch.rows)
-    fitted = (each * batch.weight).sum(axis=-1) / batch.weight.sum(axis=-1)
+    fitted = (each * batch.weight).sum(axis=-1) / _divisor(batch.weight)
     decay = jnp.asarray(config.weight_decay) @ kernel_norms(params["net"], len(config.weight_decay))
     bounds = params["max_log_var"].sum() - params["min_log_var"].sum()
     return fitted.sum() + decay + config.bound_penalty * bounds
@@ -170,7 +176,7 @@ def holdout_score(config: Config, spec: Spec, score: Loss, split: Split, params:
     held = taken(split, split.holdout, split.holdout_valid.astype(split.x.dtype))
     batch = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (config.members, *leaf.shape)), held)
     each = score(Predicted(*outputs(config, spec, params, batch.x), batch.y, split.scale, batch.weight), batch.rows)
-    return jnp.where(batch.weight > 0, each * batch.weight, 0.0).sum(axis=-1) / batch.weight.sum(axis=-1)
+    return jnp.where(batch.weight > 0, each * batch.weight, 0.0).sum(axis=-1) / _divisor(batch.weight)
 
 
 class Progress(NamedTuple):
@@ -196,7 +202,7 @@ def stopped(
     def epoch(fit: Progress) -> Progress:
         found = one_epoch(jax.random.fold_in(key, fit.epoch), carry=Descent(fit.params, fit.opt))
         error = score(found.params)
-        improved = (fit.best - error) / fit.best > config.improvement
+        improved = (fit.best - error) / jnp.abs(fit.best) > config.improvement  # a score may be negative
 
         def keep(new: Array, old: Array) -> Array:
             return jnp.where(improved.reshape(-1, *[1] * (new.ndim - 1)), new, old)
