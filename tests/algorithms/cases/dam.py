@@ -21,6 +21,7 @@ CASES = {
         iterations=2,
         asked={
             "waiting": 2,  # the early stopping of model and discriminator
+            "branches": 4,  # whether values are corrected and samples blurred, which all seeds share
             "computed": {(12, ICY.spec.time_limit)},  # returns and masks of all episodes
             "tolerance": 2e-3,  # the actions that are planned are few: a fit's rounding may not change one
         },
