@@ -122,11 +122,15 @@ def _is_optimiser(path: str) -> bool:
     return ".opt" in path
 
 
-def check_agent(agent: Agent[Any], spec: Spec, batches: PyTree, *, tolerance: float = 1e-5) -> None:
+def check_agent(
+    agent: Agent[Any], spec: Spec, batches: PyTree, *, bounded: bool = True, tolerance: float = 1e-5
+) -> None:
     """An agent keeps its structure over updates, learns alike alone and among others, and acts in [-1, 1].
 
     Args:
       batches: what `update` takes, leaves `[updates, batch, ...]`.
+      bounded: whether its actions lie in [-1, 1]; false for one that leaves the clipping to the environment, because
+        it learns from the density of what it drew.
       tolerance: relative error of each array of the state between seeds together and alone.
 
     Raises:
@@ -134,7 +138,7 @@ def check_agent(agent: Agent[Any], spec: Spec, batches: PyTree, *, tolerance: fl
     """
     state = _check_updates(agent.update, agent.init, batches, "`Agent.update`", tolerance)
     for made in (agent.act(state), agent.mode(state)):
-        check_policy(made, spec, -1.0, 1.0)
+        check_policy(made, spec, *((-1.0, 1.0) if bounded else (-np.inf, np.inf)))
 
 
 def check_model(

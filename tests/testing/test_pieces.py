@@ -56,7 +56,7 @@ MODELS = {
 @pytest.mark.parametrize("name", list(AGENTS))
 def test_agents_keep_what_loops_rely_on(name):
     agent, batches = AGENTS[name]
-    check_agent(agent, SPEC, batches)
+    check_agent(agent, SPEC, batches, bounded=name != "a2c")  # whose Gaussian the environment clips
 
 
 @pytest.mark.parametrize("name", list(MODELS))
@@ -101,7 +101,7 @@ ENVS = {
     "a discount of a learner": (world(discount=lambda s: jnp.float32(0.99)), "discount must be 0 .* 1 elsewhere"),
     "a limit that comes early": (world(truncated=lambda s: s.t == 3), "truncated from step time_limit.*wrong at"),
     "an end that is cut too": (
-        world(truncated=lambda s: s.t == 3, discount=lambda s: jnp.where(s.t == 3, 0.0, 1.0)),
+        world(truncated=lambda s: s.t == 3, discount=lambda s: 1.0 - (s.t == 3).astype(jnp.float32)),
         "must not be truncated where the task ended",
     ),
     "a reward of a wrong shape": (world(reward=lambda s: jnp.zeros(1)), r"reward must have shape \(\), got \(1,\)"),
