@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxprs import trace
 
 from benchmarks import alm, baselines, common, workloads
 from benchmarks import dam as dam_benchmark
@@ -20,6 +19,7 @@ from mbrl_jax import envs
 from mbrl_jax.agents import sac
 from mbrl_jax.agents.latent.networks import Config
 from mbrl_jax.algorithms import dam
+from mbrl_jax.testing.programs import trace
 
 TINY = workloads.Sizes(hidden=(8, 8), model_hidden=(8, 8), members=2, batch=8, rollout_batch=16)
 

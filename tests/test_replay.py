@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.extend import core
-from jaxprs import equations, has_batched_end, touching, trace
 from scipy import stats
 
 from mbrl_jax.data import replay
 from mbrl_jax.data.rows import pack, row_width, unpack
 from mbrl_jax.data.slabs import make_slabs
+from mbrl_jax.testing.programs import equations, has_batched_end, touching, trace
 from mbrl_jax.types import Shared, Spec, Transition
 
 SPEC = Spec(name="test-v0", engine="jax", obs_dim=2, action_dim=1, action_low=(-1.0,), action_high=(1.0,), time_limit=9)

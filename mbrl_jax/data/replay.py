@@ -114,7 +114,7 @@ def window_ages(key: Key, state: ReplayState, spec: Spec, batch: int, length: in
 
     def draw(draws: _Draws) -> _Draws:
         last = jnp.maximum(state.size.value - length, 0)
-        fresh = jax.random.randint(jax.random.fold_in(k_draw, draws.rounds), (batch,), 0, last + 1)
+        fresh = jax.random.randint(jax.random.fold_in(k_draw, draws.rounds), (batch,), 0, last + 1, jnp.int32)
         age = jnp.where(draws.found, draws.age, fresh)
         broken = _ends(state, spec, age[:, None] + jnp.arange(length - 1)).any(axis=1)
         return _Draws(age, ~broken & (age + length <= state.size.value), draws.rounds + 1)
@@ -123,8 +123,9 @@ def window_ages(key: Key, state: ReplayState, spec: Spec, batch: int, length: in
         # Zero, but known inside the loop only: else the compiler would search before it, every time.
         zero = draws.rounds - ROUNDS
         total = jnp.cumsum(window_starts(state, spec, length, zero))
-        fresh = jax.random.randint(k_search, (batch,), 0, jnp.maximum(total[-1], 1))
-        age = jnp.where(draws.found, draws.age, jnp.searchsorted(total, fresh, side="right"))
+        fresh = jax.random.randint(k_search, (batch,), 0, jnp.maximum(total[-1], 1), total.dtype)
+        found = jnp.searchsorted(total, fresh, side="right").astype(jnp.int32)
+        age = jnp.where(draws.found, draws.age, found)
         return _Draws(age, jnp.broadcast_to(total[-1] > 0, (batch,)), draws.rounds + 1)
 
     none = jnp.zeros((batch,), bool)

@@ -134,6 +134,6 @@ def fit(
         return wanted & (now.stale < config.patience) & (now.best.steps < config.max_steps)
 
     zero = jnp.zeros((), jnp.int32)
-    start = Fit(params, jnp.full((), jnp.inf, jnp.float32), zero)
+    start = Fit(params, jnp.full((), jnp.inf, jax.eval_shape(score, params).dtype), zero)
     best = lax.while_loop(unfinished, look, _Progress(params, optimiser.init(params), start, zero)).best
     return best._replace(score=jnp.where(best.steps > 0, best.score, jnp.nan))

@@ -15,6 +15,7 @@ from mbrl_jax import envs, results
 from mbrl_jax.envs.probes import LENGTH, PROBES
 from mbrl_jax.report import select
 from mbrl_jax.report.claims import Verdict, judge
+from mbrl_jax.types import Policy
 
 MODULES = [importlib.import_module(f"experiments.alm.{m.name}") for m in pkgutil.iter_modules(experiments.alm.__path__)]
 ARTEFACTS = {m.ARTEFACT.name: m.ARTEFACT for m in MODULES if hasattr(m, "ARTEFACT")}
@@ -174,7 +175,10 @@ def test_figure_4_measures_a_known_bias():
     soft = plain + bonus * gamma * (1 - gamma ** (left - 1)) / (1 - gamma)
 
     def act(state):
-        return lambda key, obs: (jnp.zeros((*obs.shape[:-1], 1)), jnp.full(obs.shape[:-1], bonus))
+        def choose(key, memory, obs):
+            return memory, jnp.zeros((*obs.shape[:-1], 1)), jnp.full(obs.shape[:-1], bonus)
+
+        return Policy(lambda obs: (), choose)
 
     def estimates(key, state, obs, action):
         exact = PROBES[name].action_value(obs, action, gamma)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from experiments.alm import common, figure3, figure7, figure17
-from mbrl_jax import envs, results
+from mbrl_jax import envs, results, rollouts
 from mbrl_jax.agents.latent.networks import Nets
 from mbrl_jax.envs.probes import LENGTH
 from mbrl_jax.networks import Diagonal
@@ -27,7 +27,10 @@ def drifting(n, rng):
 
 def unaware():
     """A model that knows of the actions, not of the drift; z is the observation, with standard deviations 2 and 3."""
-    nothing = lambda *_: None  # noqa: E731
+
+    def nothing(*_):
+        return None
+
     return Nets(
         init=nothing,
         encode=lambda p, obs: Diagonal(obs, jnp.broadcast_to(jnp.array([2.0, 3.0]), obs.shape)),
@@ -70,7 +73,7 @@ def test_figure_7_measures_the_error_of_a_model_that_misses_a_drift(rng, end):
 
 def test_figure_7_follows_a_trajectory_up_to_its_termination(monkeypatch):
     monkeypatch.setattr(figure7, "STEPS", LENGTH + 3)
-    act = lambda key, obs: obs + 1.0  # noqa: E731
+    act = rollouts.stateless(lambda key, obs: obs + 1.0)
     for name, length in (("probe-termination-v0", LENGTH), ("probe-truncation-v0", LENGTH + 3)):
         obs, action, valid = figure7._trajectory(jax.random.key(0), envs.make(name), act)
         np.testing.assert_array_equal(valid, np.arange(LENGTH + 3) < length)

@@ -214,5 +214,6 @@ def stopped(
     def unfinished(fit: Progress) -> Array:
         return (fit.stale <= config.patience) & (fit.epoch < config.max_epochs)
 
-    zero, worst = jnp.zeros((), jnp.int32), jnp.full(config.members, 1e10, jnp.float32)
+    scored = jax.eval_shape(score, start.params)
+    zero, worst = jnp.zeros((), jnp.int32), jnp.full(scored.shape, 1e10, scored.dtype)
     return lax.while_loop(unfinished, epoch, Progress(*start, start.params["net"], worst, zero, zero))

@@ -1,0 +1,8 @@
+from dataclasses import replace
+
+from cases import LINEAR
+from cases.mbpo import CASES as MBPO
+from cases.mbpo import CONFIG
+from mbrl_jax.algorithms import find
+
+CASES = {"": replace(MBPO[""], algorithm=find("vagram").make(CONFIG, LINEAR))}
