@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple
+from typing import Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ def _unremarkable(steps: Transition, valid: Array) -> Info:
 def make(
     env: Env,
     method: Method[S, Episodes],
-    blind: Policy[Any],
+    blind: Policy[PyTree],
     *,
     warmup_episodes: int,
     episodes: int,
@@ -92,7 +92,7 @@ def make(
         info = {"train/return": jnp.where(valid, found.reward, 0.0).sum(axis=1).mean(), **describe(found, valid)}
         return State(memory, agent), {**prepared, **improved, **info}
 
-    def policy(state: State[S]) -> Policy[Any]:
+    def policy(state: State[S]) -> Policy[PyTree]:
         return rollouts.for_env(env.spec, method.mode(state.agent))
 
     return Algorithm(init, step, policy, episodes * env.spec.time_limit, warmup_episodes * env.spec.time_limit)

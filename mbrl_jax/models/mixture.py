@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import distrax
 import flax.linen as nn
@@ -181,7 +181,7 @@ def make(config: Config, spec: Spec) -> Learner[State, Data]:
         importance = jnp.where(importance.sum() > 0, importance, counts.astype(importance.dtype))
 
         def losses(params: PyTree, rows: Array, weights: Array) -> Array:
-            found = cast(Any, distribution(config, spec, params, x[rows]).log_prob(y[rows]))
+            found = cast(Array, distribution(config, spec, params, x[rows]).log_prob(y[rows]))
             return minimum_variance_loss(found[:, None], weights)
 
         def loss(params: PyTree, k: Key) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -89,7 +89,7 @@ def network(config: Config, spec: Spec) -> MLP:
 
 def outputs(config: Config, spec: Spec, params: PyTree, x: Array) -> tuple[Array, Array]:
     """Means and bounded log-variances, each `[members, batch, 1 + obs_dim]`, for x `[members, batch, in]`."""
-    raw: Any = jax.vmap(partial(apply, network(config, spec)))(params["net"], x)
+    raw: PyTree = jax.vmap(partial(apply, network(config, spec)))(params["net"], x)
     mean, log_var = jnp.split(raw, 2, axis=-1)
     return mean, bounded_log_var(log_var, params["min_log_var"], params["max_log_var"])
 
