@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
-from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from mbrl_jax.envs import pictures, registry
@@ -32,7 +31,7 @@ def _spaces(spec: Spec) -> tuple[spaces.Box, spaces.Box]:
     return observation, spaces.Box(low, high, dtype=np.float32)
 
 
-def _made(env: str | Env, options: dict[str, object]) -> Env:
+def _made(env: str | Env, options: dict[str, Any]) -> Env:
     return registry.make(env, **options) if isinstance(env, str) else env
 
 
@@ -59,7 +58,7 @@ class GymnasiumEnv(gymnasium.Env):
         self._state = self._reset(key)
         return np.asarray(self._state.obs, np.float32), {}
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, object]]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Raises RuntimeError before the first reset."""
         if self._state is None:
             raise RuntimeError("reset must be called before the first step")
@@ -101,7 +100,7 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
         self._state = (self._reset(key), jnp.zeros(self.num_envs, bool))
         return np.array(self._state[0].obs, np.float32), {}
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, object]]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
         """Raises RuntimeError before the first reset."""
         if self._state is None:
             raise RuntimeError("reset must be called before the first step")
@@ -113,9 +112,7 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
     def _reset_all(self, key: Key) -> PyTree:
         return jax.vmap(self._env.reset)(jax.random.split(key, self.num_envs))
 
-    def _step_all(
-        self, key: Key, states: PyTree, done: ArrayLike, actions: ArrayLike
-    ) -> tuple[PyTree, tuple[Array, ...]]:
+    def _step_all(self, key: Key, states: PyTree, done: Array, actions: Array) -> tuple[PyTree, tuple[Array, ...]]:
         k_reset, k_step = jax.random.split(key)
         after, steps = jax.vmap(self._env.step)(jax.random.split(k_step, self.num_envs), states, actions)
 

@@ -94,7 +94,7 @@ class Task:
     time_limit: int = 1000
     obs_reward: Callable[[Values, Values, Values], Values] | None = None
     obs_terminal: Callable[[Values], Values] | None = None
-    gym: tuple[str | tuple[str, bool], ...] = ()
+    gym: tuple[Any, ...] = ()
     camera: Camera = field(default_factory=dict, hash=False)
     source: str = "Gymnasium"
 

@@ -50,7 +50,7 @@ class Split(NamedTuple):
         """Indices `[batch]` of training rows, with replacement."""
         first = jnp.minimum(self.held, self.count - 1)
         share = jax.random.uniform(key, (batch,))
-        place = first + (share * (self.count - first)).astype(jnp.int32)
+        place = first + (share * (self.count - first).astype(share.dtype)).astype(jnp.int32)
         return self.order[jnp.minimum(place, self.count - 1)]
 
     def training(self) -> Bool[Array, " rows"]:
@@ -70,7 +70,7 @@ def split(key: Key, valid: Bool[Array, " rows"], fraction: float) -> Split:
     bits = jax.random.bits(key, valid.shape) >> 1
     order = jnp.argsort(jnp.where(valid, bits, jnp.uint32(1 << 31)))
     count = valid.sum(dtype=jnp.int32)
-    held = jnp.clip((fraction * count).astype(jnp.int32), 1, jnp.maximum(count - 1, 1))
+    held = jnp.clip((fraction * count.astype(jnp.float32)).astype(jnp.int32), 1, jnp.maximum(count - 1, 1))
     return Split(order, held, count)
 
 

@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -54,7 +54,7 @@ EXTRA = {
 _NAMED = {**ROLES, **ALGORITHMS, **EXTRA}
 SANS = "Inter, 'Helvetica Neue', 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 
-RC: dict[str, object] = {
+RC: Any = {
     "font.size": 9.5,
     "font.family": "sans-serif",
     "text.color": ROLES["ink"].light,

@@ -200,11 +200,11 @@ def episode_info(episodes: Episodes) -> Info:
     The leaves of `episodes` are `[...]`.
     """
     count = episodes.count.sum()
-    some = jnp.where(count > 0, count, jnp.nan)
+    some = jnp.where(count > 0, count.astype(episodes.total_return.dtype), jnp.nan)
     return {
         "train/episodes": count,
         "train/return": episodes.total_return.sum() / some,
-        "train/length": episodes.total_length.sum() / some,
+        "train/length": episodes.total_length.sum().astype(some.dtype) / some,
         "train/failures": episodes.failures.sum(),
     }
 

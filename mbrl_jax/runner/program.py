@@ -146,7 +146,7 @@ def _finite(state: PyTree) -> Array:
     return jnp.stack(checked).all() if checked else jnp.ones((), bool)
 
 
-def _is_float(leaf: object) -> bool:
+def _is_float(leaf: Array) -> bool:
     return jnp.issubdtype(leaf.dtype, jnp.floating)
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from mbrl_jax import results
 from mbrl_jax.runner import program, record
@@ -246,7 +247,7 @@ def without_storage(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda node: Storage(()) if is_storage(node) else node, tree, is_leaf=is_storage)
 
 
-def _is_key(leaf: object) -> bool:
+def _is_key(leaf: Array) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 

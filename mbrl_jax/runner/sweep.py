@@ -173,7 +173,7 @@ def _flat(table: Mapping[str, object], like: Config, prefix: str = "") -> Facts:
     return found
 
 
-def _like(name: str, value: object, config: Config) -> object:
+def _like(name: str, value: Any, config: Config) -> object:
     """The value in the kind of the field's default: lists become tuples, whole numbers floats where one is expected."""
     for part in name.split("."):
         config = getattr(config, part)

@@ -91,7 +91,7 @@ def split_rows(
     batch, size = data.transitions, data.size
     capacity = batch.reward.shape[0]
     limit = min(max(int(config.holdout_fraction * capacity), 1), config.max_holdout)
-    held = jnp.clip((config.holdout_fraction * size).astype(jnp.int32), 1, limit)
+    held = jnp.clip((config.holdout_fraction * size.astype(jnp.float32)).astype(jnp.int32), 1, limit)
     order = random_order(k_split, (capacity,), size)
     train_size = size - held
     draw = jax.random.randint(k_boot, (config.members, capacity), 0, train_size)
