@@ -121,7 +121,8 @@ def make(config: Config, spec: Spec, sample: Sample | None = None) -> Learner[St
             return losses(params, parts.draw(k_rows, config.fit.batch), k_fake).mean()
 
         def score(params: PyTree) -> Array:
-            return jnp.where(counts, losses(params, held, k_held), 0.0).sum() / counts.sum()
+            total = jnp.where(counts, losses(params, held, k_held), 0.0).sum()
+            return total / counts.sum().astype(total.dtype)
 
         start = state.params if config.warm_start else fresh(k_init)
         found = fitting.fit(k_fit, config.fit, start, loss, score, data.wanted)

@@ -24,7 +24,7 @@ from mbrl_jax.networks import MLP, apply, glorot
 from mbrl_jax.objectives.likelihood import bounded_variance
 from mbrl_jax.objectives.value_aware import minimum_variance_loss
 from mbrl_jax.rollouts import memoryless
-from mbrl_jax.types import Dynamics, Info, Key, Learner, PyTree, Spec, Transition, check_positive, check_widths
+from mbrl_jax.types import Dynamics, Info, Key, Learner, PyTree, Spec, Transition, along, check_positive, check_widths
 
 __all__ = ["Config", "Data", "State", "distribution", "dynamics", "log_prob", "make", "sample"]
 
@@ -127,7 +127,9 @@ def sample(config: Config, spec: Spec, state: State, key: Key, obs: Array, actio
         reached = jnp.cumsum(jax.nn.softmax(logits, axis=-1), axis=-1)[..., :-1]
         chosen = (uniform[..., :1] > reached).sum(axis=-1)
         # A sum over masked rows: a gather takes longer on a CPU.
-        described = jnp.where((jnp.arange(config.components) == chosen[..., None])[..., None], described, 0.0)
+        described = jnp.where(
+            (along(jnp.arange(config.components), logits) == chosen[..., None])[..., None], described, 0.0
+        )
     mean, std = _gaussian(config, described.sum(axis=-2))
     normal = math.sqrt(2) * lax.erf_inv(2 * uniform[..., 1:] - 1)
     draw = mean + std * normal

@@ -16,7 +16,7 @@ from mbrl_jax.data import normalise
 from mbrl_jax.models.ensemble.network import Config, outputs, targets_of
 from mbrl_jax.models.ensemble.objective import Loss, Objective, Predicted
 from mbrl_jax.networks import kernel_norms
-from mbrl_jax.types import Key, PyTree, Spec, Transition
+from mbrl_jax.types import Key, PyTree, Spec, Transition, along
 
 __all__ = [
     "Batch",
@@ -125,7 +125,7 @@ def random_order(key: Key, shape: tuple[int, ...], size: Array) -> Array:
         return jnp.concatenate([jnp.argsort(keys[..., :length], axis=-1), rest], axis=-1)
 
     shorter = jnp.sum(size <= jnp.asarray(lengths[1:], jnp.int32), dtype=jnp.int32)
-    return lax.switch(shorter, [partial(prefix, length) for length in lengths], bits | beyond)
+    return lax.switch(shorter, [partial(prefix, length) for length in lengths], bits | along(beyond, bits))
 
 
 class Descent(NamedTuple):
