@@ -4,6 +4,7 @@ import functools
 import gc
 import importlib
 import os
+import warnings
 from pathlib import Path
 
 import jax
@@ -49,6 +50,9 @@ def pytest_configure(config):
         jax.config.update("jax_compilation_cache_dir", str(Path(config.rootpath) / ".cache" / "tests"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what these packages warn of when they are imported
+        relax(FOREIGN)
     # A mark or a command-line option may still relax one warning; these come first.
     config.addinivalue_line("filterwarnings", "error")
     config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:tensorflow_probability")

@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FUNCTION_LINES = 40
 FILE_LINES = 300
-ANY_PER_1000 = 26.8
-"""What holds today, kept from growing; the aim is 10."""
+ANY_PER_1000 = 3.0
+"""What holds, kept from growing; an alias that is `Any` by another name (`PyTree`, `Facts`, `Config`) counts once."""
 
 LONG_FUNCTIONS: dict[str, int] = {
     "experiments/dam/common.py::statements": 45,

@@ -22,12 +22,12 @@ class Episodes(NamedTuple):
     Attributes:
       steps: `Transition [capacity, time_limit, ...]` without extras.
       valid: which of them happened before their episode's end, bool `[capacity, time_limit]`.
-      count: how many episodes there are.
+      collected: how many episodes there are.
     """
 
     steps: Storage
     valid: Storage
-    count: Shared
+    collected: Shared
 
 
 class State(NamedTuple, Generic[S]):
@@ -100,7 +100,7 @@ def make(
 
 def _stored(memory: Episodes, found: Transition, valid: Array) -> Episodes:
     """The episodes with a round's behind them."""
-    at = memory.count.value
+    at = memory.collected.value
 
     def write(into: Array, rows: Array) -> Array:
         return lax.dynamic_update_slice_in_dim(into, rows, at, axis=0)

@@ -37,26 +37,26 @@ class Config:
 
 
 class Split(NamedTuple):
-    """Valid rows in random order: of `order [rows]`, the first `held` are held out and the rest up to `count` train.
+    """Valid rows in random order: of `order [rows]`, the first `held` are held out and the rest up to `valid` train.
 
     A single row is used for both.
     """
 
     order: Array
     held: Array
-    count: Array
+    valid: Array
 
     def draw(self, key: Key, batch: int) -> Array:
         """Indices `[batch]` of training rows, with replacement."""
-        first = jnp.minimum(self.held, self.count - 1)
+        first = jnp.minimum(self.held, self.valid - 1)
         share = jax.random.uniform(key, (batch,))
-        place = first + (share * (self.count - first).astype(share.dtype)).astype(jnp.int32)
-        return self.order[jnp.minimum(place, self.count - 1)]
+        place = first + (share * (self.valid - first).astype(share.dtype)).astype(jnp.int32)
+        return self.order[jnp.minimum(place, self.valid - 1)]
 
     def training(self) -> Bool[Array, " rows"]:
         """Which rows are for training."""
         place = jnp.arange(self.order.shape[0])
-        chosen = (place >= jnp.minimum(self.held, self.count - 1)) & (place < self.count)
+        chosen = (place >= jnp.minimum(self.held, self.valid - 1)) & (place < self.valid)
         return jnp.zeros_like(chosen).at[self.order].set(chosen, unique_indices=True)
 
     def holdout(self, most: int) -> tuple[Array, Array]:

@@ -139,7 +139,7 @@ class Episodes(NamedTuple):
     `failures` are those of them that the guard against non-finite numbers ended (see `envs.build`).
     """
 
-    count: Array
+    ended: Array
     total_return: Array
     total_length: Array
     failures: Array
@@ -164,7 +164,7 @@ def act_once(
     action, extras = action[0], jax.tree.map(lambda x: x[0], extras)
     actor, transition, episodes = step(k_step, env, actor._replace(memory=memory), action)
     fresh = policy.start(actor.env.obs[None])
-    memory = jax.tree.map(lambda new, old: jnp.where(episodes.count > 0, new, old), fresh, actor.memory)
+    memory = jax.tree.map(lambda new, old: jnp.where(episodes.ended > 0, new, old), fresh, actor.memory)
     return actor._replace(memory=memory), transition._replace(extras=extras), episodes
 
 
@@ -186,7 +186,7 @@ def step(key: Key, env: Env, actor: Actor, action: Array) -> tuple[Actor, Transi
         actor.memory,
     )
     episodes = Episodes(
-        count=ended.astype(jnp.int32),
+        ended=ended.astype(jnp.int32),
         total_return=jnp.where(ended, running.episode_return, 0.0),
         total_length=jnp.where(ended, running.episode_length, zero),
         failures=jnp.where(ended, getattr(env_state, "failures", zero), zero),
@@ -199,7 +199,7 @@ def episode_info(episodes: Episodes) -> Info:
 
     The leaves of `episodes` are `[...]`.
     """
-    count = episodes.count.sum()
+    count = episodes.ended.sum()
     some = jnp.where(count > 0, count.astype(episodes.total_return.dtype), jnp.nan)
     return {
         "train/episodes": count,
@@ -288,7 +288,7 @@ def fragment(
         held = actors._replace(memory=jax.tree.map(lambda x: x[:, None], memory))
         moved = jax.vmap(lambda k, actor, a: step(k, env, actor, a))
         actors, transition, episodes = moved(jax.random.split(k_step, count), held, action)
-        actors = _restarted(policy, actors, episodes.count > 0)
+        actors = _restarted(policy, actors, episodes.ended > 0)
         return actors, (transition._replace(extras=extras), episodes)
 
     actors, (transitions, episodes) = lax.scan(play, actors, jax.random.split(key, steps))
