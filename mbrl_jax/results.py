@@ -26,7 +26,6 @@ from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -173,7 +172,7 @@ def load_run(root: str | Path, run: str) -> pd.DataFrame:
     return frame
 
 
-def load(root: str | Path = "results", *, only_finished: bool = False, **filters: Any) -> pd.DataFrame:
+def load(root: str | Path = "results", *, only_finished: bool = False, **filters: object) -> pd.DataFrame:
     """All metrics under `root` as one long table; unreadable runs are skipped with a warning that names the file.
 
     Args:
@@ -193,7 +192,7 @@ def load(root: str | Path = "results", *, only_finished: bool = False, **filters
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
             raise ValueError(f"a filter must be one of {', '.join(known)}, got {name!r}; did you mean {close!r}?")
-    wanted = {name: [value] if _is_single(value) else list(value) for name, value in filters.items()}
+    wanted = {name: _listed(value) for name, value in filters.items()}
     frames = []
     for run, facts in _readable_manifests(root):
         if (only_finished and facts["status"] != "finished") or not _may_match(run, facts, wanted):
@@ -368,15 +367,15 @@ def _may_match(run: str, facts: Facts, wanted: Mapping[str, list[object]]) -> bo
     return all(known[name] in wanted[name] for name in known if name in wanted)
 
 
-def _is_single(value: object) -> bool:
-    return isinstance(value, str) or not isinstance(value, Iterable)
+def _listed(value: object) -> list[object]:
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
 
 
 def _canonical(value: object) -> str:
     return json.dumps(value, default=_plain, sort_keys=True, separators=(",", ":"))
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     if isinstance(value, Mapping):

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mbrl_jax.envs.base import Values, namespace
-from mbrl_jax.envs.mujoco_table import TASKS, never, out_of, outside
-from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, in_square, posture, unless
+from mbrl_jax.envs.mujoco_table import TASKS
+from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, in_square, never, out_of, outside, posture, unless
 
 __all__ = ["MBBL_TASKS"]
 

@@ -18,6 +18,9 @@ from mbrl_jax.envs.mujoco_tasks import (
     Reward,
     Task,
     in_disc,
+    never,
+    out_of,
+    outside,
     posture,
     push,
     run,
@@ -27,21 +30,6 @@ from mbrl_jax.envs.mujoco_tasks import (
 )
 
 __all__ = ["ALIASES", "TASKS"]
-
-
-def never(obs: Values) -> Values:
-    """No termination: False for observations `[..., O]`."""
-    return namespace(obs).zeros(obs.shape[:-1], bool)
-
-
-def outside(value: Values, low: float, high: float) -> Values:
-    """Whether a value is not strictly between two bounds; true of NaN."""
-    return namespace(value).logical_not((value > low) & (value < high))
-
-
-def out_of(value: Values, low: float, high: float) -> Values:
-    """Whether a value is not within two bounds, which count as inside; true of NaN."""
-    return namespace(value).logical_not((value >= low) & (value <= high))
 
 
 def _hopper_fell(obs: Values) -> Values:
@@ -204,8 +192,7 @@ _REACHER_PLACES = ("xpos:fingertip", "xpos:target")
 
 def _observe_reacher(axes: int) -> Observe:
     def observe(frame: Frame) -> Values:
-        xp = namespace(frame.qpos)
-        joints = frame.qpos[..., :2]
+        xp, joints = namespace(frame.qpos), frame.qpos[..., :2]
         gap = (frame.derived["xpos:fingertip"] - frame.derived["xpos:target"])[..., :axes]
         parts = [xp.cos(joints), xp.sin(joints), frame.qpos[..., 2:], frame.qvel[..., :2], gap]
         return xp.concatenate(parts, axis=-1)

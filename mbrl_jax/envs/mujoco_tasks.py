@@ -25,6 +25,9 @@ __all__ = [
     "in_disc",
     "in_square",
     "locate",
+    "never",
+    "out_of",
+    "outside",
     "posture",
     "push",
     "run",
@@ -179,6 +182,21 @@ def posture(hidden: int, *, clip: float = np.inf, derived: tuple[tuple[str, int]
         return xp.concatenate([frame.qpos[..., hidden:], qvel, *flat], axis=-1)
 
     return observe
+
+
+def never(obs: Values) -> Values:
+    """No termination: False for observations `[..., O]`."""
+    return namespace(obs).zeros(obs.shape[:-1], bool)
+
+
+def outside(value: Values, low: float, high: float) -> Values:
+    """Whether a value is not strictly between two bounds; true of NaN."""
+    return namespace(value).logical_not((value > low) & (value < high))
+
+
+def out_of(value: Values, low: float, high: float) -> Values:
+    """Whether a value is not within two bounds, which count as inside; true of NaN."""
+    return namespace(value).logical_not((value >= low) & (value <= high))
 
 
 def unless(fell: Values, bonus: float) -> Values:

@@ -123,8 +123,7 @@ def make(config: Config, spec: Spec, sample: Sample | None = None) -> Learner[St
             return losses(params, parts.draw(k_rows, config.fit.batch), k_fake).mean()
 
         def score(params: PyTree) -> Array:
-            total = jnp.where(counts, losses(params, held, k_held), 0.0).sum()
-            return total / counts.sum().astype(total.dtype)
+            return losses(params, held, k_held).mean(where=counts)
 
         start = state.params if config.warm_start else fresh(k_init)
         found = fitting.fit(k_fit, config.fit, start, loss, score, data.wanted)

@@ -155,9 +155,7 @@ def remember(actor: Actor, policy: Policy[PyTree]) -> Actor:
     return actor._replace(memory=policy.start(actor.env.obs[None]))
 
 
-def act_once(
-    keys: tuple[Key, Key], env: Env, policy: Policy[PyTree], actor: Actor
-) -> tuple[Actor, Transition, Episodes]:
+def act_once(keys: tuple[Key, Key], env: Env, policy: Policy, actor: Actor) -> tuple[Actor, Transition, Episodes]:
     """The policy's action, and the environment's step; where the episode ended, both start afresh."""
     k_act, k_step = keys
     memory, action, extras = policy.act(k_act, actor.memory, actor.env.obs[None])
@@ -268,9 +266,7 @@ def interact(
     return actor, stored, agent, {**episode_info(episodes), **jax.tree.map(jnp.mean, info)}
 
 
-def fragment(
-    key: Key, env: Env, policy: Policy[PyTree], actors: Actor, steps: int
-) -> tuple[Actor, Transition, Episodes]:
+def fragment(key: Key, env: Env, policy: Policy, actors: Actor, steps: int) -> tuple[Actor, Transition, Episodes]:
     """`steps` steps of N environments side by side, which are reset where their episodes end.
 
     Args:
