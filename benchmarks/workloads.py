@@ -223,7 +223,7 @@ def _rollout(sizes: Sizes) -> Rollout:
 
         dynamics = model.dynamics(fitted)
         into, _ = rollouts.branch(k_branch, dynamics, agent.act(policy), starts, once, write, into)
-        return (policy, fitted, stored, into), {"count": into.count.sum().astype(jnp.float32)}
+        return (policy, fitted, stored, into), {"count": into.filled.sum().astype(jnp.float32)}
 
     return Rollout(init, step)
 

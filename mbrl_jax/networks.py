@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import distrax
 import flax.linen as nn
@@ -123,7 +123,7 @@ def apply(module: nn.Module, params: PyTree, x: Array) -> Array:
     return cast(Array, forward(x))
 
 
-def _in_blocks(forward: Callable[..., Any], x: Array) -> Array:
+def _in_blocks(forward: Callable[..., PyTree], x: Array) -> Array:
     """`forward(x)` for `x[rows, in_dim]`, about `BLOCK` rows at a time, in blocks of equal size."""
     rows = x.shape[0]
     count = -(-rows // BLOCK)

@@ -26,12 +26,13 @@ from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from mbrl_jax.types import Facts
 
 __all__ = [
     "COLUMNS",
@@ -66,7 +67,7 @@ class ResultsError(RuntimeError):
     """A stored file is damaged or is not what the store's layout says; the message names the file."""
 
 
-def run_id(identity: Mapping[str, Any]) -> str:
+def run_id(identity: Facts) -> str:
     """The name of a run: 16 hexadecimal digits of the hash of everything that determines it.
 
     Args:
@@ -83,7 +84,7 @@ def save(
     root: str | Path,
     run: str,
     metrics: pd.DataFrame,
-    manifest: Mapping[str, Any],
+    manifest: Facts,
     arrays: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
     """Writes a run, replacing what an earlier call wrote; call it again and again while the run is going on.
@@ -130,7 +131,7 @@ def finished(root: str | Path, run: str) -> bool:
     return complete and (Path(root) / "runs" / run / "metrics.parquet").is_file()
 
 
-def manifest(root: str | Path, run: str) -> dict[str, Any]:
+def manifest(root: str | Path, run: str) -> Facts:
     """The manifest of one run.
 
     Raises:
@@ -171,7 +172,7 @@ def load_run(root: str | Path, run: str) -> pd.DataFrame:
     return frame
 
 
-def load(root: str | Path = "results", *, only_finished: bool = False, **filters: Any) -> pd.DataFrame:
+def load(root: str | Path = "results", *, only_finished: bool = False, **filters: object) -> pd.DataFrame:
     """All metrics under `root` as one long table; unreadable runs are skipped with a warning that names the file.
 
     Args:
@@ -191,7 +192,7 @@ def load(root: str | Path = "results", *, only_finished: bool = False, **filters
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
             raise ValueError(f"a filter must be one of {', '.join(known)}, got {name!r}; did you mean {close!r}?")
-    wanted = {name: [value] if _is_single(value) else list(value) for name, value in filters.items()}
+    wanted = {name: _listed(value) for name, value in filters.items()}
     frames = []
     for run, facts in _readable_manifests(root):
         if (only_finished and facts["status"] != "finished") or not _may_match(run, facts, wanted):
@@ -280,7 +281,7 @@ def write_whole(path: Path, content: bytes) -> None:
         ) from error
 
 
-def provenance() -> dict[str, Any]:
+def provenance() -> Facts:
     """Versions of Python and the packages that matter, and the commit (with `+dirty` if the sources were changed)."""
     versions = {"python": ".".join(map(str, sys.version_info[:3]))}
     for package in PACKAGES:
@@ -304,7 +305,7 @@ def _commit(source: Path) -> str:
         return "unknown"
 
 
-def _checked_manifest(run: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _checked_manifest(run: str, manifest: Facts) -> Facts:
     missing = [name for name in REQUIRED if name not in manifest]
     if missing:
         raise ValueError(f"a manifest must have {', '.join(REQUIRED)}; missing: {', '.join(missing)}")
@@ -321,7 +322,7 @@ def _checked_manifest(run: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _checked_table(metrics: pd.DataFrame, facts: Mapping[str, Any]) -> pa.Table:
+def _checked_table(metrics: pd.DataFrame, facts: Facts) -> pa.Table:
     filled = metrics.assign(**{name: facts[name] for name in COLUMNS[:3] if name not in metrics})
     missing = [name for name in COLUMNS if name not in filled]
     if missing:
@@ -346,7 +347,7 @@ def _packed(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def _readable_manifests(root: str | Path) -> Iterable[tuple[str, dict[str, Any]]]:
+def _readable_manifests(root: str | Path) -> Iterable[tuple[str, Facts]]:
     for folder in sorted((Path(root) / "runs").glob("*/manifest.json")):
         try:
             yield folder.parent.name, manifest(root, folder.parent.name)
@@ -354,27 +355,27 @@ def _readable_manifests(root: str | Path) -> Iterable[tuple[str, dict[str, Any]]
             warnings.warn(f"skipped run {folder.parent.name}: {error}", stacklevel=3)
 
 
-def _with_divergence(frame: pd.DataFrame, facts: Mapping[str, Any]) -> pd.DataFrame:
+def _with_divergence(frame: pd.DataFrame, facts: Facts) -> pd.DataFrame:
     lanes = frame[["algorithm", "seed"]].drop_duplicates()
     frozen = facts.get("diverged") or {}
     at = [frozen.get(f"{label}/{seed}", frozen.get(str(seed), np.nan)) for label, seed in lanes.to_numpy()]
     return frame.merge(lanes.assign(diverged_at=np.asarray(at, dtype=float)), on=["algorithm", "seed"])
 
 
-def _may_match(run: str, facts: Mapping[str, Any], wanted: Mapping[str, list[Any]]) -> bool:
+def _may_match(run: str, facts: Facts, wanted: Mapping[str, list[object]]) -> bool:
     known = {"run": run, "experiment": facts["experiment"]}
     return all(known[name] in wanted[name] for name in known if name in wanted)
 
 
-def _is_single(value: Any) -> bool:
-    return isinstance(value, str) or not isinstance(value, Iterable)
+def _listed(value: object) -> list[object]:
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
 
 
-def _canonical(value: Any) -> str:
+def _canonical(value: object) -> str:
     return json.dumps(value, default=_plain, sort_keys=True, separators=(",", ":"))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     if isinstance(value, Mapping):

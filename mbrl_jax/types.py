@@ -21,8 +21,10 @@ __all__ = [
     "Act",
     "Agent",
     "Algorithm",
+    "Config",
     "Dynamics",
     "Env",
+    "Facts",
     "Imagined",
     "Info",
     "Key",
@@ -36,6 +38,7 @@ __all__ = [
     "Spec",
     "Storage",
     "Transition",
+    "along",
     "available_cores",
     "check_not_negative",
     "check_positive",
@@ -49,6 +52,10 @@ Key = Array
 PyTree = Any
 Info = dict[str, Array]
 """Metrics by name, flat; what leaves a program has scalars only."""
+Facts = dict[str, Any]
+"""What is written of a run: plain data by name, as in JSON."""
+Config = Any
+"""A configuration: a frozen dataclass whose fields are hyper-parameters, groups of them being dataclasses again."""
 Act = Callable[[Key, Array], Array]
 """`act(key, obs[B, O]) -> action[B, A]`: a policy without memory; `rollouts.stateless` makes a `Policy` of it."""
 S = TypeVar("S")
@@ -129,13 +136,13 @@ class Env(NamedTuple):
     but under vmap only the episodes that have ended are paid for.
     """
 
-    reset: Callable[[Key], Any]
-    step: Callable[[Key, Any, Array], tuple[Any, Transition]]
+    reset: Callable[[Key], PyTree]
+    step: Callable[[Key, PyTree, Array], tuple[PyTree, Transition]]
     spec: Spec
     reward: Callable[[Array, Array, Array], Array] | None = None
     terminal: Callable[[Array], Array] | None = None
     path_reward: Callable[[Array, Array], Array] | None = None
-    restart: Callable[[Key, Array, Any], Any] | None = None
+    restart: Callable[[Key, Array, PyTree], PyTree] | None = None
 
 
 class Policy(NamedTuple, Generic[M]):
@@ -182,9 +189,9 @@ class Agent(NamedTuple, Generic[S]):
     """
 
     init: Callable[[Key], S]
-    update: Callable[[Key, S, Any], tuple[S, Info]]
-    act: Callable[[S], Policy[Any]]
-    mode: Callable[[S], Policy[Any]]
+    update: Callable[[Key, S, PyTree], tuple[S, Info]]
+    act: Callable[[S], Policy[PyTree]]
+    mode: Callable[[S], Policy[PyTree]]
 
 
 class Learner(NamedTuple, Generic[S, D]):
@@ -206,8 +213,8 @@ class Model(NamedTuple, Generic[S, D]):
 
     init: Callable[[Key], S]
     fit: Callable[[Key, S, D], tuple[S, Info]]
-    update: Callable[[Key, S, Any], tuple[S, Info]]
-    dynamics: Callable[[S], Dynamics[Any]]
+    update: Callable[[Key, S, PyTree], tuple[S, Info]]
+    dynamics: Callable[[S], Dynamics[PyTree]]
 
 
 class Method(NamedTuple, Generic[S, D]):
@@ -223,8 +230,8 @@ class Method(NamedTuple, Generic[S, D]):
     """
 
     init: Callable[[Key], S]
-    explore: Callable[[S], Policy[Any]]
-    mode: Callable[[S], Policy[Any]]
+    explore: Callable[[S], Policy[PyTree]]
+    mode: Callable[[S], Policy[PyTree]]
     improve: Callable[[Key, S, D], tuple[S, Info]]
     prepare: Callable[[Key, S, D], tuple[S, Info]]
 
@@ -242,7 +249,7 @@ class Algorithm(NamedTuple, Generic[S]):
 
     init: Callable[[Key], S]
     step: Callable[[Key, S], tuple[S, Info]]
-    policy: Callable[[S], Policy[Any]]
+    policy: Callable[[S], Policy[PyTree]]
     env_steps: int
     warmup_steps: int = 0
 
@@ -255,7 +262,7 @@ class Shared(NamedTuple):
     to compile if a per-seed value ever flows into one.
     """
 
-    value: Any
+    value: PyTree
 
 
 class Storage(NamedTuple):
@@ -264,7 +271,12 @@ class Storage(NamedTuple):
     Freezing selects between the old and the new state; doing so for the replay would copy gigabytes per iteration.
     """
 
-    value: Any
+    value: PyTree
+
+
+def along(x: Array, like: Array) -> Array:
+    """`x[dim]`, or any shape, with leading axes of length 1 until it has as many axes as `like`: `[1, ..., 1, dim]`."""
+    return x.reshape((1,) * (like.ndim - x.ndim) + x.shape)
 
 
 def nearest(given: str, known: Iterable[str], what: str) -> str:
@@ -275,14 +287,14 @@ def nearest(given: str, known: Iterable[str], what: str) -> str:
     return f"{what} must be one of {len(known)} known names, got {given!r}; {hint}"
 
 
-def check_positive(config: Any, *names: str) -> None:
+def check_positive(config: object, *names: str) -> None:
     """Refuses a configuration in which one of these whole-number fields is below 1."""
     for name in names:
         if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
 
 
-def check_not_negative(config: Any, *names: str) -> None:
+def check_not_negative(config: object, *names: str) -> None:
     """Refuses a configuration in which one of these numbers is negative; values that are swept are not looked at."""
     for name in names:
         value = getattr(config, name)
@@ -290,7 +302,7 @@ def check_not_negative(config: Any, *names: str) -> None:
             raise ValueError(f"{name} must not be negative, got {value}")
 
 
-def check_share(config: Any, *names: str, zero: bool = True) -> None:
+def check_share(config: object, *names: str, zero: bool = True) -> None:
     """Refuses a configuration in which one of these numbers is outside [0, 1], or 0 if `zero` is false.
 
     Values that are swept are not looked at.
@@ -301,7 +313,7 @@ def check_share(config: Any, *names: str, zero: bool = True) -> None:
             raise ValueError(f"{name} must lie in {'[' if zero else '('}0, 1], got {value}")
 
 
-def check_widths(config: Any, *names: str, empty: bool = False) -> None:
+def check_widths(config: object, *names: str, empty: bool = False) -> None:
     """Refuses a configuration in which one of these tuples of layer widths has an entry below 1.
 
     Args:
@@ -320,7 +332,7 @@ def available_cores() -> int:
     return (os.cpu_count() or 1) if allowed is None else len(allowed(0))
 
 
-def is_marked(kind: type) -> Callable[[Any], bool]:
+def is_marked(kind: type) -> Callable[[object], bool]:
     """A predicate for `is_leaf`: true on nodes of the marker class `kind`."""
     return lambda node: isinstance(node, kind)
 

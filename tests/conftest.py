@@ -1,7 +1,10 @@
 """Settings of every test, made before JAX is first used: two CPU devices, one compilation cache, strict warnings."""
 
+import functools
 import gc
+import importlib
 import os
+import warnings
 from pathlib import Path
 
 import jax
@@ -9,6 +12,33 @@ import numpy as np
 import pytest
 
 DEVICES = 2
+FOREIGN = {
+    "optax.tree.bias_correction": "raises a float to an integer count",
+    "distrax.Distribution.sample": "puts an axis of draws before the parameters'",
+    "distrax.Distribution.sample_and_log_prob": "the same",
+    "distrax.Transformed.log_prob": "broadcasts a value's axes over its parameters'",
+    "distrax.MixtureSameFamily.log_prob": "the same, and over the components'",
+}
+"""Functions of other packages that promote types or axes by themselves, each with what it does."""
+
+
+def relaxed(function):
+    """The function with JAX's own promotions allowed inside."""
+
+    @functools.wraps(function)
+    def inside(*args, **kwargs):
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            return function(*args, **kwargs)
+
+    return inside
+
+
+def relax(names):
+    """Wraps these functions, each `package.place.name`, where their package keeps them."""
+    for name in names:
+        package, *path, last = name.split(".")
+        owner = functools.reduce(getattr, path, importlib.import_module(package))
+        setattr(owner, last, relaxed(getattr(owner, last)))
 
 
 def pytest_configure(config):
@@ -20,6 +50,9 @@ def pytest_configure(config):
         jax.config.update("jax_compilation_cache_dir", str(Path(config.rootpath) / ".cache" / "tests"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what these packages warn of when they are imported
+        relax(FOREIGN)
     # A mark or a command-line option may still relax one warning; these come first.
     config.addinivalue_line("filterwarnings", "error")
     config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:tensorflow_probability")

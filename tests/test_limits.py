@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FUNCTION_LINES = 40
 FILE_LINES = 300
-ANY_PER_1000 = 26.8
-"""What holds today, kept from growing; the aim is 10."""
+ANY_PER_1000 = 3.0
+"""What holds, kept from growing; an alias that is `Any` by another name (`PyTree`, `Facts`, `Config`) counts once."""
 
 LONG_FUNCTIONS: dict[str, int] = {
     "experiments/dam/common.py::statements": 45,
@@ -31,7 +31,7 @@ LONG_FILES: dict[str, int] = {
     "mbrl_jax/envs/mujoco_table.py": 392,
     "mbrl_jax/results.py": 386,
     "mbrl_jax/rollouts/real.py": 358,
-    "mbrl_jax/types.py": 330,
+    "mbrl_jax/types.py": 342,
 }
 """Files over `FILE_LINES`, each with its length."""
 

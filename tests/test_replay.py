@@ -238,7 +238,7 @@ def test_a_cleared_slot_is_forgotten_and_the_other_kept():
     for slot, step in ((0, 0), (0, 1), (0, 2), (1, 0)):
         slabs, _ = written(slabs, slot, step, 4)
     slabs = SLABS.clear(slabs, jnp.int32(0))
-    np.testing.assert_array_equal(slabs.count, [0, 0, 0, 4, 0, 0])
+    np.testing.assert_array_equal(slabs.filled, [0, 0, 0, 4, 0, 0])
     slabs, short = written(slabs, 0, 0, 2)
     drawn = SLABS.sample(jax.random.key(3), slabs, (3000,))
     assert chi_square(drawn.obs[..., 0], [*short, 100, 101, 102, 103]) > 1e-3

@@ -50,7 +50,7 @@ def test_normalised_environments_end_where_an_action_is_not_finite(name, bad):
     np.testing.assert_array_equal(step.action, 0.0)
     np.testing.assert_array_equal(step.next_obs, actor.env.obs)
     fresh, _, episodes = rollouts.step(jax.random.key(1), env, actor, action)
-    assert episodes.count == episodes.failures == 1 and fresh.env.failures == 0
+    assert episodes.ended == episodes.failures == 1 and fresh.env.failures == 0
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((step, fresh.env.obs)))
 
 
@@ -79,7 +79,7 @@ def test_automatic_resets_keep_the_true_end(name):
     end = np.arange(1, 2 * LENGTH + 3) % LENGTH == 0
     np.testing.assert_array_equal(transition.discount, 1.0 - (end & terminates))
     np.testing.assert_array_equal(transition.truncated, end & (not terminates))
-    np.testing.assert_array_equal(episodes.count, end)
+    np.testing.assert_array_equal(episodes.ended, end)
     np.testing.assert_array_equal(episodes.total_return, LENGTH * end)
     np.testing.assert_array_equal(episodes.total_length, LENGTH * end)
     np.testing.assert_array_equal(episodes.failures, 0)
@@ -179,7 +179,7 @@ def test_environments_that_count_no_failures_have_none():
     actor = rollouts.start(jax.random.key(0), env)
     for i in range(LENGTH):
         actor, _, episodes = rollouts.step(jax.random.key(i), env, actor, jnp.zeros(1))
-    assert episodes.count == 1 and episodes.failures == 0
+    assert episodes.ended == 1 and episodes.failures == 0
 
 
 def test_improving_less_often_acts_on_the_same_agent_in_between():
@@ -245,7 +245,7 @@ def test_branches_store_survivors_only_and_stop_where_they_terminate(horizon):
     for h in range(HORIZON):
         if h >= horizon:
             alive = []
-        assert int(state.count[h]) == len(alive)
+        assert int(state.filled[h]) == len(alive)
         held = unpack(state.rows.value[h, : len(alive)], spec)
         assert sorted(np.asarray(held.obs)[:, 0]) == sorted(alive)
         np.testing.assert_array_equal(held.next_obs, held.obs + 1)
@@ -316,7 +316,7 @@ def test_imagined_rows_that_are_not_finite_end_there_and_are_counted(bad, where)
         )
     )()
     assert failures == 2 and jnp.isfinite(state.rows.value).all()
-    np.testing.assert_array_equal(state.count, [4, 3, 2])  # the row at 1 at once, the row at 0 a step later
+    np.testing.assert_array_equal(state.filled, [4, 3, 2])  # the row at 1 at once, the row at 0 a step later
     first = unpack(state.rows.value[0], spec)
     np.testing.assert_array_equal(first.discount, [1, 0, 1, 1])
     np.testing.assert_array_equal(first.reward, [1, 0, 1, 1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +16,11 @@ from mbrl_jax.types import Info, Key, PyTree, S, Transition, check_positive, che
 
 __all__ = ["adam", "check", "delayed", "descend", "in_turn", "values"]
 
-Step = Callable[[Key, S, Any], tuple[S, Info]]
+Step = Callable[[Key, S, PyTree], tuple[S, Info]]
 """`step(key, state, batch) -> (state, info)`: one gradient step on one batch."""
 
 
-def check(config: Any) -> None:
+def check(config: object) -> None:
     """Refuses a configuration in which `hidden`, `critics` (their number), `gamma` or `tau` is impossible."""
     check_widths(config, "hidden")
     check_positive(config, "critics")

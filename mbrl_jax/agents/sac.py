@@ -198,7 +198,7 @@ def critic_loss(params: PyTree, config: Config, spec: Spec, fit: Regression) -> 
     """Sum over critics of the mean loss; reaches `params["critic"]` only."""
     _, critic = architecture(config, spec)
     value = critics.values(critic, params["critic"], fit.obs, fit.action)
-    loss = (fit.weight * actor_critic.critic_loss(value, fit.target)).mean(axis=-1)
+    loss = (fit.weight[None] * actor_critic.critic_loss(value, fit.target)).mean(axis=-1)
     return loss.sum(), {"sac/critic_loss": loss.mean(), "sac/value": value.mean()}
 
 

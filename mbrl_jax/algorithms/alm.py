@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from mbrl_jax.types import (
     Key,
     Method,
     Policy,
+    PyTree,
     Shared,
     check_not_negative,
     check_positive,
@@ -137,7 +138,7 @@ def make(config: Config, env: Env, parts: latent.Parts | str = latent.STANDARD) 
     def explore(state: Agent) -> Policy[tuple[()]]:
         return latent.act(config.agent, spec, state.learner, noise(config, state.time.value), parts)
 
-    def mode(state: Agent) -> Policy[Any]:
+    def mode(state: Agent) -> Policy[PyTree]:
         return agent.mode(state.learner)
 
     improve = _improver(config, memory, agent.update, partial(noise, config))
@@ -158,7 +159,7 @@ def _check_cloning(config: Config, parts: latent.Parts) -> None:
 
 
 def offline(
-    config: Config, env: Env, behaviour: Policy[Any], parts: latent.Parts = VARIANTS["cloning"]
+    config: Config, env: Env, behaviour: Policy[PyTree], parts: latent.Parts = VARIANTS["cloning"]
 ) -> Algorithm[State[Agent]]:
     """ALM on a fixed set of data (Appendix A.7): one iteration is `steps_per_iteration` rounds of updates, no acting.
 

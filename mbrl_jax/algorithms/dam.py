@@ -222,7 +222,7 @@ def _check(config: Config, unit: Env) -> None:
 def _data(config: Config, episodes: Episodes) -> mixture.Data:
     """All transitions as rows, each weighted with its episode's return or 1 (Algorithm 2)."""
     steps: Transition = episodes.steps.value
-    exists = jnp.arange(steps.reward.shape[0]) < episodes.count.value
+    exists = jnp.arange(steps.reward.shape[0]) < episodes.collected.value
     valid = episodes.valid.value & exists[:, None]
     returns = jnp.where(valid, steps.reward, 0.0).sum(axis=1)
     by_return = return_weights(returns, exists)

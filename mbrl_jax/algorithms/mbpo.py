@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -122,7 +122,7 @@ class Learning(NamedTuple):
     iteration: Shared
 
 
-Targets = Callable[[sac.Config, Spec, Dynamics[Any]], sac.Targets]
+Targets = Callable[[sac.Config, Spec, Dynamics[PyTree]], sac.Targets]
 """`targets(config, spec, dynamics) -> Targets`: what the critics are fitted to, given the model."""
 ModelObjective = Callable[[sac.Config, Spec, sac.State], ensemble.Objective]
 """`objective(config, spec, policy) -> Objective`: what the model is fitted to, given the policy and its critics."""

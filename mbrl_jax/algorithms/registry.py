@@ -14,10 +14,10 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mbrl_jax import envs
-from mbrl_jax.types import Algorithm, nearest
+from mbrl_jax.types import Algorithm, Config, PyTree, nearest
 
 __all__ = ["REGISTRY", "Entry", "find", "preset"]
 
@@ -41,8 +41,8 @@ class Entry(NamedTuple):
     name: str
     version: int
     config: type
-    make: Callable[..., Algorithm[Any]]
-    preset: Callable[[str], Any]
+    make: Callable[..., Algorithm[PyTree]]
+    preset: Callable[[str], Config]
     about: str
 
 
@@ -131,7 +131,7 @@ class _Registry(Mapping[str, Entry]):
 REGISTRY: Mapping[str, Entry] = _Registry()
 
 
-def preset(algorithm: str, env: str) -> Any:
+def preset(algorithm: str, env: str) -> Config:
     """The configuration of an algorithm for an environment, or its defaults where no preset exists.
 
     Args:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ from jaxtyping import Array
 from mbrl_jax.agents import sac
 from mbrl_jax.models import ensemble
 from mbrl_jax.networks import apply
-from mbrl_jax.types import Spec, Transition
+from mbrl_jax.types import Config, Spec, Transition
 
 QUANTILE = 0.95
 """Norms of gradients above this quantile of a batch are scaled to it (`bound_clipping_quantile` of the released
@@ -113,7 +112,7 @@ ABOUT = "MBPO with the value-gradient weighted model loss (Voelcker et al. 2022)
 VERSION = 1
 
 
-def preset(base: str, config: Any) -> Any:
+def preset(base: str, config: Config) -> Config:
     """MBPO's `Config` of a task, with a deterministic model, whose log-variances nothing fits."""
     del base
     return replace(config, model=replace(config.model, deterministic=True))

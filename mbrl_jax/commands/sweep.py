@@ -6,12 +6,14 @@ import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 if TYPE_CHECKING:
+    from mbrl_jax.runner.run import Run
     from mbrl_jax.runner.sweep import Block
+    from mbrl_jax.types import Facts
 
 __all__ = ["Sweep", "sweep"]
 
@@ -98,7 +100,7 @@ def _status(planned: list[Block], args: Sweep) -> int:
     return 0
 
 
-def _state(identity: str, root: Path) -> tuple[str, dict[str, Any]]:
+def _state(identity: str, root: Path) -> tuple[str, Facts]:
     """What is known of a block: finished, running (its lock is held), begun, or nothing."""
     from mbrl_jax import results
     from mbrl_jax.runner.lock import held
@@ -113,6 +115,6 @@ def _state(identity: str, root: Path) -> tuple[str, dict[str, Any]]:
     return ("running" if running else "to resume"), facts
 
 
-def _title(run: Any) -> str:
+def _title(run: Run) -> str:
     swept = "".join(f" {name} x {len(values)}" for name, values in run.sweep)
     return f"{run.algorithm} {run.env} seeds {len(run.seeds)}{swept}"

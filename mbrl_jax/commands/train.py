@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from mbrl_jax.algorithms.registry import Entry
+    from mbrl_jax.runner.session import Options, Sink
+    from mbrl_jax.types import Config
 
 __all__ = ["Train", "train"]
 
@@ -71,12 +76,12 @@ def train(words: list[str]) -> int:
     return 0
 
 
-def _print_usage(registry: Any) -> None:
+def _print_usage(registry: Mapping[str, Entry]) -> None:
     lines = [f"  {name:<8} {entry.about}" for name, entry in registry.items()]
     print("\n".join([USAGE, "", "algorithms:", *lines, "", "mbrl train ALGORITHM [--env NAME] --help explains all."]))
 
 
-def parse(algorithm: str, words: list[str]) -> tuple[Train, Any]:
+def parse(algorithm: str, words: list[str]) -> tuple[Train, Config]:
     """The options and the configuration that the words after the algorithm's name ask for."""
     from mbrl_jax import envs
     from mbrl_jax.algorithms import find, preset
@@ -106,7 +111,7 @@ def _named_env(words: list[str]) -> str | None:
     return None
 
 
-def _run(algorithm: str, options: Train, config: Any) -> None:
+def _run(algorithm: str, options: Train, config: Config) -> None:
     from mbrl_jax import envs
     from mbrl_jax.algorithms import find
     from mbrl_jax.runner import loop, sinks
@@ -130,7 +135,7 @@ def _run(algorithm: str, options: Train, config: Any) -> None:
     _print_scores(options.results, identity)
 
 
-def _execution(options: Train, opened: Iterable[Any]) -> Any:
+def _execution(options: Train, opened: Iterable[Sink]) -> Options:
     import jax
 
     from mbrl_jax.runner import loop

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from mbrl_jax.types import checked
+from mbrl_jax.types import along, checked
 
 __all__ = ["Running", "Scaler", "fit", "identity", "observed", "running"]
 
@@ -20,11 +20,11 @@ class Scaler(NamedTuple):
 
     def forward(self, x: Array) -> Array:
         """(x − mean) / std for `x[..., dim]`."""
-        return (x - self.mean) / self.std
+        return (x - along(self.mean, x)) / along(self.std, x)
 
     def backward(self, z: Array) -> Array:
         """z · std + mean for `z[..., dim]`."""
-        return z * self.std + self.mean
+        return z * along(self.std, z) + along(self.mean, z)
 
 
 def identity(dim: int) -> Scaler:
@@ -40,9 +40,9 @@ def fit(rows: Float[Array, "rows dim"], valid: Bool[Array, " rows"]) -> Scaler:
     varies is told by its values: its mean is rounded, so that its deviation need not be 0, and what a model draws for
     it would be blown up by a million.
     """
-    count = jnp.maximum(valid.sum(), 1)
+    count = jnp.maximum(valid.sum(), 1).astype(rows.dtype)
     mean = jnp.where(valid[:, None], rows, 0.0).sum(axis=0) / count
-    std = jnp.sqrt(jnp.where(valid[:, None], jnp.square(rows - mean), 0.0).sum(axis=0) / count)
+    std = jnp.sqrt(jnp.where(valid[:, None], jnp.square(rows - mean[None]), 0.0).sum(axis=0) / count)
     inside = valid[:, None]
     varies = jnp.where(inside, rows, -jnp.inf).max(axis=0) > jnp.where(inside, rows, jnp.inf).min(axis=0)
     return Scaler(mean, jnp.where(varies & (std >= 1e-12), std, 1.0))

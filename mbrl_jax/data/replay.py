@@ -7,7 +7,7 @@ or a copy. Transitions are packed (`data.rows`), so that a batch is one gather.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax.data.rows import pack, row_width, unpack
-from mbrl_jax.types import Key, Shared, Spec, Storage, Transition
+from mbrl_jax.types import Config, Key, Shared, Spec, Storage, Transition
 
 __all__ = ["Replay", "ReplayState", "make", "of_run"]
 
@@ -71,13 +71,13 @@ def make(spec: Spec, capacity: int) -> Replay:
 
     def sample_sequences(key: Key, state: ReplayState, batch: int, length: int) -> Transition:
         age, found = window_ages(key, state, spec, batch, length)
-        windows = unpack(state.rows.value[_slot(state, age[:, None] + jnp.arange(length))], spec)
+        windows = unpack(state.rows.value[_slot(state, age[:, None] + jnp.arange(length)[None])], spec)
         return windows._replace(discount=jnp.where(found[:, None], windows.discount, jnp.nan))
 
     return Replay(init, add, sample, sample_sequences, capacity)
 
 
-def of_run(config: Any, spec: Spec) -> Replay:
+def of_run(config: Config, spec: Spec) -> Replay:
     """A replay for the run of a configuration: `replay_capacity` transitions, or all that it can collect if fewer."""
     return make(spec, min(config.replay_capacity, config.steps + config.warmup_steps))
 
@@ -116,7 +116,7 @@ def window_ages(key: Key, state: ReplayState, spec: Spec, batch: int, length: in
         last = jnp.maximum(state.size.value - length, 0)
         fresh = jax.random.randint(jax.random.fold_in(k_draw, draws.rounds), (batch,), 0, last + 1, jnp.int32)
         age = jnp.where(draws.found, draws.age, fresh)
-        broken = _ends(state, spec, age[:, None] + jnp.arange(length - 1)).any(axis=1)
+        broken = _ends(state, spec, age[:, None] + jnp.arange(length - 1)[None]).any(axis=1)
         return _Draws(age, ~broken & (age + length <= state.size.value), draws.rounds + 1)
 
     def search(draws: _Draws) -> _Draws:

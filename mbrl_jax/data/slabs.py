@@ -17,10 +17,10 @@ __all__ = ["Slabs", "SlabsState", "make_slabs"]
 
 
 class SlabsState(NamedTuple):
-    """`rows[slots * horizon, batch, row_width]`; the first `count[slot * horizon + h]` rows of a slab hold data."""
+    """`rows[slots * horizon, batch, row_width]`; the first `filled[slot * horizon + h]` rows of a slab hold data."""
 
     rows: Storage
-    count: Array
+    filled: Array
 
 
 class Slabs(NamedTuple):
@@ -52,18 +52,18 @@ def make_slabs(spec: Spec, slots: int, horizon: int, batch: int) -> Slabs:
 
     def clear(state: SlabsState, slot: Array) -> SlabsState:
         empty = jnp.zeros(horizon, jnp.int32)
-        return state._replace(count=lax.dynamic_update_slice(state.count, empty, (slot * horizon,)))
+        return state._replace(filled=lax.dynamic_update_slice(state.filled, empty, (slot * horizon,)))
 
     def write(state: SlabsState, slot: Array, step: Array, rows: Array, count: Array) -> SlabsState:
         at, zero = slot * horizon + step, jnp.zeros((), jnp.int32)
         data = lax.dynamic_update_slice(state.rows.value, rows[None], (at, zero, zero))
-        return SlabsState(Storage(data), lax.dynamic_update_slice(state.count, count[None], (at,)))
+        return SlabsState(Storage(data), lax.dynamic_update_slice(state.filled, count[None], (at,)))
 
     def sample(key: Key, state: SlabsState, shape: tuple[int, ...]) -> Transition:
-        total = jnp.cumsum(state.count)
+        total = jnp.cumsum(state.filled)
         draw = jax.random.randint(key, shape, 0, total[-1])
         slab = jnp.searchsorted(total, draw, side="right", method="compare_all")
-        row = draw - (total - state.count)[slab]
+        row = draw - (total - state.filled)[slab]
         return unpack(state.rows.value[slab, row], spec)
 
     return Slabs(init, clear, write, sample)

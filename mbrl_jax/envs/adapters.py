@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array
 
 from mbrl_jax.envs.base import EnvState, build, checked_action, float_dtype, to_env
-from mbrl_jax.types import Env, Key, Spec
+from mbrl_jax.types import Env, Key, PyTree, Spec
 
 __all__ = ["brax_training", "from_brax", "from_gymnax", "to_brax"]
 
@@ -49,12 +49,12 @@ def from_brax(env: Any, *, name: str, time_limit: int = 1000) -> Env:
         dt=float(getattr(env, "dt", 0.0)),
     )
 
-    def start(key: Key) -> tuple[Any, Array]:
+    def start(key: Key) -> tuple[PyTree, Array]:
         state = env.reset(jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key)
         # Some count their steps from a Python 0, whose weak type would change in a loop.
         return jax.tree.map(lambda leaf: jnp.asarray(leaf).astype(jnp.asarray(leaf).dtype), state), state.obs
 
-    def advance(key: Key, state: Any, obs: Array, action: Array) -> tuple[Any, Array, Array, Array]:
+    def advance(key: Key, state: PyTree, obs: Array, action: Array) -> tuple[PyTree, Array, Array, Array]:
         del key, obs
         # A step may not change types: Brax starts some counters as int and goes on with float.
         # And it gets containers of its own: Brax's Hopper writes into the dict of metrics that it is given.
@@ -65,7 +65,7 @@ def from_brax(env: Any, *, name: str, time_limit: int = 1000) -> Env:
     return build(spec, start, advance)
 
 
-def from_gymnax(env: Any, params: Any = None, *, name: str | None = None) -> Env:
+def from_gymnax(env: Any, params: PyTree = None, *, name: str | None = None) -> Env:
     """A gymnax (1.0 or later) environment with its true terminations, time limit and next observations.
 
     Discrete actions become scores `[num_actions]` in [-1, 1], of which the largest is taken.
@@ -91,11 +91,11 @@ def from_gymnax(env: Any, params: Any = None, *, name: str | None = None) -> Env
         choices=discrete,
     )
 
-    def start(key: Key) -> tuple[Any, Array]:
+    def start(key: Key) -> tuple[PyTree, Array]:
         obs, state = env.reset_env(key, params)
         return jax.tree.map(jnp.asarray, state), obs.reshape(-1)
 
-    def advance(key: Key, state: Any, obs: Array, action: Array) -> tuple[Any, Array, Array, Array]:
+    def advance(key: Key, state: PyTree, obs: Array, action: Array) -> tuple[PyTree, Array, Array, Array]:
         choice = jnp.argmax(action) if discrete else action.reshape(action_space.shape)
         next_obs, after, reward, terminated, _ = env.step_env(key, state, choice, params)
         after = jax.tree.map(lambda new, old: jnp.asarray(new).astype(old.dtype), after, state)
@@ -166,7 +166,7 @@ def brax_training() -> Iterator[None]:
         delattr(jax, name)
 
 
-def _replicated(tree: Any, devices: Sequence[jax.Device]) -> Any:
+def _replicated(tree: PyTree, devices: Sequence[jax.Device]) -> PyTree:
     """The arrays of a tree once per device, along a new leading axis."""
     mesh = jax.sharding.Mesh(np.asarray(devices), ("device",))
     apart = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("device"))

@@ -8,11 +8,26 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from mbrl_jax.types import Env, Key, Spec, Transition
+from mbrl_jax.types import Env, Key, PyTree, Spec, Transition, along
 
-__all__ = ["Advance", "EnvState", "Start", "build", "checked_action", "float_dtype", "namespace", "restart", "to_env"]
+__all__ = [
+    "Advance",
+    "EnvState",
+    "Start",
+    "Values",
+    "build",
+    "checked_action",
+    "float_dtype",
+    "namespace",
+    "restart",
+    "to_env",
+]
+
+Values = Array | np.ndarray
+"""Numbers of JAX, or of NumPy where an engine computes on the host."""
 
 
 class EnvState(NamedTuple):
@@ -26,14 +41,14 @@ class EnvState(NamedTuple):
     """
 
     obs: Array
-    physics: Any
+    physics: PyTree
     t: Array
     failures: Array
 
 
-Start = Callable[..., tuple[Any, Array]]
+Start = Callable[..., tuple[PyTree, Array]]
 """`start(key) -> (physics, obs)`; `start(key, wanted)` where `build` is told so."""
-Advance = Callable[[Key, Any, Array, Array], tuple[Any, Array, Array, Array]]
+Advance = Callable[[Key, PyTree, Array, Array], tuple[PyTree, Array, Array, Array]]
 """`advance(key, physics, obs, action) -> (physics, next_obs, reward, terminated)`.
 
 An engine says that its state is no longer finite, where the observation does not show it, by a reward of NaN.
@@ -45,7 +60,7 @@ def float_dtype() -> np.dtype:
     return jax.dtypes.canonicalize_dtype(np.float64)
 
 
-def namespace(array: Any) -> Any:
+def namespace(array: Values) -> Any:
     """`numpy` or `jax.numpy`, whichever `array` belongs to: a task is written once and serves both engines."""
     return array.__array_namespace__()
 
@@ -105,18 +120,18 @@ def build(
     return Env(reset, step, spec, reward, terminal, restart=restart_some if selective else None)
 
 
-def restart(key: Key, env: Env, ended: Array, state: Any) -> Any:
+def restart(key: Key, env: Env, ended: Array, state: PyTree) -> PyTree:
     """`state`, or, where `ended` (bool `[]`), the fresh one of `env.reset(key)`."""
     if env.restart is not None:
         return env.restart(key, ended, state)
     return _choose(ended, env.reset(key), state)
 
 
-def _choose(ended: Array, fresh: Any, state: Any) -> Any:
+def _choose(ended: Array, fresh: PyTree, state: PyTree) -> PyTree:
     return jax.tree.map(lambda new, old: jnp.where(ended, new, old), fresh, state)
 
 
-def checked_action(spec: Spec, action: Any) -> Array:
+def checked_action(spec: Spec, action: ArrayLike) -> Array:
     """One action `[action_dim]` as an array of floats.
 
     Raises:
@@ -140,5 +155,6 @@ def to_env(spec: Spec, action: Array) -> Array:
     An entry that is not finite becomes NaN: clipping must not hide an infinity from the environment's guard.
     """
     low, high = jnp.asarray(spec.action_low, float_dtype()), jnp.asarray(spec.action_high, float_dtype())
+    low, high = along(low, action), along(high, action)
     scaled = low + 0.5 * (jnp.clip(action, -1.0, 1.0) + 1.0) * (high - low)
     return jnp.where(jnp.isfinite(action), scaled, jnp.nan)

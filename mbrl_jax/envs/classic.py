@@ -180,7 +180,7 @@ def _arrived(next_obs: Array) -> Array:
 
 
 def _drive(obs: Array, action: Array, next_obs: Array) -> Array:
-    return 100.0 * _arrived(next_obs) - 0.1 * action[..., 0] ** 2
+    return jnp.where(_arrived(next_obs), 100.0, 0.0) - 0.1 * action[..., 0] ** 2
 
 
 _PENDULUM = System(
@@ -210,7 +210,7 @@ _ACROBOT = System(
     dynamics=_acrobot(1 / 3),
     observe=_see_acrobot,
     obs_dim=6,
-    reward=lambda obs, action, next_obs: -1.0 + (_height(next_obs) > 1.0),
+    reward=lambda obs, action, next_obs: jnp.where(_height(next_obs) > 1.0, 0.0, -1.0),
     terminal=lambda next_obs: _height(next_obs) > 1.0,
     time_limit=500,
     dt=0.2,

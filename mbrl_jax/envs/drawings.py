@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -16,6 +15,8 @@ __all__ = ["DRAWINGS"]
 
 Draw = Callable[[EnvState, int, int], np.ndarray]
 INK, ROD, LIGHT, TREE = (40, 40, 48), (204, 77, 77), (222, 222, 228), (92, 156, 100)
+Point = Sequence[float] | np.ndarray
+"""A place `(x, y)`."""
 
 
 class _Canvas:
@@ -27,30 +28,30 @@ class _Canvas:
         self._origin = (centre[0] * width, (1 - centre[1]) * height)
         self._scale = min(height, width) / (2 * extent)
 
-    def _place(self, point: Any) -> tuple[float, float]:
+    def _place(self, point: Point) -> tuple[float, float]:
         return (self._origin[0] + self._scale * float(point[0]), self._origin[1] - self._scale * float(point[1]))
 
-    def line(self, points: list[Any], colour: tuple[int, int, int] = INK, width: float = 0.02) -> None:
+    def line(self, points: list[Point], colour: tuple[int, int, int] = INK, width: float = 0.02) -> None:
         pixels = max(1, round(width * self._scale))
         self._draw.line([self._place(point) for point in points], fill=colour, width=pixels, joint="curve")
 
-    def disc(self, centre: Any, radius: float, colour: tuple[int, int, int] = INK) -> None:
+    def disc(self, centre: Point, radius: float, colour: tuple[int, int, int] = INK) -> None:
         x, y = self._place(centre)
         r = radius * self._scale
         self._draw.ellipse([x - r, y - r, x + r, y + r], fill=colour)
 
-    def box(self, low: Any, high: Any, colour: tuple[int, int, int] = INK) -> None:
+    def box(self, low: Point, high: Point, colour: tuple[int, int, int] = INK) -> None:
         (x0, y0), (x1, y1) = self._place(low), self._place(high)
         self._draw.rectangle([min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)], fill=colour)
 
-    def car(self, centre: Any, heading: float, colour: tuple[int, int, int], length: float, width: float) -> None:
+    def car(self, centre: Point, heading: float, colour: tuple[int, int, int], length: float, width: float) -> None:
         """A box that points along `heading`, with a light front."""
         ahead = np.array([np.cos(heading), np.sin(heading)])
         middle = np.asarray(centre, float)
         self.line([middle - 0.5 * length * ahead, middle + 0.5 * length * ahead], colour, width)
         self.line([middle + 0.2 * length * ahead, middle + 0.3 * length * ahead], LIGHT, 0.8 * width)
 
-    def text(self, centre: Any, words: str, size: float = 0.2) -> None:
+    def text(self, centre: Point, words: str, size: float = 0.2) -> None:
         """Words around a point; `size` is the letters' height in units."""
         font = ImageFont.load_default(max(1, round(size * self._scale)))
         self._draw.text(self._place(centre), words, fill=INK, font=font, anchor="mm")

@@ -18,19 +18,20 @@ import hashlib
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
+from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array
 
 from mbrl_jax.envs import bits, host_call
 from mbrl_jax.envs.base import Advance, Start, float_dtype
 from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, locate
 from mbrl_jax.envs.simulations import STATE, Pool, Simulations
-from mbrl_jax.types import Key, available_cores
+from mbrl_jax.types import Key, PyTree, available_cores
 
 __all__ = ["make"]
 
@@ -53,14 +54,14 @@ def make(task: Task, model: mujoco.MjModel, *, threads: int | None = None) -> tu
     host = _host_of(task, model, available_cores() if threads is None else threads)
     blank, end_of_qpos = bits.to_words(host.blank()), 2 * (1 + model.nq)
 
-    def start(key: Key, wanted: Any = True) -> tuple[Array, Array]:
+    def start(key: Key, wanted: ArrayLike = True) -> tuple[Array, Array]:
         qpos, qvel = task.noise(key, jnp.asarray(model.qpos0, float_dtype()), model.nv)
         words = jnp.asarray(blank).at[2:end_of_qpos].set(bits.widen(qpos))  # the first number is the time
         words = words.at[end_of_qpos : end_of_qpos + 2 * model.nv].set(bits.widen(qvel))
         if task.observes_derived:
             shapes = (_shape((host.obs_dim,)),)
             return words, _on_host(host.observe, f"{host.name}:observe", shapes)(words, jnp.asarray(wanted, bool))[0]
-        return words, task.observe(Frame(qpos, qvel, {}))
+        return words, cast(Array, task.observe(Frame(qpos, qvel, {})))
 
     def advance(key: Key, words: Array, obs: Array, action: Array) -> tuple[Array, Array, Array, Array]:
         del key
@@ -70,11 +71,13 @@ def make(task: Task, model: mujoco.MjModel, *, threads: int | None = None) -> tu
     return start, advance
 
 
-def _shape(shape: tuple[int, ...], dtype: Any = None) -> jax.ShapeDtypeStruct:
+def _shape(shape: tuple[int, ...], dtype: DTypeLike | None = None) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, float_dtype() if dtype is None else dtype)
 
 
-def _on_host(run: Callable[..., tuple[np.ndarray, ...]], name: str, shapes: Any) -> Callable[..., Any]:
+def _on_host(
+    run: Callable[..., tuple[np.ndarray, ...]], name: str, shapes: tuple[jax.ShapeDtypeStruct, ...]
+) -> Callable[..., PyTree]:
     """`run` as a pure JAX function.
 
     On the CPU it works on XLA's buffers in place. `jax.pure_callback` would first put its arguments on the device, on
@@ -85,7 +88,7 @@ def _on_host(run: Callable[..., tuple[np.ndarray, ...]], name: str, shapes: Any)
         return partial(host_call.call, host_call.publish(run, name), shapes)
     types = [shape.dtype for shape in shapes]
 
-    def cast(*args: Any) -> tuple[np.ndarray, ...]:
+    def cast(*args: ArrayLike) -> tuple[np.ndarray, ...]:
         return tuple(np.asarray(value, dtype) for value, dtype in zip(run(*args), types, strict=True))
 
     return partial(jax.pure_callback, cast, shapes, vmap_method="broadcast_all")
@@ -128,7 +131,7 @@ class _Host:
         mujoco.mj_getState(self._model, mujoco.MjData(self._model), row, STATE)
         return np.concatenate([row, np.zeros(sum(int(np.prod(shape)) for shape in self._shapes.values()))])
 
-    def observe(self, words: Any, wanted: Any) -> tuple[np.ndarray]:
+    def observe(self, words: ArrayLike, wanted: ArrayLike) -> tuple[np.ndarray]:
         """Observations of states at time 0; zeros where they are not wanted, which costs nothing."""
         words = np.asarray(words)
         rows = bits.from_words(words).reshape(-1, words.shape[-1] // 2)
@@ -140,7 +143,7 @@ class _Host:
                 obs[ids] = self._task.observe(self._frame(simulations, self._task.derived, ids))
         return (obs.reshape(*words.shape[:-1], -1),)
 
-    def step(self, words: Any, action: Any) -> tuple[np.ndarray, ...]:
+    def step(self, words: ArrayLike, action: ArrayLike) -> tuple[np.ndarray, ...]:
         """Words `[..., 2 n]` and actions `[..., nu]` in; words, observation, reward and termination out."""
         task, words, action = self._task, np.asarray(words), np.asarray(action)
         rows = bits.from_words(words).reshape(-1, words.shape[-1] // 2)
@@ -150,13 +153,13 @@ class _Host:
             simulations.step(action, task.frame_skip)
             after = self._frame(simulations, task.derived)
             if task.sense is not None:
-                after.derived[SENSED] = task.sense(before, after, self._dt)
+                after = after._replace(derived={**after.derived, SENSED: task.sense(before, after, self._dt)})
             carried = [after.derived[spec].reshape(len(rows), -1) for spec in task.carried]
             rows = np.concatenate([simulations.state, *carried], axis=-1)
         with np.errstate(invalid="ignore", over="ignore"):
             reward = np.where(_sound(after), task.reward(before, action, after, self._dt), np.nan)
             results = (bits.to_words(rows), task.observe(after), reward, task.terminated(after))
-        return tuple(value.reshape(words.shape[:-1] + value.shape[1:]) for value in results)
+        return tuple(np.asarray(value).reshape(words.shape[:-1] + value.shape[1:]) for value in results)
 
     def _load(self, simulations: Simulations, rows: np.ndarray) -> Frame:
         """Put states into simulations. Those at time 0 are brought to where Gymnasium's reset leaves them."""
@@ -173,7 +176,7 @@ class _Host:
         nq, nv = self._model.nq, self._model.nv
         return Frame(rows[:, 1 : 1 + nq], rows[:, 1 + nq : 1 + nq + nv], stored)
 
-    def _frame(self, simulations: Simulations, specs: tuple[str, ...], ids: Any = slice(None)) -> Frame:
+    def _frame(self, simulations: Simulations, specs: tuple[str, ...], ids: np.ndarray | slice = slice(None)) -> Frame:
         fields = {spec: simulations.read(spec)[ids] for spec in specs}
         qpos, qvel = simulations.read("qpos")[ids], simulations.read("qvel")[ids]
         if self._task.sense is not None:

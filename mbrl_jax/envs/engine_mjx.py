@@ -9,7 +9,7 @@ import copy
 import functools
 import io
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,8 @@ with contextlib.redirect_stdout(io.StringIO()):  # it prints that the optional p
     from mujoco.mjx._src import smooth  # rne_postconstraint has no public name
 
 __all__ = ["Bodies", "make"]
+
+T = TypeVar("T")
 
 
 class Bodies(NamedTuple):
@@ -62,20 +64,21 @@ def make(
         if task.sense is not None:
             derived[SENSED] = jnp.zeros(1, float_dtype())
         bodies = Bodies(qpos, qvel, jnp.zeros(model.nv, float_dtype()), {spec: derived[spec] for spec in task.carried})
-        return bodies, task.observe(Frame(qpos, qvel, derived))
+        return bodies, cast(Array, task.observe(Frame(qpos, qvel, derived)))
 
     def advance(key: Key, bodies: Bodies, obs: Array, action: Array) -> tuple[Bodies, Array, Array, Array]:
         del key, obs
         before = Frame(bodies.qpos, bodies.qvel, bodies.derived)
         data = physics.step(bodies.qpos, bodies.qvel, bodies.warmstart, action.astype(float_dtype()))
-        after = Frame(data.qpos, data.qvel, _fields(model, data, task.derived))
+        derived = _fields(model, data, task.derived)
+        after = Frame(data.qpos, data.qvel, derived)
         if task.sense is not None:
-            after.derived[SENSED] = task.sense(before, after, dt)
+            derived[SENSED] = cast(Array, task.sense(before, after, dt))
         sound = jnp.isfinite(data.qpos).all() & jnp.isfinite(data.qvel).all()
         reward = jnp.where(sound, task.reward(before, action, after, dt), jnp.nan)
-        carried = {spec: after.derived[spec] for spec in task.carried}
+        carried = {spec: derived[spec] for spec in task.carried}
         bodies = Bodies(data.qpos, data.qvel, data.qacc_warmstart, carried)
-        return bodies, task.observe(after), reward, task.terminated(after)
+        return bodies, cast(Array, task.observe(after)), reward, cast(Array, task.terminated(after))
 
     return start, advance
 
@@ -89,8 +92,8 @@ class _Physics(NamedTuple):
       step: `step(qpos, qvel, warmstart, action)`: the physics steps of one environment step.
     """
 
-    kinematics: Callable[..., Any]
-    step: Callable[..., Any]
+    kinematics: Callable[..., mjx.Data]
+    step: Callable[..., mjx.Data]
 
 
 @functools.cache
@@ -106,12 +109,12 @@ def _physics(model: mujoco.MjModel, frame_skip: int, iterations: int, ls_iterati
     blank = _per_precision(lambda: mjx.make_data(model, impl="jax"))
     one = make_step(model)
 
-    def kinematics(qpos: Array, qvel: Array) -> Any:
+    def kinematics(qpos: Array, qvel: Array) -> mjx.Data:
         with jax.default_matmul_precision("highest"):
             data = mjx.kinematics(device_model(), blank().replace(qpos=qpos, qvel=qvel))
             return mjx.com_vel(device_model(), mjx.com_pos(device_model(), data))
 
-    def step(qpos: Array, qvel: Array, warmstart: Array, action: Array) -> Any:
+    def step(qpos: Array, qvel: Array, warmstart: Array, action: Array) -> mjx.Data:
         data = blank().replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=action)
         with jax.default_matmul_precision("highest"):
             data = jax.lax.fori_loop(0, frame_skip, lambda _, d: one(device_model(), d), data)
@@ -120,7 +123,7 @@ def _physics(model: mujoco.MjModel, frame_skip: int, iterations: int, ls_iterati
     return _Physics(jax.jit(kinematics), jax.jit(step))
 
 
-def _fields(model: mujoco.MjModel, data: Any, specs: tuple[str, ...]) -> dict[str, Array]:
+def _fields(model: mujoco.MjModel, data: mjx.Data, specs: tuple[str, ...]) -> dict[str, Array]:
     found = {}
     for spec in specs:
         field, row = locate(model, spec)
@@ -129,11 +132,11 @@ def _fields(model: mujoco.MjModel, data: Any, specs: tuple[str, ...]) -> dict[st
     return found
 
 
-def _per_precision(build: Callable[[], Any]) -> Callable[[], Any]:
+def _per_precision(build: Callable[[], T]) -> Callable[[], T]:
     """Build once per precision of JAX, at first use: the arrays' types follow the mode they are made in."""
 
     @functools.lru_cache
-    def built(x64: bool) -> Any:
+    def built(x64: bool) -> T:
         del x64
         with jax.ensure_compile_time_eval():
             return build()

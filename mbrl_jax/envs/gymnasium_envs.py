@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
+from jaxtyping import Array
 
 from mbrl_jax.envs import pictures, registry
 from mbrl_jax.envs.base import restart
-from mbrl_jax.types import Env, Spec
+from mbrl_jax.types import Env, Key, PyTree, Spec
 
 __all__ = ["GymnasiumEnv", "GymnasiumVectorEnv", "gym_id", "register_all"]
 
@@ -47,17 +48,17 @@ class GymnasiumEnv(gymnasium.Env):
             self.metadata = {**self.metadata, "render_fps": round(1 / self._env.spec.dt)}
         self.observation_space, self.action_space = _spaces(self._env.spec)
         self._reset, self._step = jax.jit(self._env.reset), jax.jit(self._env.step)
-        self._state: Any = None
+        self._state: PyTree = None
         self._key = jax.random.key(0)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+    def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> tuple[np.ndarray, dict]:
         """Starts an episode; the same seed starts the same run."""
         super().reset(seed=seed)
         self._key, key = jax.random.split(jax.random.key(int(self.np_random.integers(_SEEDS))))
         self._state = self._reset(key)
         return np.asarray(self._state.obs, np.float32), {}
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Raises RuntimeError before the first reset."""
         if self._state is None:
             raise RuntimeError("reset must be called before the first step")
@@ -89,17 +90,17 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
         self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, num_envs)
         self.action_space = gymnasium.vector.utils.batch_space(self.single_action_space, num_envs)
         self._reset, self._step = jax.jit(self._reset_all), jax.jit(self._step_all)
-        self._state: Any = None
+        self._state: PyTree = None
         self._key = jax.random.key(0)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+    def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> tuple[np.ndarray, dict]:
         """Starts an episode in every copy; the same seed starts the same run."""
         super().reset(seed=seed)
         self._key, key = jax.random.split(jax.random.key(int(self.np_random.integers(_SEEDS))))
         self._state = (self._reset(key), jnp.zeros(self.num_envs, bool))
         return np.array(self._state[0].obs, np.float32), {}
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
         """Raises RuntimeError before the first reset."""
         if self._state is None:
             raise RuntimeError("reset must be called before the first step")
@@ -108,14 +109,14 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
         obs, reward, terminated, truncated, failures = (np.array(value) for value in outcome)
         return obs.astype(np.float32), reward.astype(np.float64), terminated, truncated, {"failures": failures}
 
-    def _reset_all(self, key: Any) -> Any:
+    def _reset_all(self, key: Key) -> PyTree:
         return jax.vmap(self._env.reset)(jax.random.split(key, self.num_envs))
 
-    def _step_all(self, key: Any, states: Any, done: Any, actions: Any) -> tuple[Any, tuple[Any, ...]]:
+    def _step_all(self, key: Key, states: PyTree, done: Array, actions: Array) -> tuple[PyTree, tuple[Array, ...]]:
         k_reset, k_step = jax.random.split(key)
         after, steps = jax.vmap(self._env.step)(jax.random.split(k_step, self.num_envs), states, actions)
 
-        def reset() -> Any:
+        def reset() -> PyTree:
             keys = jax.random.split(k_reset, self.num_envs)
             return jax.vmap(lambda k, ended, state: restart(k, self._env, ended, state))(keys, done, after)
 

@@ -17,11 +17,12 @@ import functools
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Array
+
+from mbrl_jax.types import PyTree
 
 __all__ = ["call", "publish"]
 
@@ -142,7 +143,7 @@ def publish(function: HostFunction, name: str) -> str:
         return given
 
 
-def call(name: str, shapes: Any, *args: Array) -> Any:
+def call(name: str, shapes: tuple[jax.ShapeDtypeStruct, ...], *args: Array) -> PyTree:
     """What the function published as `name` returns for `args`; under vmap it gets arrays with the axes in front.
 
     Args:

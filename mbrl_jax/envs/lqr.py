@@ -9,7 +9,7 @@ import scipy.linalg
 from jaxtyping import Array
 
 from mbrl_jax.envs.base import build, float_dtype
-from mbrl_jax.types import Env, Key, Spec
+from mbrl_jax.types import Env, Key, Spec, along
 
 __all__ = ["DYNAMICS", "ENVS", "INPUT", "NOISE", "STATE_COST", "TORQUE_COST", "gain", "make", "value", "value_of"]
 
@@ -92,7 +92,7 @@ def _advance(key: Key, physics: tuple[()], obs: Array, action: Array) -> tuple[t
 def _reward(obs: Array, action: Array, next_obs: Array) -> Array:
     del next_obs
     q, r = jnp.asarray(np.diag(STATE_COST), obs.dtype), jnp.asarray(TORQUE_COST[0, 0], obs.dtype)
-    return -((q * obs**2).sum(axis=-1) + r * (action**2).sum(axis=-1))
+    return -((along(q, obs) * obs**2).sum(axis=-1) + r * (action**2).sum(axis=-1))
 
 
 ENVS = {"lqr-v0": make}

@@ -16,15 +16,16 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
 from jaxtyping import Array
+
+from mbrl_jax.types import PyTree
 
 with contextlib.redirect_stdout(io.StringIO()):  # it prints that the optional package warp is not there
     from mujoco import mjx
@@ -37,7 +38,7 @@ _STAGES = np.array([(0.5, 1 / 3), (0.5, 1 / 3), (1.0, 1 / 6)])
 _PAIR = (mjx.GeomType.PLANE, mjx.GeomType.CAPSULE)
 
 
-def make_step(model: mujoco.MjModel) -> Callable[[Any, Any], Any]:
+def make_step(model: mujoco.MjModel) -> Callable[[mjx.Model, mjx.Data], mjx.Data]:
     """`step(device_model, data) -> data`, one physics step as C MuJoCo's `mj_step` does it."""
     # Where the angular velocity of a joint starts, behind the first degree of freedom of the joint.
     behind = {int(mujoco.mjtJoint.mjJNT_FREE): 3, int(mujoco.mjtJoint.mjJNT_BALL): 0}
@@ -45,7 +46,7 @@ def make_step(model: mujoco.MjModel) -> Callable[[Any, Any], Any]:
     turning = [address + behind[kind] for kind, address in joints if kind in behind]
     runge_kutta = int(model.opt.integrator) == int(mujoco.mjtIntegrator.mjINT_RK4)
 
-    def step(device_model: Any, data: Any) -> Any:
+    def step(device_model: mjx.Model, data: mjx.Data) -> mjx.Data:
         with _true_tangents():
             if runge_kutta:
                 after = _runge_kutta(device_model, mjx.forward(device_model, data), turning)
@@ -57,17 +58,17 @@ def make_step(model: mujoco.MjModel) -> Callable[[Any, Any], Any]:
     return step
 
 
-def _runge_kutta(model: Any, start: Any, turning: list[int]) -> Any:
+def _runge_kutta(model: mjx.Model, start: mjx.Data, turning: list[int]) -> mjx.Data:
     """One step from forwarded data; `turning` holds the addresses of angular velocities with three entries."""
     h = model.opt.timestep
 
     def integrate(velocity: Array) -> Array:
-        def one(kinds: Any, qpos: Array, qvel: Array) -> Array:
+        def one(kinds: Sequence[int], qpos: Array, qvel: Array) -> Array:
             return forward._integrate_pos(kinds, qpos, qvel, dt=h)
 
         return scan.flat(model, one, "jqv", "q", model.jnt_type, start.qpos, velocity)
 
-    def stage(carry: tuple[Any, ...], part: Array) -> tuple[tuple[Any, ...], None]:
+    def stage(carry: tuple[PyTree, ...], part: Array) -> tuple[tuple[PyTree, ...], None]:
         data, rate, velocity, acceleration, change = carry
         fraction, weight = part
         turn = fraction * rate
@@ -95,7 +96,7 @@ def _pulled_back(qvel: Array, turned: Array, turning: list[int]) -> Array:
     return qvel
 
 
-def _plane_capsule(model: Any, data: Any, key: Any, geom: Array) -> tuple[Array, Array, Array]:
+def _plane_capsule(model: mjx.Model, data: mjx.Data, key: PyTree, geom: Array) -> tuple[Array, Array, Array]:
     """MJX's two contacts of each pair, with the first tangent along the capsule, however steep it stands."""
     dist, pos, _ = collision_primitive.plane_capsule(model, data, key, geom)  # pyright: ignore[reportCallIssue]
     plane, capsule = geom.T

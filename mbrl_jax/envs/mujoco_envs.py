@@ -5,14 +5,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import mujoco
 import numpy as np
+from jaxtyping import Array
 
 from mbrl_jax.envs.base import build
 from mbrl_jax.envs.mujoco_mbbl import MBBL_TASKS
@@ -69,7 +70,10 @@ def make(name: str, *, engine: str | None = None, time_limit: int | None = None,
     start, advance = functions(task, model, **solver)
     spec = _spec(name, engine, task, model, time_limit, jax.eval_shape(start, jax.random.key(0))[1].shape[-1])
     selective = engine == "mujoco" and task.observes_derived
-    return build(spec, start, advance, task.obs_reward, task.obs_terminal, selective=selective)
+    # What engines of either kind call with their own arrays is called with JAX's here.
+    reward = cast(Callable[[Array, Array, Array], Array] | None, task.obs_reward)
+    terminal = cast(Callable[[Array], Array] | None, task.obs_terminal)
+    return build(spec, start, advance, reward, terminal, selective=selective)
 
 
 def _spec(name: str, engine: str, task: Task, model: mujoco.MjModel, time_limit: int | None, obs_dim: int) -> Spec:

@@ -10,47 +10,48 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-from mbrl_jax.envs.base import namespace
-from mbrl_jax.envs.mujoco_table import TASKS, never, out_of, outside
-from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, in_square, posture
+from mbrl_jax.envs.base import Values, namespace
+from mbrl_jax.envs.mujoco_table import TASKS
+from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, in_square, never, out_of, outside, posture, unless
 
 __all__ = ["MBBL_TASKS"]
 
 _SOURCE = "Wang et al. (2019)"
-Rule = Callable[[Any], Any]
+Fell = Callable[[Values], Values]
+Bonus = Callable[[Values], Values | float]
+Reward = Callable[[Values, Values, Values | None], Values]
 
 
-def _hopper_fell(obs: Any) -> Any:
+def _hopper_fell(obs: Values) -> Values:
     return outside(obs[..., 0], 0.7, 1e10) | outside(obs[..., 1], -0.2, 0.2)
 
 
-def _walker_fell(obs: Any) -> Any:
+def _walker_fell(obs: Values) -> Values:
     return outside(obs[..., 0], 0.8, 2.0) | outside(obs[..., 1], -1.0, 1.0)
 
 
-def _ant_fell(obs: Any) -> Any:
+def _ant_fell(obs: Values) -> Values:
     return out_of(obs[..., 0], 0.2, 1.0)
 
 
-def _humanoid_fell(obs: Any) -> Any:
+def _humanoid_fell(obs: Values) -> Values:
     return out_of(obs[..., 0], 1.0, 2.0)
 
 
 def _walk(
-    velocity: int, *, control: float = 0.1, height: float | None = None, bonus: Rule = lambda obs: 0.0
-) -> Callable[[Any, Any, Any], Any]:
+    velocity: int, *, control: float = 0.1, height: float | None = None, bonus: Bonus = lambda obs: 0.0
+) -> Reward:
     """`obs[velocity] - control |action|^2 - 3 (obs[0] - height)^2 + bonus(obs)`."""
 
-    def reward(obs: Any, action: Any, next_obs: Any) -> Any:
+    def reward(obs: Values, action: Values, next_obs: Values | None) -> Values:
         penalty = 0.0 if height is None else 3.0 * (obs[..., 0] - height) ** 2
         return obs[..., velocity] - penalty - control * (action**2).sum(axis=-1) + bonus(obs)
 
     return reward
 
 
-def _task(base: str, hidden: int, reward: Callable[[Any, Any, Any], Any], fell: Rule = never) -> Task:
+def _task(base: str, hidden: int, reward: Reward, fell: Fell = never) -> Task:
     """The base task's body with another reward on plain positions and velocities."""
     observe = posture(hidden)
     return replace(
@@ -68,21 +69,21 @@ def _task(base: str, hidden: int, reward: Callable[[Any, Any, Any], Any], fell: 
     )
 
 
-def _always(obs: Any) -> Any:
+def _always(obs: Values) -> float:
     return 1.0
 
 
-def _while(fell: Rule, bonus: float = 1.0) -> Rule:
+def _while(fell: Fell, bonus: float = 1.0) -> Bonus:
     """The bonus where the state before the step is healthy."""
-    return lambda obs: bonus * (1.0 - fell(obs))
+    return lambda obs: unless(fell(obs), bonus)
 
 
-def _humanoid(obs: Any, action: Any, next_obs: Any) -> Any:
+def _humanoid(obs: Values, action: Values, next_obs: Values | None) -> Values:
     """`0.25 / 0.015 velocity - 0.1 |action|^2 + 5 [1 <= z <= 2]`."""
-    return 0.25 / 0.015 * obs[..., 22] - 0.1 * (action**2).sum(axis=-1) + 5.0 * (1.0 - _humanoid_fell(obs))
+    return 0.25 / 0.015 * obs[..., 22] - 0.1 * (action**2).sum(axis=-1) + unless(_humanoid_fell(obs), 5.0)
 
 
-def _impact(forces: Any) -> Any:
+def _impact(forces: Values) -> Values:
     """`min(5e-7 |contact forces|^2, 10)` of forces `[..., 14, 6]`."""
     return namespace(forces).minimum(5e-7 * (forces**2).sum(axis=(-2, -1)), 10.0)
 
@@ -91,10 +92,10 @@ def _whole_humanoid() -> Task:
     """Humanoid-ET: 376 observations, and the impact cost of the contact forces before the step."""
     plain = posture(2)
 
-    def reward(before: Frame, action: Any, after: Frame, dt: float) -> Any:
+    def reward(before: Frame, action: Values, after: Frame, dt: float) -> Values:
         return _humanoid(plain(before), action, None) - _impact(before.derived["cfrc_ext"])
 
-    def obs_reward(obs: Any, action: Any, next_obs: Any) -> Any:
+    def obs_reward(obs: Values, action: Values, next_obs: Values) -> Values:
         return _humanoid(obs, action, None) - _impact(obs[..., -84:].reshape(*obs.shape[:-1], 14, 6))
 
     return replace(
@@ -107,7 +108,7 @@ def _whole_humanoid() -> Task:
     )
 
 
-def _tip_x(frame: Frame) -> Any:
+def _tip_x(frame: Frame) -> Values:
     """The swimmer's front end: three times as far from the torso's frame as the middle link's, on the same line."""
     torso, middle = frame.derived["xpos:torso"], frame.derived["xpos:mid"]
     return (torso + 3.0 * (middle - torso))[..., :1]
@@ -121,7 +122,7 @@ def _fixed_swimmer() -> Task:
     plain = posture(2)
     base = _task("swimmer-v4", 2, _walk(8, control=1e-4))
 
-    def observe(frame: Frame) -> Any:
+    def observe(frame: Frame) -> Values:
         return namespace(frame.qpos).concatenate([plain(frame), frame.derived[SENSED]], axis=-1)
 
     return replace(

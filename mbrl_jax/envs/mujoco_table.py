@@ -7,91 +7,92 @@ contact costs and all contact forces, and their truncated observations. The MJCF
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-from mbrl_jax.envs.base import namespace
-from mbrl_jax.envs.mujoco_tasks import Frame, Task, in_disc, posture, push, run, uniform, uniform_normal
+from mbrl_jax.envs.base import Values, namespace
+from mbrl_jax.envs.mujoco_tasks import (
+    Fell,
+    Frame,
+    Observe,
+    Reward,
+    Task,
+    in_disc,
+    never,
+    out_of,
+    outside,
+    posture,
+    push,
+    run,
+    uniform,
+    uniform_normal,
+    unless,
+)
 
 __all__ = ["ALIASES", "TASKS"]
 
 
-def never(obs: Any) -> Any:
-    """No termination: False for observations `[..., O]`."""
-    return namespace(obs).zeros(obs.shape[:-1], bool)
-
-
-def outside(value: Any, low: float, high: float) -> Any:
-    """Whether a value is not strictly between two bounds; true of NaN."""
-    return namespace(value).logical_not((value > low) & (value < high))
-
-
-def out_of(value: Any, low: float, high: float) -> Any:
-    """Whether a value is not within two bounds, which count as inside; true of NaN."""
-    return namespace(value).logical_not((value >= low) & (value <= high))
-
-
-def _hopper_fell(obs: Any) -> Any:
+def _hopper_fell(obs: Values) -> Values:
     """z > 0.7, |angle| < 0.2, and every entry of the state from the angle on within ±100."""
     return outside(obs[..., 0], 0.7, 1e10) | outside(obs[..., 1], -0.2, 0.2) | outside(obs[..., 1:], -100, 100).any(-1)
 
 
-def _walker_fell(obs: Any) -> Any:
+def _walker_fell(obs: Values) -> Values:
     return outside(obs[..., 0], 0.8, 2.0) | outside(obs[..., 1], -1.0, 1.0)
 
 
-def _ant_fell(obs: Any) -> Any:
+def _ant_fell(obs: Values) -> Values:
     return out_of(obs[..., 0], 0.2, 1.0)
 
 
-def _humanoid_fell(obs: Any) -> Any:
+def _humanoid_fell(obs: Values) -> Values:
     return outside(obs[..., 0], 1.0, 2.0)
 
 
-def _tipped(obs: Any) -> Any:
+def _tipped(obs: Values) -> Values:
     return out_of(obs[..., 1], -0.2, 0.2)
 
 
-def _fell(hidden: int, rule: Any) -> Any:
+def _fell(hidden: int, rule: Callable[[Values], Values]) -> Fell:
     """The rule on observations as one on frames; velocities count unclipped."""
     whole = posture(hidden)
     return lambda frame: rule(whole(frame))
 
 
-def _alive(obs: Any, action: Any, next_obs: Any) -> Any:
+def _alive(obs: Values, action: Values, next_obs: Values | None) -> Values:
     return 0.0 * obs[..., 0] + 1.0
 
 
-def _distance(first: Any, second: Any) -> Any:
+def _distance(first: Values, second: Values | float) -> Values:
     return ((first - second) ** 2).sum(axis=-1) ** 0.5
 
 
-def _square(values: Any) -> Any:
+def _square(values: Values) -> Values:
     return (values**2).sum(axis=-1)
 
 
-def _torso_x(frame: Frame) -> Any:
+def _torso_x(frame: Frame) -> Values:
     return frame.derived["xpos:torso"][..., 0]
 
 
-def _com_x(frame: Frame) -> Any:
+def _com_x(frame: Frame) -> Values:
     return frame.derived["subtree_com:world"][..., 0]
 
 
-def _ant_contact(frame: Frame) -> Any:
+def _ant_contact(frame: Frame) -> Values:
     forces = namespace(frame.qpos).clip(frame.derived["cfrc_ext"], -1.0, 1.0)
     return 5e-4 * (forces**2).sum(axis=(-2, -1))
 
 
-def _humanoid_contact(frame: Frame) -> Any:
+def _humanoid_contact(frame: Frame) -> Values:
     return namespace(frame.qpos).minimum(5e-7 * (frame.derived["cfrc_ext"] ** 2).sum(axis=(-2, -1)), 10.0)
 
 
-def _clipped_contacts(first: int) -> Any:
+def _clipped_contacts(first: int) -> Observe:
     """Ant's observation with the contact forces of the bodies from `first` on, clipped to ±1."""
     plain = posture(2)
 
-    def observe(frame: Frame) -> Any:
+    def observe(frame: Frame) -> Values:
         xp = namespace(frame.qpos)
         forces = xp.clip(frame.derived["cfrc_ext"], -1.0, 1.0)[..., first:, :]
         return xp.concatenate([plain(frame), xp.reshape(forces, (*forces.shape[:-2], -1))], axis=-1)
@@ -189,10 +190,9 @@ _HUMANOID_CONTACT = replace(
 _REACHER_PLACES = ("xpos:fingertip", "xpos:target")
 
 
-def _observe_reacher(axes: int) -> Any:
-    def observe(frame: Frame) -> Any:
-        xp = namespace(frame.qpos)
-        joints = frame.qpos[..., :2]
+def _observe_reacher(axes: int) -> Observe:
+    def observe(frame: Frame) -> Values:
+        xp, joints = namespace(frame.qpos), frame.qpos[..., :2]
         gap = (frame.derived["xpos:fingertip"] - frame.derived["xpos:target"])[..., :axes]
         parts = [xp.cos(joints), xp.sin(joints), frame.qpos[..., 2:], frame.qvel[..., :2], gap]
         return xp.concatenate(parts, axis=-1)
@@ -200,7 +200,7 @@ def _observe_reacher(axes: int) -> Any:
     return observe
 
 
-def _reach(frame: Frame, action: Any) -> Any:
+def _reach(frame: Frame, action: Values) -> Values:
     return -_distance(frame.derived["xpos:fingertip"], frame.derived["xpos:target"]) - _square(action)
 
 
@@ -223,12 +223,12 @@ _REACHER = Task(
 _PUSHER_PLACES = ("xpos:tips_arm", "xpos:object", "xpos:goal")
 
 
-def _observe_pusher(frame: Frame) -> Any:
+def _observe_pusher(frame: Frame) -> Values:
     places = [frame.derived[place] for place in _PUSHER_PLACES]
     return namespace(frame.qpos).concatenate([frame.qpos[..., :7], frame.qvel[..., :7], *places], axis=-1)
 
 
-def _push_reward(obs: Any, action: Any) -> Any:
+def _push_reward(obs: Values, action: Values) -> Values:
     tip, thing, goal = obs[..., 14:17], obs[..., 17:20], obs[..., 20:23]
     return -_distance(thing, goal) - 0.1 * _square(action) - 0.5 * _distance(thing, tip)
 
@@ -263,8 +263,8 @@ _PENDULUM = Task(
 )
 
 
-def _observe_double(forces: int) -> Any:
-    def observe(frame: Frame) -> Any:
+def _observe_double(forces: int) -> Observe:
+    def observe(frame: Frame) -> Values:
         xp, angles = namespace(frame.qpos), frame.qpos[..., 1:]
         force = xp.clip(frame.derived["qfrc_constraint"], -10.0, 10.0)[..., :forces]
         parts = [frame.qpos[..., :1], xp.sin(angles), xp.cos(angles), xp.clip(frame.qvel, -10.0, 10.0), force]
@@ -273,11 +273,11 @@ def _observe_double(forces: int) -> Any:
     return observe
 
 
-def _double_fell(frame: Frame) -> Any:
+def _double_fell(frame: Frame) -> Values:
     return frame.derived["site_xpos:tip"][..., 2] <= 1
 
 
-def _double_low(obs: Any) -> Any:
+def _double_low(obs: Values) -> Values:
     """The same from sines and cosines of the angles: the tip at `0.6 cos(t1) + 0.6 cos(t1 + t2)`.
 
     Gym's height is that of the last Runge-Kutta stage, less than a tenth of a millimetre from this one.
@@ -286,8 +286,8 @@ def _double_low(obs: Any) -> Any:
     return 0.6 * (obs[..., 3] + cosine) <= 1
 
 
-def _balance(bonus: Any) -> Any:
-    def reward(before: Frame, action: Any, after: Frame, dt: float) -> Any:
+def _balance(bonus: Callable[[Frame], Values | float]) -> Reward:
+    def reward(before: Frame, action: Values, after: Frame, dt: float) -> Values:
         tip, speeds = after.derived["site_xpos:tip"], after.qvel
         penalty = 0.01 * tip[..., 0] ** 2 + (tip[..., 2] - 2) ** 2
         return bonus(after) - penalty - (0.001 * speeds[..., 1] ** 2 + 0.005 * speeds[..., 2] ** 2)
@@ -367,15 +367,15 @@ TASKS: dict[str, Task] = {
     "inverted_pendulum-v4": _PENDULUM,
     "inverted_pendulum-v5": replace(
         _PENDULUM,
-        reward=lambda before, action, after, dt: 1.0 - _PENDULUM.terminated(after),
-        obs_reward=lambda obs, action, next_obs: 1.0 - _tipped(next_obs),
+        reward=lambda before, action, after, dt: unless(_PENDULUM.terminated(after), 1.0),
+        obs_reward=lambda obs, action, next_obs: unless(_tipped(next_obs), 1.0),
         gym=("InvertedPendulum-v5",),
     ),
     "inverted_double_pendulum-v4": _DOUBLE,
     "inverted_double_pendulum-v5": replace(
         _DOUBLE,
         observe=_observe_double(1),
-        reward=_balance(lambda after: 10.0 * (1.0 - _double_fell(after))),
+        reward=_balance(lambda after: unless(_double_fell(after), 10.0)),
         gym=("InvertedDoublePendulum-v5",),
     ),
 }

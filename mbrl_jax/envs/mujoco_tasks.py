@@ -6,7 +6,7 @@ on the host, MJX on the device. The tasks themselves are in `mujoco_table`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from mbrl_jax.envs.base import namespace
+from mbrl_jax.envs.base import Values, namespace
 from mbrl_jax.types import Key
 
 __all__ = [
@@ -25,11 +25,15 @@ __all__ = [
     "in_disc",
     "in_square",
     "locate",
+    "never",
+    "out_of",
+    "outside",
     "posture",
     "push",
     "run",
     "uniform",
     "uniform_normal",
+    "unless",
 ]
 
 SENSED = "sensed"
@@ -39,13 +43,15 @@ SENSED = "sensed"
 class Frame(NamedTuple):
     """What an engine tells a task about the bodies: positions, velocities and the derived fields it asked for."""
 
-    qpos: Any
-    qvel: Any
-    derived: dict[str, Any]
+    qpos: Values
+    qvel: Values
+    derived: Mapping[str, Values]
 
 
-Observe = Callable[[Frame], Any]
-Reward = Callable[[Frame, Any, Frame, float], Any]
+Observe = Callable[[Frame], Values]
+Reward = Callable[[Frame, Values, Frame, float], Values]
+Fell = Callable[[Frame], Values]
+Camera = Mapping[str, float | tuple[float, ...]]
 Noise = Callable[[Key, Array, int], tuple[Array, Array]]
 """`noise(key, qpos0 [nq], nv) -> (qpos [nq], qvel [nv])`, the state of a reset."""
 
@@ -81,18 +87,18 @@ class Task:
     frame_skip: int
     observe: Observe
     reward: Reward
-    terminated: Callable[[Frame], Any]
+    terminated: Fell
     noise: Noise
     derived: tuple[str, ...] = ()
     carried: tuple[str, ...] = ()
     observes_derived: bool = False
-    sense: Callable[[Frame, Frame, float], Any] | None = None
+    sense: Callable[[Frame, Frame, float], Values] | None = None
     solver: tuple[int, int] = (4, 8)
     time_limit: int = 1000
-    obs_reward: Callable[[Any, Any, Any], Any] | None = None
-    obs_terminal: Callable[[Any], Any] | None = None
+    obs_reward: Callable[[Values, Values, Values], Values] | None = None
+    obs_terminal: Callable[[Values], Values] | None = None
     gym: tuple[Any, ...] = ()
-    camera: dict[str, Any] = field(default_factory=dict, hash=False)
+    camera: Camera = field(default_factory=dict, hash=False)
     source: str = "Gymnasium"
 
 
@@ -166,7 +172,7 @@ def posture(hidden: int, *, clip: float = np.inf, derived: tuple[tuple[str, int]
     Velocities are clipped to ±`clip`. Of a derived field the rows from the given one on are taken, flattened.
     """
 
-    def observe(frame: Frame) -> Any:
+    def observe(frame: Frame) -> Values:
         xp = namespace(frame.qpos)
         qvel = xp.clip(frame.qvel, -clip, clip) if np.isfinite(clip) else frame.qvel
         lead = frame.qpos.shape[:-1]
@@ -178,23 +184,43 @@ def posture(hidden: int, *, clip: float = np.inf, derived: tuple[tuple[str, int]
     return observe
 
 
+def never(obs: Values) -> Values:
+    """No termination: False for observations `[..., O]`."""
+    return namespace(obs).zeros(obs.shape[:-1], bool)
+
+
+def outside(value: Values, low: float, high: float) -> Values:
+    """Whether a value is not strictly between two bounds; true of NaN."""
+    return namespace(value).logical_not((value > low) & (value < high))
+
+
+def out_of(value: Values, low: float, high: float) -> Values:
+    """Whether a value is not within two bounds, which count as inside; true of NaN."""
+    return namespace(value).logical_not((value >= low) & (value <= high))
+
+
+def unless(fell: Values, bonus: float) -> Values:
+    """The bonus, and 0 where something fell (bool `[...]`)."""
+    return namespace(fell).where(fell, 0.0, bonus)
+
+
 def run(
     *,
     control: float,
     speed: float = 1.0,
     healthy: float = 0.0,
-    fallen: Callable[[Frame], Any] | None = None,
-    place: Callable[[Frame], Any] = lambda frame: frame.qpos[..., 0],
-    contact: Callable[[Frame], Any] = lambda frame: 0.0,
+    fallen: Fell | None = None,
+    place: Observe = lambda frame: frame.qpos[..., 0],
+    contact: Callable[[Frame], Values | float] = lambda frame: 0.0,
 ) -> Reward:
     """`speed * (place' - place) / dt + healthy - control * |action|^2 - contact'`.
 
     With `fallen` the healthy reward is withheld on the step that ends the episode (Gymnasium's -v5).
     """
 
-    def reward(before: Frame, action: Any, after: Frame, dt: float) -> Any:
+    def reward(before: Frame, action: Values, after: Frame, dt: float) -> Values:
         progress = speed * (place(after) - place(before)) / dt
-        bonus = healthy if fallen is None else healthy * (1.0 - fallen(after))
+        bonus = healthy if fallen is None else unless(fallen(after), healthy)
         return progress + bonus - control * (action**2).sum(axis=-1) - contact(after)
 
     return reward

@@ -22,7 +22,7 @@ from mbrl_jax.envs.base import EnvState
 from mbrl_jax.envs.mujoco_mbbl import MBBL_TASKS
 from mbrl_jax.envs.mujoco_table import TASKS
 from mbrl_jax.envs.mujoco_tasks import Task
-from mbrl_jax.types import Env
+from mbrl_jax.types import Env, PyTree
 
 __all__ = ["render", "save"]
 
@@ -88,7 +88,7 @@ def _at(states: EnvState, i: int) -> EnvState:
     return jax.tree.map(lambda leaf: leaf[i], states)
 
 
-def _postures(physics: Any, nq: int) -> np.ndarray:
+def _postures(physics: PyTree, nq: int) -> np.ndarray:
     """Positions `[T, nq]` of either engine's state."""
     if hasattr(physics, "qpos"):
         return np.asarray(physics.qpos, np.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple
+from typing import Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +22,12 @@ class Episodes(NamedTuple):
     Attributes:
       steps: `Transition [capacity, time_limit, ...]` without extras.
       valid: which of them happened before their episode's end, bool `[capacity, time_limit]`.
-      count: how many episodes there are.
+      collected: how many episodes there are.
     """
 
     steps: Storage
     valid: Storage
-    count: Shared
+    collected: Shared
 
 
 class State(NamedTuple, Generic[S]):
@@ -51,7 +51,7 @@ def _unremarkable(steps: Transition, valid: Array) -> Info:
 def make(
     env: Env,
     method: Method[S, Episodes],
-    blind: Policy[Any],
+    blind: Policy[PyTree],
     *,
     warmup_episodes: int,
     episodes: int,
@@ -92,7 +92,7 @@ def make(
         info = {"train/return": jnp.where(valid, found.reward, 0.0).sum(axis=1).mean(), **describe(found, valid)}
         return State(memory, agent), {**prepared, **improved, **info}
 
-    def policy(state: State[S]) -> Policy[Any]:
+    def policy(state: State[S]) -> Policy[PyTree]:
         return rollouts.for_env(env.spec, method.mode(state.agent))
 
     return Algorithm(init, step, policy, episodes * env.spec.time_limit, warmup_episodes * env.spec.time_limit)
@@ -100,7 +100,7 @@ def make(
 
 def _stored(memory: Episodes, found: Transition, valid: Array) -> Episodes:
     """The episodes with a round's behind them."""
-    at = memory.count.value
+    at = memory.collected.value
 
     def write(into: Array, rows: Array) -> Array:
         return lax.dynamic_update_slice_in_dim(into, rows, at, axis=0)

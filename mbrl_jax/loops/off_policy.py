@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, NamedTuple
+from typing import Generic, NamedTuple
 
 import jax
 
 from mbrl_jax import rollouts
 from mbrl_jax.data import replay
-from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Policy, S
+from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Policy, PyTree, S
 
 __all__ = ["State", "make", "unprepared"]
 
@@ -69,7 +69,7 @@ def make(
         )
         return State(actor, stored, agent), {**prepared, **info}
 
-    def policy(state: State[S]) -> Policy[Any]:
+    def policy(state: State[S]) -> Policy[PyTree]:
         return rollouts.for_env(env.spec, method.mode(state.agent))
 
     return Algorithm(init, step, policy, steps_per_iteration, warmup_steps)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, NamedTuple
+from typing import Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from mbrl_jax import rollouts
-from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Policy, S, Transition
+from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Policy, PyTree, S, Transition
 
 __all__ = ["State", "make", "unprepared"]
 
@@ -69,7 +69,7 @@ def make(
         state, (episodes, info) = lax.scan(one, state, jax.random.split(key, fragments))
         return state, {**rollouts.episode_info(episodes), **jax.tree.map(jnp.mean, info)}
 
-    def policy(state: State[S]) -> Policy[Any]:
+    def policy(state: State[S]) -> Policy[PyTree]:
         return rollouts.for_env(env.spec, method.mode(state.agent))
 
     return Algorithm(init, step, policy, environments * steps * fragments)

@@ -19,7 +19,7 @@ from mbrl_jax.data import normalise
 from mbrl_jax.models import fitting, mixture
 from mbrl_jax.networks import MLP, apply, glorot
 from mbrl_jax.objectives.ratios import discriminator_loss
-from mbrl_jax.types import Info, Key, Learner, PyTree, Spec, check_not_negative, check_widths
+from mbrl_jax.types import Info, Key, Learner, PyTree, Spec, along, check_not_negative, check_widths
 
 __all__ = ["Config", "Data", "State", "blurred", "logit", "make"]
 
@@ -79,7 +79,9 @@ def blurred(config: Config, state: State, key: Key, next_obs: Array) -> Array:
     """Next observations `[..., obs_dim]` with the noise that it is fitted with and, to stay unbiased, is used with."""
 
     def add() -> Array:
-        return next_obs + config.noise * state.targets.std * jax.random.normal(key, next_obs.shape, next_obs.dtype)
+        return next_obs + along(config.noise * state.targets.std, next_obs) * jax.random.normal(
+            key, next_obs.shape, next_obs.dtype
+        )
 
     # Lanes without noise draw none where lanes run one after the other.
     return lax.cond(jnp.asarray(config.noise) != 0, add, lambda: next_obs)
@@ -121,7 +123,7 @@ def make(config: Config, spec: Spec, sample: Sample | None = None) -> Learner[St
             return losses(params, parts.draw(k_rows, config.fit.batch), k_fake).mean()
 
         def score(params: PyTree) -> Array:
-            return jnp.where(counts, losses(params, held, k_held), 0.0).sum() / counts.sum()
+            return losses(params, held, k_held).mean(where=counts)
 
         start = state.params if config.warm_start else fresh(k_init)
         found = fitting.fit(k_fit, config.fit, start, loss, score, data.wanted)

@@ -37,26 +37,26 @@ class Config:
 
 
 class Split(NamedTuple):
-    """Valid rows in random order: of `order [rows]`, the first `held` are held out and the rest up to `count` train.
+    """Valid rows in random order: of `order [rows]`, the first `held` are held out and the rest up to `valid` train.
 
     A single row is used for both.
     """
 
     order: Array
     held: Array
-    count: Array
+    valid: Array
 
     def draw(self, key: Key, batch: int) -> Array:
         """Indices `[batch]` of training rows, with replacement."""
-        first = jnp.minimum(self.held, self.count - 1)
+        first = jnp.minimum(self.held, self.valid - 1)
         share = jax.random.uniform(key, (batch,))
-        place = first + (share * (self.count - first)).astype(jnp.int32)
-        return self.order[jnp.minimum(place, self.count - 1)]
+        place = first + (share * (self.valid - first).astype(share.dtype)).astype(jnp.int32)
+        return self.order[jnp.minimum(place, self.valid - 1)]
 
     def training(self) -> Bool[Array, " rows"]:
         """Which rows are for training."""
         place = jnp.arange(self.order.shape[0])
-        chosen = (place >= jnp.minimum(self.held, self.count - 1)) & (place < self.count)
+        chosen = (place >= jnp.minimum(self.held, self.valid - 1)) & (place < self.valid)
         return jnp.zeros_like(chosen).at[self.order].set(chosen, unique_indices=True)
 
     def holdout(self, most: int) -> tuple[Array, Array]:
@@ -70,7 +70,7 @@ def split(key: Key, valid: Bool[Array, " rows"], fraction: float) -> Split:
     bits = jax.random.bits(key, valid.shape) >> 1
     order = jnp.argsort(jnp.where(valid, bits, jnp.uint32(1 << 31)))
     count = valid.sum(dtype=jnp.int32)
-    held = jnp.clip((fraction * count).astype(jnp.int32), 1, jnp.maximum(count - 1, 1))
+    held = jnp.clip((fraction * count.astype(jnp.float32)).astype(jnp.int32), 1, jnp.maximum(count - 1, 1))
     return Split(order, held, count)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import distrax
 import flax.linen as nn
@@ -24,7 +24,7 @@ from mbrl_jax.networks import MLP, apply, glorot
 from mbrl_jax.objectives.likelihood import bounded_variance
 from mbrl_jax.objectives.value_aware import minimum_variance_loss
 from mbrl_jax.rollouts import memoryless
-from mbrl_jax.types import Dynamics, Info, Key, Learner, PyTree, Spec, Transition, check_positive, check_widths
+from mbrl_jax.types import Dynamics, Info, Key, Learner, PyTree, Spec, Transition, along, check_positive, check_widths
 
 __all__ = ["Config", "Data", "State", "distribution", "dynamics", "log_prob", "make", "sample"]
 
@@ -127,7 +127,9 @@ def sample(config: Config, spec: Spec, state: State, key: Key, obs: Array, actio
         reached = jnp.cumsum(jax.nn.softmax(logits, axis=-1), axis=-1)[..., :-1]
         chosen = (uniform[..., :1] > reached).sum(axis=-1)
         # A sum over masked rows: a gather takes longer on a CPU.
-        described = jnp.where((jnp.arange(config.components) == chosen[..., None])[..., None], described, 0.0)
+        described = jnp.where(
+            (along(jnp.arange(config.components), logits) == chosen[..., None])[..., None], described, 0.0
+        )
     mean, std = _gaussian(config, described.sum(axis=-2))
     normal = math.sqrt(2) * lax.erf_inv(2 * uniform[..., 1:] - 1)
     draw = mean + std * normal
@@ -181,7 +183,7 @@ def make(config: Config, spec: Spec) -> Learner[State, Data]:
         importance = jnp.where(importance.sum() > 0, importance, counts.astype(importance.dtype))
 
         def losses(params: PyTree, rows: Array, weights: Array) -> Array:
-            found = cast(Any, distribution(config, spec, params, x[rows]).log_prob(y[rows]))
+            found = cast(Array, distribution(config, spec, params, x[rows]).log_prob(y[rows]))
             return minimum_variance_loss(found[:, None], weights)
 
         def loss(params: PyTree, k: Key) -> Array:

@@ -53,7 +53,7 @@ def critic_loss(value: Float[Array, "members batch"], target: Float[Array, " bat
 
     Source: Haarnoja et al., 2018 (Algorithms and Applications), Eq. 5.
     """
-    return 0.5 * (value - lax.stop_gradient(target)) ** 2
+    return 0.5 * (value - lax.stop_gradient(target)[None]) ** 2
 
 
 @checked

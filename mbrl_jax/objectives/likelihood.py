@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.nn import log_softmax, softplus
 from jaxtyping import Array, Float, Int
 
-from mbrl_jax.types import checked
+from mbrl_jax.types import along, checked
 
 __all__ = ["bounded_log_var", "bounded_variance", "categorical_nll", "gaussian_nll"]
 
@@ -36,6 +36,7 @@ def bounded_log_var(
 
     Differentiable in the bounds, which are learned. Source: Chua et al., 2018 (PETS), App. A.1.
     """
+    low, high = along(low, raw), along(high, raw)
     log_var = high - softplus(high - raw)
     return low + softplus(log_var - low)
 
@@ -49,4 +50,5 @@ def bounded_variance(
     The same number with one exponential of `raw` in the place of two softplus and one exponential, which on a CPU take
     ten times as long. Below −60, where nothing but e^low is left, `raw` counts as −60 (no overflow, gradient 0).
     """
+    low, high = along(low, raw), along(high, raw)
     return jnp.exp(low) + 1.0 / (jnp.exp(-high) + jnp.exp(-jnp.maximum(raw, -60.0)))

@@ -153,7 +153,7 @@ def return_weights(returns: Float[Array, " paths"], valid: Bool[Array, " paths"]
     Source: Haghgoo et al., Eq. 9 and 10; the shift is ours.
     """
     shifted = jnp.where(valid, returns - jnp.min(jnp.where(valid, returns, jnp.inf)), 0.0)
-    mean = shifted.sum() / jnp.maximum(valid.sum(), 1)
+    mean = shifted.sum() / jnp.maximum(valid.sum(), 1).astype(returns.dtype)
     alike = valid.astype(returns.dtype)
     return jnp.where(mean > 0, shifted / jnp.where(mean > 0, mean, 1.0), alike)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from mbrl_jax import rollouts
 from mbrl_jax.objectives import ratios
-from mbrl_jax.types import Dynamics, Key, Policy, Transition
+from mbrl_jax.types import Dynamics, Key, Policy, PyTree, Transition
 
 __all__ = ["Correction", "Scored", "estimate", "estimate_all"]
 
@@ -48,7 +48,7 @@ class Scored(NamedTuple):
 
 def estimate(
     key: Key,
-    dynamics: Dynamics[Any],
+    dynamics: Dynamics[PyTree],
     obs: Array,
     sequences: Array,
     *,
@@ -93,7 +93,7 @@ def estimate(
 
 def estimate_all(
     key: Key,
-    dynamics: Dynamics[Any],
+    dynamics: Dynamics[PyTree],
     obs: Array,
     choices: Array,
     horizon: int,

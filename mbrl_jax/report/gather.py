@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -15,6 +15,7 @@ from mbrl_jax.report import theme
 from mbrl_jax.report.artefact import Animation, Artefact, Block, Figure, Table, Text
 from mbrl_jax.report.claims import Claim, Judgement, Verdict, judge
 from mbrl_jax.report.select import MissingDataError
+from mbrl_jax.types import Facts
 
 __all__ = ["PROFILES", "Drawn", "Section", "anchor", "gather"]
 
@@ -49,7 +50,7 @@ class Section(NamedTuple):
     profile: str
     blocks: Sequence[Drawn | Table | Animation | Text]
     judged: Sequence[tuple[Claim, Judgement]]
-    runs: Sequence[dict[str, Any]]
+    runs: Sequence[Facts]
     remarks: Sequence[str]
 
 
@@ -67,7 +68,7 @@ def gather(artefacts: Sequence[Artefact], root: str | Path) -> list[Section]:
     return [_section(artefact, Path(root), manifests, damaged) for artefact in artefacts]
 
 
-def _section(artefact: Artefact, root: Path, manifests: Sequence[dict[str, Any]], damaged: Sequence[str]) -> Section:
+def _section(artefact: Artefact, root: Path, manifests: Sequence[Facts], damaged: Sequence[str]) -> Section:
     names = (artefact.name, *artefact.also)
     mine = [facts for facts in manifests if facts["experiment"] in names]
     profile = _profile([facts for facts in mine if facts["experiment"] == artefact.name] or mine)
@@ -103,7 +104,7 @@ def _judge(claim: Claim, frame: pd.DataFrame, profile: str) -> Judgement:
     return judged
 
 
-def _blocks(artefact: Artefact, frame: pd.DataFrame) -> tuple[list[Any], list[str]]:
+def _blocks(artefact: Artefact, frame: pd.DataFrame) -> tuple[list[Drawn | Table | Animation | Text], list[str]]:
     if frame.empty:
         return [], []
     try:
@@ -126,7 +127,7 @@ def _drawn(block: Block, prefix: str) -> Drawn | Table | Animation | Text:
     return Drawn(svgs, legend, block.caption)
 
 
-def _mixed(frame: pd.DataFrame, runs: Sequence[dict[str, Any]]) -> list[str]:
+def _mixed(frame: pd.DataFrame, runs: Sequence[Facts]) -> list[str]:
     """Remarks where the seeds of one label come from runs with different settings: before and after a change, say."""
     settings = {facts["run"]: json.dumps(facts.get("config"), sort_keys=True, default=str) for facts in runs}
     found = []
@@ -137,12 +138,12 @@ def _mixed(frame: pd.DataFrame, runs: Sequence[dict[str, Any]]) -> list[str]:
     return found
 
 
-def _profile_of(facts: dict[str, Any]) -> str:
+def _profile_of(facts: Facts) -> str:
     profile = facts.get("profile")
     return profile if isinstance(profile, str) else "unlabelled"
 
 
-def _profile(runs: Sequence[dict[str, Any]]) -> str:
+def _profile(runs: Sequence[Facts]) -> str:
     """The largest profile with finished runs, else the largest with any; profiles are never mixed."""
     order = [*PROFILES, "unlabelled"]
     order += sorted({_profile_of(facts) for facts in runs} - set(order))
@@ -154,10 +155,10 @@ def _profile(runs: Sequence[dict[str, Any]]) -> str:
     return ""
 
 
-def _newest(frame: pd.DataFrame, runs: Sequence[dict[str, Any]], own: str) -> tuple[pd.DataFrame, int]:
+def _newest(frame: pd.DataFrame, runs: Sequence[Facts], own: str) -> tuple[pd.DataFrame, int]:
     """Where several runs hold the same seeds, keeps the artefact's own, finished, newest one."""
 
-    def merit(facts: dict[str, Any]) -> tuple[bool, bool, str]:
+    def merit(facts: Facts) -> tuple[bool, bool, str]:
         return facts["experiment"] == own, facts["status"] == "finished", str(facts.get("written", ""))
 
     best = [facts["run"] for facts in sorted(runs, key=merit, reverse=True)]

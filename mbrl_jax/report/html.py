@@ -7,7 +7,6 @@ import html
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 import pandas as pd
 
@@ -15,6 +14,7 @@ from mbrl_jax.report import page, theme
 from mbrl_jax.report.artefact import Animation, Table, Text
 from mbrl_jax.report.claims import Claim, Judgement, Verdict
 from mbrl_jax.report.gather import PROFILES, Drawn, Section, anchor
+from mbrl_jax.types import Facts
 
 __all__ = ["render"]
 
@@ -207,7 +207,7 @@ def _table(frame: pd.DataFrame, paper: dict[str, str]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     return html.escape(page.number(value))
 
 
@@ -226,7 +226,7 @@ def _part(section: Section) -> str:
     return html.escape(section.artefact.paper.partition(",")[2].strip() or section.artefact.title)
 
 
-def _all_runs(sections: Sequence[Section]) -> list[dict[str, Any]]:
+def _all_runs(sections: Sequence[Section]) -> list[Facts]:
     return list({facts["run"]: facts for section in sections for facts in section.runs}.values())
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mbrl_jax.report.claims import Judgement, Verdict
+from mbrl_jax.types import Facts
 
 __all__ = ["badge", "bar", "cost_table", "estimate_text", "inline", "number", "rich", "seeds_text"]
 
@@ -23,7 +23,7 @@ _PATTERNS = (
 )
 
 
-def number(value: Any, digits: int = 4) -> str:
+def number(value: object, digits: int = 4) -> str:
     """A number for reading: significant digits, thousands separated, a true minus; text as it is."""
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
@@ -49,7 +49,7 @@ def estimate_text(judged: Judgement, unit: str) -> str:
     return f"{numbers} {unit}".strip()
 
 
-def seeds_text(runs: Sequence[dict[str, Any]]) -> str:
+def seeds_text(runs: Sequence[Facts]) -> str:
     """How many seeds finished healthy out of how many: `15/16`."""
     healthy = sum(_healthy(facts) for facts in runs)
     return f"{healthy}/{sum(_lanes(facts) for facts in runs)}"
@@ -81,7 +81,7 @@ def bar(judged: Judgement, width: int = 150, height: int = 18) -> str:
     )
 
 
-def cost_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def cost_table(runs: Sequence[Facts]) -> pd.DataFrame:
     """What every run cost and where it ran."""
     rows = []
     for facts in runs:
@@ -127,18 +127,18 @@ def inline(text: str) -> str:
     return text
 
 
-def _healthy(facts: dict[str, Any]) -> int:
+def _healthy(facts: Facts) -> int:
     if facts["status"] != "finished":
         return 0
     diverged = facts.get("diverged")
     return _lanes(facts) - (len(diverged) if isinstance(diverged, dict) else 0)
 
 
-def _lanes(facts: dict[str, Any]) -> int:
+def _lanes(facts: Facts) -> int:
     """Seeds of a run, or seeds times labels where a sweep put several on the seed axis."""
     lanes = facts.get("lanes")
     return len(facts["seeds"]) if lanes is None or np.isnan(lanes) else int(lanes)
 
 
-def _float(value: Any) -> float:
+def _float(value: object) -> float:
     return float(value) if isinstance(value, int | float) else np.nan

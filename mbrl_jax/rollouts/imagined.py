@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax.data.rows import pack
-from mbrl_jax.types import Dynamics, Imagined, Key, Policy, PyTree, Transition
+from mbrl_jax.types import Dynamics, Imagined, Key, M, Policy, PyTree, Transition
 
 __all__ = ["Standing", "advance", "begin", "branch", "follow", "memoryless", "unroll", "written_out"]
 
@@ -26,12 +26,12 @@ class Standing(NamedTuple):
     obs: Array
 
 
-def begin(key: Key, dynamics: Dynamics[Any], policy: Policy[Any], obs: Array) -> Standing:
+def begin(key: Key, dynamics: Dynamics[PyTree], policy: Policy[PyTree], obs: Array) -> Standing:
     """Roll-outs about to start at `obs[B, O]`."""
     return Standing(dynamics.start(key, obs), policy.start(obs), obs)
 
 
-def advance(key: Key, dynamics: Dynamics[Any], policy: Policy[Any], now: Standing) -> tuple[Standing, Transition]:
+def advance(key: Key, dynamics: Dynamics[PyTree], policy: Policy[PyTree], now: Standing) -> tuple[Standing, Transition]:
     """One step of policy and model; differentiable.
 
     Returns:
@@ -45,7 +45,7 @@ def advance(key: Key, dynamics: Dynamics[Any], policy: Policy[Any], now: Standin
 
 
 def unroll(
-    keys: Key, dynamics: Dynamics[Any], policy: Policy[Any], start: Standing, in_line: bool = False
+    keys: Key, dynamics: Dynamics[PyTree], policy: Policy[PyTree], start: Standing, in_line: bool = False
 ) -> tuple[Standing, Transition]:
     """A step of policy and model for each of `keys[horizon]`; differentiable.
 
@@ -64,7 +64,7 @@ def unroll(
     return written_out(body, start, keys) if in_line else lax.scan(body, start, keys)
 
 
-def written_out(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: PyTree) -> tuple[Any, PyTree]:
+def written_out(step: Callable[[M, PyTree], tuple[M, PyTree]], carry: M, xs: PyTree) -> tuple[M, PyTree]:
     """`lax.scan(step, carry, xs)` for a few steps, written out.
 
     An unrolled scan stacks what each step keeps for the backward pass and takes it apart again; this does not.
@@ -132,11 +132,11 @@ def _guarded(step: Transition) -> tuple[Transition, Array]:
 
 def branch(
     key: Key,
-    dynamics: Dynamics[Any],
-    policy: Policy[Any],
+    dynamics: Dynamics[PyTree],
+    policy: Policy[PyTree],
     obs: Array,
     horizon: Array,
-    write: Callable[[Any, Array, Array, Array], Any],
+    write: Callable[[PyTree, Array, Array, Array], PyTree],
     into: PyTree,
 ) -> tuple[PyTree, Array]:
     """Branched model roll-outs (MBPO, Algorithm 2): from each start state, `horizon` steps of policy and model.

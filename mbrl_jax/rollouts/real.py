@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ def normalised(env: Env) -> Env:
     spec = env.spec
     unit = replace(spec, action_low=(-1.0,) * spec.action_dim, action_high=(1.0,) * spec.action_dim)
 
-    def env_step(key: Key, state: Any, action: Array) -> tuple[Any, Transition]:
+    def env_step(key: Key, state: PyTree, action: Array) -> tuple[PyTree, Transition]:
         action = checked_action(spec, action)
         state, transition = env.step(key, state, to_env(spec, action))
         recorded = jnp.where(jnp.isfinite(action).all(), action, jnp.zeros_like(action))
@@ -97,7 +97,7 @@ def stateless(act: Act) -> Policy[tuple[()]]:
     return Policy(start, step)
 
 
-def first_action(key: Key, policy: Policy[Any], obs: Array) -> Array:
+def first_action(key: Key, policy: Policy[PyTree], obs: Array) -> Array:
     """The action `[B, A]` of a policy that sees `obs[B, O]` without having seen anything before."""
     return policy.act(key, policy.start(obs), obs)[1]
 
@@ -127,7 +127,7 @@ class Actor(NamedTuple):
     The memory's leaves are `[1, ...]`.
     """
 
-    env: Any
+    env: PyTree
     episode_return: Array
     episode_length: Array
     memory: PyTree = ()
@@ -139,7 +139,7 @@ class Episodes(NamedTuple):
     `failures` are those of them that the guard against non-finite numbers ended (see `envs.build`).
     """
 
-    count: Array
+    ended: Array
     total_return: Array
     total_length: Array
     failures: Array
@@ -150,19 +150,19 @@ def start(key: Key, env: Env) -> Actor:
     return Actor(env.reset(key), jnp.zeros(()), jnp.zeros((), jnp.int32))
 
 
-def remember(actor: Actor, policy: Policy[Any]) -> Actor:
+def remember(actor: Actor, policy: Policy[PyTree]) -> Actor:
     """The actor with the memory of a policy that sees its environment for the first time."""
     return actor._replace(memory=policy.start(actor.env.obs[None]))
 
 
-def act_once(keys: tuple[Key, Key], env: Env, policy: Policy[Any], actor: Actor) -> tuple[Actor, Transition, Episodes]:
+def act_once(keys: tuple[Key, Key], env: Env, policy: Policy, actor: Actor) -> tuple[Actor, Transition, Episodes]:
     """The policy's action, and the environment's step; where the episode ended, both start afresh."""
     k_act, k_step = keys
     memory, action, extras = policy.act(k_act, actor.memory, actor.env.obs[None])
     action, extras = action[0], jax.tree.map(lambda x: x[0], extras)
     actor, transition, episodes = step(k_step, env, actor._replace(memory=memory), action)
     fresh = policy.start(actor.env.obs[None])
-    memory = jax.tree.map(lambda new, old: jnp.where(episodes.count > 0, new, old), fresh, actor.memory)
+    memory = jax.tree.map(lambda new, old: jnp.where(episodes.ended > 0, new, old), fresh, actor.memory)
     return actor._replace(memory=memory), transition._replace(extras=extras), episodes
 
 
@@ -184,7 +184,7 @@ def step(key: Key, env: Env, actor: Actor, action: Array) -> tuple[Actor, Transi
         actor.memory,
     )
     episodes = Episodes(
-        count=ended.astype(jnp.int32),
+        ended=ended.astype(jnp.int32),
         total_return=jnp.where(ended, running.episode_return, 0.0),
         total_length=jnp.where(ended, running.episode_length, zero),
         failures=jnp.where(ended, getattr(env_state, "failures", zero), zero),
@@ -197,18 +197,18 @@ def episode_info(episodes: Episodes) -> Info:
 
     The leaves of `episodes` are `[...]`.
     """
-    count = episodes.count.sum()
-    some = jnp.where(count > 0, count, jnp.nan)
+    count = episodes.ended.sum()
+    some = jnp.where(count > 0, count.astype(episodes.total_return.dtype), jnp.nan)
     return {
         "train/episodes": count,
         "train/return": episodes.total_return.sum() / some,
-        "train/length": episodes.total_length.sum() / some,
+        "train/length": episodes.total_length.sum().astype(some.dtype) / some,
         "train/failures": episodes.failures.sum(),
     }
 
 
 def collect(
-    key: Key, env: Env, memory: replay.Replay, policy: Policy[Any], steps: int
+    key: Key, env: Env, memory: replay.Replay, policy: Policy[PyTree], steps: int
 ) -> tuple[Actor, replay.ReplayState]:
     """An actor and a replay after `steps` steps of a policy from a fresh episode (MBPO's random warm-up)."""
     k_start, k_run = jax.random.split(key)
@@ -226,7 +226,7 @@ def interact(
     key: Key,
     env: Env,
     memory: replay.Replay,
-    policy: Callable[[S], Policy[Any]],
+    policy: Callable[[S], Policy[PyTree]],
     improve: Callable[[Key, S, replay.ReplayState], tuple[S, Info]],
     carry: tuple[Actor, replay.ReplayState, S],
     steps: int,
@@ -266,7 +266,7 @@ def interact(
     return actor, stored, agent, {**episode_info(episodes), **jax.tree.map(jnp.mean, info)}
 
 
-def fragment(key: Key, env: Env, policy: Policy[Any], actors: Actor, steps: int) -> tuple[Actor, Transition, Episodes]:
+def fragment(key: Key, env: Env, policy: Policy, actors: Actor, steps: int) -> tuple[Actor, Transition, Episodes]:
     """`steps` steps of N environments side by side, which are reset where their episodes end.
 
     Args:
@@ -284,14 +284,14 @@ def fragment(key: Key, env: Env, policy: Policy[Any], actors: Actor, steps: int)
         held = actors._replace(memory=jax.tree.map(lambda x: x[:, None], memory))
         moved = jax.vmap(lambda k, actor, a: step(k, env, actor, a))
         actors, transition, episodes = moved(jax.random.split(k_step, count), held, action)
-        actors = _restarted(policy, actors, episodes.count > 0)
+        actors = _restarted(policy, actors, episodes.ended > 0)
         return actors, (transition._replace(extras=extras), episodes)
 
     actors, (transitions, episodes) = lax.scan(play, actors, jax.random.split(key, steps))
     return actors, transitions, episodes
 
 
-def _restarted(policy: Policy[Any], actors: Actor, ended: Array) -> Actor:
+def _restarted(policy: Policy[PyTree], actors: Actor, ended: Array) -> Actor:
     """The actors `[N, ...]` with fresh memories where their episodes ended."""
     fresh = jax.tree.map(lambda x: x[:, None], policy.start(actors.env.obs))
 
@@ -301,7 +301,7 @@ def _restarted(policy: Policy[Any], actors: Actor, ended: Array) -> Actor:
     return actors._replace(memory=jax.tree.map(choose, fresh, actors.memory))
 
 
-def episodes(key: Key, env: Env, policy: Policy[Any], count: int) -> tuple[Transition, Array]:
+def episodes(key: Key, env: Env, policy: Policy[PyTree], count: int) -> tuple[Transition, Array]:
     """`count` whole episodes side by side, `time_limit` steps each.
 
     Returns:
@@ -310,7 +310,7 @@ def episodes(key: Key, env: Env, policy: Policy[Any], count: int) -> tuple[Trans
     """
     k_reset, k_run = jax.random.split(key)
 
-    def body(carry: tuple[Any, PyTree], k: Key) -> tuple[tuple[Any, PyTree], Transition]:
+    def body(carry: tuple[PyTree, PyTree], k: Key) -> tuple[tuple[PyTree, PyTree], Transition]:
         states, memory = carry
         k_act, k_step = jax.random.split(k)
         memory, action, extras = policy.act(k_act, memory, states.obs)
@@ -329,14 +329,14 @@ class _Running(NamedTuple):
     """Evaluation: the time, environments and memories, which episodes go on, and their returns and lengths."""
 
     time: Array
-    states: Any
+    states: PyTree
     memory: PyTree
     alive: Array
     total: Array
     length: Array
 
 
-def evaluate(key: Key, env: Env, policy: Policy[Any], episodes: int) -> tuple[Array, Array]:
+def evaluate(key: Key, env: Env, policy: Policy[PyTree], episodes: int) -> tuple[Array, Array]:
     """Undiscounted returns and lengths of whole episodes, each `[episodes]`; stops as soon as all have ended."""
     k_reset, k_run = jax.random.split(key)
     states = jax.vmap(env.reset)(jax.random.split(k_reset, episodes))

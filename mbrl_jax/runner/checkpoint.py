@@ -11,16 +11,18 @@ import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
 from mbrl_jax.results import ResultsError
-from mbrl_jax.types import PyTree
+from mbrl_jax.types import Facts, PyTree
 
 __all__ = ["Checkpoints", "Restored", "to_host"]
+
+R = TypeVar("R")
 
 
 class Restored(NamedTuple):
@@ -28,7 +30,7 @@ class Restored(NamedTuple):
 
     iteration: int
     tree: PyTree
-    facts: dict[str, Any]
+    facts: Facts
     warnings: list[str]
 
 
@@ -72,7 +74,7 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
-    def save(self, iteration: int, tree: PyTree, facts: dict[str, Any]) -> None:
+    def save(self, iteration: int, tree: PyTree, facts: Facts) -> None:
         """Starts writing a host tree (see `to_host`); waits only for the write before it.
 
         Raises:
@@ -131,7 +133,7 @@ class Checkpoints:
         if iterations:
             self._manager.reload()
 
-    def _read(self, iteration: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
+    def _read(self, iteration: int, like: PyTree) -> tuple[PyTree, Facts]:
         facts = dict(self._manager.restore(iteration, args=ocp.args.Composite(facts=ocp.args.JsonRestore()))["facts"])
         if facts["layout"] != _layout(like):
             raise ResultsError("its arrays are not those of this version of the program")
@@ -144,7 +146,7 @@ class Checkpoints:
         filled = iter(found)
         return structure.unflatten([next(filled) if x.size else np.zeros(x.shape, x.dtype) for x in leaves]), facts
 
-    def _checked(self, action: Callable[[], Any]) -> Any:
+    def _checked(self, action: Callable[[], R]) -> R:
         try:
             return action()
         except OSError:

@@ -6,7 +6,7 @@ import fcntl
 import os
 import socket
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 __all__ = ["BusyError", "Lock", "held"]
 
@@ -42,7 +42,7 @@ class Lock:
         self._file = file
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None

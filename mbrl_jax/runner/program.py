@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -146,7 +146,7 @@ def _finite(state: PyTree) -> Array:
     return jnp.stack(checked).all() if checked else jnp.ones((), bool)
 
 
-def _is_float(leaf: Any) -> bool:
+def _is_float(leaf: Array) -> bool:
     return jnp.issubdtype(leaf.dtype, jnp.floating)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mbrl_jax import results
 from mbrl_jax.runner.run import Lane, Run
-from mbrl_jax.types import Algorithm, Env
+from mbrl_jax.types import Algorithm, Env, Facts
 
 __all__ = ["Schedule", "empty", "facts", "manifest", "means", "put_info", "put_scores", "schedule", "table"]
 
@@ -123,9 +123,7 @@ def _long(name: str, rows: np.ndarray, steps: np.ndarray, lanes: list[Lane]) -> 
     return pd.DataFrame(columns)
 
 
-def manifest(
-    run: Run, env: Env, algorithm: Algorithm, schedule: Schedule, history: History, status: str
-) -> dict[str, Any]:
+def manifest(run: Run, env: Env, algorithm: Algorithm, schedule: Schedule, history: History, status: str) -> Facts:
     """What the run is and on what it ran, for the store."""
     lanes, each = run.lanes(), getattr(run.config, "updates_per_step", None)
     frozen = {
@@ -144,7 +142,7 @@ def manifest(
     }
 
 
-def facts(run: Run, env: Env) -> dict[str, Any]:
+def facts(run: Run, env: Env) -> Facts:
     """What a run is, whether it has been trained or not, and the machine, for the store."""
     device = jax.local_devices()[0]
     return {

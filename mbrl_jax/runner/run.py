@@ -15,7 +15,7 @@ import numpy as np
 
 from mbrl_jax import envs, results
 from mbrl_jax.algorithms import Entry, find
-from mbrl_jax.types import Algorithm, Env, nearest
+from mbrl_jax.types import Algorithm, Config, Env, Facts, nearest
 
 __all__ = ["Lane", "Run", "override", "sweepable"]
 
@@ -52,7 +52,7 @@ class Run:
     experiment: str
     algorithm: str
     method: str | Entry
-    config: Any
+    config: Config
     env: str
     engine: str | None = None
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -60,7 +60,7 @@ class Run:
     eval_episodes: int = 10
     sweep: tuple[tuple[str, tuple[float, ...]], ...] = ()
     profile: str = "custom"
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.config, self.entry.config):
@@ -99,7 +99,7 @@ class Run:
         """The environment."""
         return envs.make(self.env, engine=self.engine)
 
-    def build(self, values: Mapping[str, Any], env: Env) -> Algorithm:
+    def build(self, values: Mapping[str, object], env: Env) -> Algorithm:
         """The algorithm with the given hyper-parameter values, which may be traced."""
         return self.entry.make(override(self.config, values), env, **self.options)
 
@@ -116,7 +116,7 @@ class Run:
         ]
         return f"{self.algorithm}[{', '.join(shown)}]" if values else self.algorithm
 
-    def identity(self, env: Env) -> dict[str, Any]:
+    def identity(self, env: Env) -> Facts:
         """Everything that determines the numbers; its hash is the run's id. No module's path is part of it."""
         left_out = ("method", "options", "engine")
         facts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
@@ -129,7 +129,7 @@ class Run:
         return results.run_id(self.identity(env))
 
 
-def _stated(value: Any) -> Any:
+def _stated(value: object) -> object:
     """An option as plain data: a function is its name and what is bound to it.
 
     Raises:
@@ -151,7 +151,7 @@ def _stated(value: Any) -> Any:
     return {"function": name, "arguments": bound, "keywords": named}
 
 
-def sweepable(config: Any, prefix: str = "") -> list[str]:
+def sweepable(config: Config, prefix: str = "") -> list[str]:
     """Dotted names of the fields that may differ between lanes of one program: the continuous ones.
 
     A field that sets a shape or a branch is marked `metadata={"static": True}` in its dataclass.
@@ -166,15 +166,15 @@ def sweepable(config: Any, prefix: str = "") -> list[str]:
     return names
 
 
-def override(config: Any, values: Mapping[str, Any]) -> Any:
+def override(config: Config, values: Mapping[str, object]) -> Config:
     """The configuration with some fields (dotted names) replaced, all at once: only the result must make sense.
 
     Raises:
       ValueError: a name is not a field; says which are near.
     """
     known = [f.name for f in dataclasses.fields(config)]
-    changes: dict[str, Any] = {}
-    inner: dict[str, dict[str, Any]] = {}
+    changes: dict[str, object] = {}
+    inner: dict[str, dict[str, object]] = {}
     for name, value in values.items():
         head, _, rest = name.partition(".")
         if head not in known:

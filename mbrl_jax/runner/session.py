@@ -6,11 +6,12 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from mbrl_jax import results
 from mbrl_jax.runner import program, record
@@ -18,7 +19,7 @@ from mbrl_jax.runner.checkpoint import Checkpoints, to_host
 from mbrl_jax.runner.progress import Bar, say
 from mbrl_jax.runner.run import Lane, Run
 from mbrl_jax.runner.signals import Signals
-from mbrl_jax.types import Algorithm, Env, PyTree, Storage
+from mbrl_jax.types import Algorithm, Env, Facts, PyTree, Storage
 
 __all__ = ["Compiled", "Options", "Session", "Sink", "plain_shapes", "with_keys", "without_storage"]
 
@@ -57,16 +58,16 @@ class Compiled(NamedTuple):
     shapes: PyTree
     metrics: list[str]
     length: int
-    init: Callable[..., Any]
-    advance: Callable[..., Any]
-    evaluate: Callable[..., Any]
+    init: Callable[..., PyTree]
+    advance: Callable[..., PyTree]
+    evaluate: Callable[..., PyTree]
     seconds: float
 
 
 class _Clock:
     """Seconds spent training, evaluating and compiling, over all the processes that worked on a run."""
 
-    def __init__(self, facts: Mapping[str, Any]):
+    def __init__(self, facts: Facts):
         self.train = float(facts.get("train_seconds", 0.0))
         self.evaluate = float(facts.get("evaluate_seconds", 0.0))
         self.compile = float(facts.get("compile_seconds", 0.0))
@@ -246,7 +247,7 @@ def without_storage(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda node: Storage(()) if is_storage(node) else node, tree, is_leaf=is_storage)
 
 
-def _is_key(leaf: Any) -> bool:
+def _is_key(leaf: Array) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 

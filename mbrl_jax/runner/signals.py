@@ -41,7 +41,7 @@ class Signals:
         self.received = number
         say("stopping after this chunk; a checkpoint will be written (once more to stop at once)")
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -31,7 +31,7 @@ from mbrl_jax import envs
 from mbrl_jax.algorithms import REGISTRY, preset
 from mbrl_jax.runner import record
 from mbrl_jax.runner.run import Run, override, sweepable
-from mbrl_jax.types import nearest
+from mbrl_jax.types import Config, Facts, nearest
 
 __all__ = ["Block", "Sweep", "blocks", "read", "shard"]
 
@@ -57,7 +57,7 @@ class Sweep:
     algorithms: tuple[str, ...]
     envs: tuple[str, ...]
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    fixed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    fixed: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     swept: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
     eval_every: int = 1000
     eval_episodes: int = 10
@@ -109,7 +109,7 @@ def read(path: str | Path) -> Sweep:
     return sweep
 
 
-def _checked(facts: dict[str, Any]) -> dict[str, Any]:
+def _checked(facts: Facts) -> Facts:
     kinds = {"name": str, "engine": str, "eval_every": int, "eval_episodes": int, "max_lanes": int}
     for key, value in facts.items():
         if type(value) is not kinds[key] or (kinds[key] is int and value < 1):
@@ -119,7 +119,7 @@ def _checked(facts: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _strings(data: Mapping[str, Any], key: str) -> list[str]:
+def _strings(data: Facts, key: str) -> list[str]:
     value = data.get(key)
     if not isinstance(value, list) or not value or not all(isinstance(each, str) for each in value):
         raise ValueError(f"{key} must be a list of at least one name, got {value!r}")
@@ -128,7 +128,7 @@ def _strings(data: Mapping[str, Any], key: str) -> list[str]:
     return value
 
 
-def _seeds(value: Any) -> tuple[int, ...]:
+def _seeds(value: object) -> tuple[int, ...]:
     if type(value) is int and value >= 1:
         return tuple(range(value))
     if isinstance(value, list) and value and all(type(each) is int for each in value):
@@ -136,7 +136,7 @@ def _seeds(value: Any) -> tuple[int, ...]:
     raise ValueError(f"seeds must be a number >= 1 or a list of seeds, got {value!r}")
 
 
-def _tables(data: Mapping[str, Any], algorithm: str) -> tuple[dict[str, Any], dict[str, tuple[Any, ...]]]:
+def _tables(data: Facts, algorithm: str) -> tuple[Facts, dict[str, tuple[Any, ...]]]:
     """The values set and swept for one algorithm: those for all, then its own."""
     own = data.get(algorithm, {})
     for key in own:
@@ -155,9 +155,9 @@ def _tables(data: Mapping[str, Any], algorithm: str) -> tuple[dict[str, Any], di
     return fixed, {name: tuple(_like(name, value, like) for value in values) for name, values in swept.items()}
 
 
-def _flat(table: Mapping[str, Any], like: Any, prefix: str = "") -> dict[str, Any]:
+def _flat(table: Mapping[str, object], like: Config, prefix: str = "") -> Facts:
     """Nested tables as dotted names, which must be fields of the configuration `like`."""
-    found: dict[str, Any] = {}
+    found: Facts = {}
     known = {f.name: getattr(like, f.name) for f in dataclasses.fields(like)}
     for key, value in table.items():
         head, _, rest = key.partition(".")
@@ -173,7 +173,7 @@ def _flat(table: Mapping[str, Any], like: Any, prefix: str = "") -> dict[str, An
     return found
 
 
-def _like(name: str, value: Any, config: Any) -> Any:
+def _like(name: str, value: Any, config: Config) -> object:
     """The value in the kind of the field's default: lists become tuples, whole numbers floats where one is expected."""
     for part in name.split("."):
         config = getattr(config, part)
@@ -187,7 +187,7 @@ def _like(name: str, value: Any, config: Any) -> Any:
     return value
 
 
-def _configurations(sweep: Sweep) -> Iterator[tuple[str, str, str, Any, tuple[tuple[str, tuple[float, ...]], ...]]]:
+def _configurations(sweep: Sweep) -> Iterator[tuple[str, str, str, Config, tuple[tuple[str, tuple[float, ...]], ...]]]:
     """Algorithm, environment, label, configuration and continuous sweep of every program, in the file's order."""
     for algorithm, env in itertools.product(sweep.algorithms, sweep.envs):
         swept, fixed = sweep.swept.get(algorithm, {}), sweep.fixed.get(algorithm, {})
@@ -202,7 +202,7 @@ def _configurations(sweep: Sweep) -> Iterator[tuple[str, str, str, Any, tuple[tu
             yield algorithm, env, label, config, tuple((name, swept[name]) for name in continuous)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

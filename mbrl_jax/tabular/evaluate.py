@@ -64,7 +64,7 @@ def solve_dominant(matrix: Array, target: Array) -> Array:
     def eliminate(pivot: Array, table: Array) -> Array:
         row = table[pivot] / table[pivot, pivot]
         factor = jnp.where(rows == pivot, 0, table[:, pivot])
-        return jnp.where((rows == pivot)[:, None], row, table - factor[:, None] * row)
+        return jnp.where((rows == pivot)[:, None], row[None], table - factor[:, None] * row[None])
 
     table = jnp.concatenate([matrix, target[:, None]], axis=1)
     return lax.fori_loop(0, size, eliminate, table)[:, -1]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mbrl_jax.tabular.mdp import MDP
-from mbrl_jax.types import Key
+from mbrl_jax.types import Key, along
 
 __all__ = ["random_mdp", "random_model", "random_policy"]
 
@@ -34,12 +34,12 @@ def random_mdp(key: Key, states: int, actions: int, *, scale: Array | float = 1.
     used_actions = 1 + jnp.floor(sizes[1] * actions).astype(jnp.int32)
     real = jnp.arange(states) < used_states
     logits = scale * jax.random.normal(k_step, (states, actions, states), dtype)
-    step = jax.nn.softmax(jnp.where(real, logits, -jnp.inf), axis=-1)
+    step = jax.nn.softmax(jnp.where(along(real, logits), logits, -jnp.inf), axis=-1)
     step = jnp.where(real[:, None, None], step, jnp.eye(states, dtype=dtype)[:, None, :])
     reward = jnp.exp(jax.random.uniform(k_reward, (states, actions), dtype, jnp.log(0.01), jnp.log(10.0)))
     surplus = jnp.arange(actions) >= used_actions
-    step = jnp.where(surplus[:, None], step[:, :1], step)
-    reward = jnp.where(surplus, reward[:, :1], reward)
+    step = jnp.where(surplus[None, :, None], step[:, :1], step)
+    reward = jnp.where(surplus[None], reward[:, :1], reward)
     start = jax.nn.softmax(jnp.where(real, scale * jax.random.normal(k_start, (states,), dtype), -jnp.inf))
     return MDP(step, reward, start, 0.98 * jax.random.uniform(k_discount, (), dtype))
 
@@ -50,7 +50,7 @@ def random_policy(key: Key, mdp: MDP, *, scale: Array | float = 1.0) -> Array:
     same_reward = jnp.all(mdp.reward == mdp.reward[:, :1], axis=0)
     surplus = same_step & same_reward & (jnp.arange(mdp.reward.shape[1]) > 0)
     logits = scale * jax.random.normal(key, mdp.reward.shape, mdp.reward.dtype)
-    return jax.nn.softmax(jnp.where(surplus, -jnp.inf, logits), axis=-1)
+    return jax.nn.softmax(jnp.where(surplus[None], -jnp.inf, logits), axis=-1)
 
 
 def random_model(key: Key, mdp: MDP, *, scale: Array | float = 1.0) -> Array:

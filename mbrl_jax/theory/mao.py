@@ -12,6 +12,7 @@ from jaxtyping import Array
 
 from mbrl_jax.tabular import divergence, evaluate
 from mbrl_jax.tabular.mdp import MDP
+from mbrl_jax.types import along
 
 __all__ = [
     "advantage_l1",
@@ -34,7 +35,7 @@ def model_advantage(mdp: MDP, policy: Array) -> Array:
     """`A_M(s, s') = gamma (V_M(s') - E_{s'' ~ P_M(s, pi)} V_M(s''))` for all pairs, `[S, S]` (Eq. 2)."""
     value = evaluate.state_value(mdp, policy)
     expected = evaluate.policy_transition(mdp.transition, policy) @ value
-    return mdp.discount * (value - expected[:, None])
+    return mdp.discount * (value[None] - expected[:, None])
 
 
 def expected_model_advantage(mdp: MDP, other: MDP, policy: Array) -> Array:
@@ -136,7 +137,7 @@ def log_derivative_gradient(weight: Array, logits: Array, value: Array) -> Array
     """
     model = jax.nn.softmax(logits, axis=-1)
     baseline = model @ value
-    return weight[..., None] * model * (value - baseline[..., None])
+    return weight[..., None] * model * (along(value, model) - baseline[..., None])
 
 
 def model_return_gradient(mdp: MDP, logits: Array, policy: Array) -> Array:

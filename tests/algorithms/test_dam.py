@@ -92,7 +92,7 @@ def test_methods_in_one_program_equal_methods_alone(lanes, alone):
 
 def test_a_round_adds_its_episodes_and_keeps_what_was_there(alone):
     before, after, info = alone
-    assert int(before.memory.count.value) == 8 and int(after.memory.count.value) == 12
+    assert int(before.memory.collected.value) == 8 and int(after.memory.collected.value) == 12
     jax.tree.map(
         lambda a, b: np.testing.assert_array_equal(a[:8], b[:8]), before.memory.steps.value, after.memory.steps.value
     )

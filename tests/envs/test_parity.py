@@ -15,8 +15,8 @@ from reference import Reference, body_of, contact_cost, field_of, make_gym, reco
 from mbrl_jax import envs
 from mbrl_jax.envs import bits
 from mbrl_jax.envs.mujoco_envs import ALL_TASKS, load_model
-from mbrl_jax.envs.mujoco_table import ALIASES, TASKS, never
-from mbrl_jax.envs.mujoco_tasks import Frame
+from mbrl_jax.envs.mujoco_table import ALIASES, TASKS
+from mbrl_jax.envs.mujoco_tasks import Frame, never
 
 GYM_TASKS = [name for name, task in TASKS.items() if task.gym]
 RESETS = {(task.noise, task.model): name for name, task in reversed(TASKS.items())}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -134,7 +134,7 @@ def _limited(config: Config, outputs: Array) -> Diagonal:
     return bounded_diagonal(outputs, config.mean_limit, *config.std_bounds)
 
 
-def _call(module: nn.Module, params: PyTree, *inputs: Array) -> Any:
+def _call(module: nn.Module, params: PyTree, *inputs: Array) -> PyTree:
     return module.apply(params, jnp.concatenate(inputs, axis=-1))
 
 

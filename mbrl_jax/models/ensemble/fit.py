@@ -16,7 +16,7 @@ from mbrl_jax.data import normalise
 from mbrl_jax.models.ensemble.network import Config, outputs, targets_of
 from mbrl_jax.models.ensemble.objective import Loss, Objective, Predicted
 from mbrl_jax.networks import kernel_norms
-from mbrl_jax.types import Key, PyTree, Spec, Transition
+from mbrl_jax.types import Key, PyTree, Spec, Transition, along
 
 __all__ = [
     "Batch",
@@ -97,7 +97,7 @@ def split_rows(
     batch, size = data.transitions, data.size
     capacity = batch.reward.shape[0]
     limit = min(max(int(config.holdout_fraction * capacity), 1), config.max_holdout)
-    held = jnp.clip((config.holdout_fraction * size).astype(jnp.int32), 1, limit)
+    held = jnp.clip((config.holdout_fraction * size.astype(jnp.float32)).astype(jnp.int32), 1, limit)
     order = random_order(k_split, (capacity,), size)
     train_size = size - held
     draw = jax.random.randint(k_boot, (config.members, capacity), 0, train_size)
@@ -131,7 +131,7 @@ def random_order(key: Key, shape: tuple[int, ...], size: Array) -> Array:
         return jnp.concatenate([jnp.argsort(keys[..., :length], axis=-1), rest], axis=-1)
 
     shorter = jnp.sum(size <= jnp.asarray(lengths[1:], jnp.int32), dtype=jnp.int32)
-    return lax.switch(shorter, [partial(prefix, length) for length in lengths], bits | beyond)
+    return lax.switch(shorter, [partial(prefix, length) for length in lengths], bits | along(beyond, bits))
 
 
 class Descent(NamedTuple):

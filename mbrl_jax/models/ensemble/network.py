@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -15,7 +15,7 @@ from jaxtyping import Array
 from mbrl_jax.data import normalise
 from mbrl_jax.networks import MLP, apply, narrow_normal
 from mbrl_jax.objectives.likelihood import bounded_log_var
-from mbrl_jax.types import PyTree, Spec, Transition, check_not_negative, check_positive, check_widths
+from mbrl_jax.types import PyTree, Spec, Transition, along, check_not_negative, check_positive, check_widths
 
 __all__ = ["Config", "State", "network", "outputs", "predict", "targets_of"]
 
@@ -89,7 +89,7 @@ def network(config: Config, spec: Spec) -> MLP:
 
 def outputs(config: Config, spec: Spec, params: PyTree, x: Array) -> tuple[Array, Array]:
     """Means and bounded log-variances, each `[members, batch, 1 + obs_dim]`, for x `[members, batch, in]`."""
-    raw: Any = jax.vmap(partial(apply, network(config, spec)))(params["net"], x)
+    raw: PyTree = jax.vmap(partial(apply, network(config, spec)))(params["net"], x)
     mean, log_var = jnp.split(raw, 2, axis=-1)
     return mean, bounded_log_var(log_var, params["min_log_var"], params["max_log_var"])
 
@@ -114,5 +114,6 @@ def predict(config: Config, spec: Spec, state: State, obs: Array, action: Array,
     x = state.inputs.forward(jnp.concatenate([obs, action], axis=-1))
     mean, log_var = outputs(config, spec, {**state.params, "net": chosen}, x)
     mean = state.targets.backward(mean)
-    base = jnp.concatenate([jnp.zeros_like(obs[..., :1]), obs], axis=-1)
-    return mean + base * config.residual, log_var + 2.0 * jnp.log(state.targets.std)
+    if config.residual:
+        mean = mean + jnp.concatenate([jnp.zeros_like(obs[..., :1]), obs], axis=-1)
+    return mean, log_var + along(2.0 * jnp.log(state.targets.std), log_var)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mbrl_jax.objectives.likelihood import gaussian_nll
-from mbrl_jax.types import PyTree, Transition
+from mbrl_jax.types import PyTree, Transition, along
 
 __all__ = ["STANDARD", "Loss", "Objective", "Predicted", "likelihood", "squared_error"]
 
@@ -34,7 +34,7 @@ class Predicted(NamedTuple):
     @property
     def error(self) -> Array:
         """Mean minus truth in the environment's units, `[members, batch, 1 + obs_dim]`, reward first."""
-        return (self.mean - self.target) * self.scale
+        return (self.mean - self.target) * along(self.scale, self.mean)
 
 
 Loss = Callable[[Predicted, Transition], Array]
