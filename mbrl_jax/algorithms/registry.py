@@ -73,7 +73,7 @@ def _entry(name: str, module: ModuleType) -> Entry:
     )
 
 
-def _varied(own: Callable[[str, Any], Any], preset: Callable[[str], Any], base: str) -> Any:
+def _varied(own: Callable[[str, PyTree], PyTree], preset: Callable[[str], PyTree], base: str) -> PyTree:
     """The preset of a variation, made of that of the algorithm that it varies."""
     return own(base, preset(base))
 

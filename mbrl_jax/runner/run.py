@@ -8,7 +8,6 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
 
 import jax
 import numpy as np
