@@ -74,7 +74,7 @@ def test_a_block_runs_the_updates_it_says_and_keeps_the_state():
     ("name", "each"), [("sac", (1,)), ("td3", ()), ("redq", ()), ("sac, 10 critics", (1,)), ("sac_svg", (1,))]
 )
 def test_the_learners_that_are_compared_take_the_batches_they_are_given(name, each):
-    """What a call reports is one number for each of its batches, of which it has one; TD3 and REDQ tell their mean."""
+    """What a call reports is a number for each of its batches, of which it has one; TD3 and REDQ sum theirs up."""
     case = baselines.cases(TINY, quick=True)[name]
     key = jax.random.key(0)
     before = jax.eval_shape(case.learner.init, key)

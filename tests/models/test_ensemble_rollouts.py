@@ -11,6 +11,7 @@ from test_ensemble import SPEC, labelled  # noqa: F401  (a fixture)
 
 from mbrl_jax import rollouts
 from mbrl_jax.data import normalise
+from mbrl_jax.data.rows import row_width
 from mbrl_jax.models import ensemble
 
 KEY = jax.random.key(0)
@@ -83,8 +84,7 @@ def test_members_move_with_their_rows_when_other_rows_end(labelled):  # noqa: F8
     starts = jnp.stack([jnp.asarray(lives, jnp.float32), jnp.arange(50.0)], axis=1)
     ending = dynamics._replace(step=step)
     # A packed row: observation 2, action 1, reward, …
-    width = rollouts.imagined.pack(rollouts.advance(KEY, ending, STILL, rollouts.begin(KEY, ending, STILL, starts))[1])
-    into = jnp.zeros((4, *width.shape))
+    into = jnp.zeros((4, 50, row_width(SPEC)))
     found, _ = jax.jit(lambda: rollouts.branch(KEY, ending, STILL, starts, jnp.int32(4), write, into))()
     members = np.full((4, 50), -1)
     for h, rows in enumerate(np.asarray(found)):
