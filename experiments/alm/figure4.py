@@ -185,7 +185,7 @@ def bias(key: Key, env: Env, judge: Judge, agent: Any, episodes: int, gamma: jax
     """
     k_run, k_estimate = jax.random.split(key)
     steps, valid = rollouts.episodes(k_run, rollouts.normalised(env), judge.act(agent), episodes)
-    bonus = jnp.zeros_like(steps.reward) if steps.extras == () else steps.extras
+    bonus = steps.extras if jax.tree.leaves(steps.extras) else jnp.zeros_like(steps.reward)
     truth = discounted(jnp.where(valid, steps.reward, 0.0), jnp.where(valid, bonus, 0.0), gamma)
 
     def flat(x: jax.Array) -> jax.Array:
