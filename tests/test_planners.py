@@ -287,7 +287,7 @@ def test_an_ended_path_keeps_its_weight_among_the_others():
 
 def test_effective_sample_size_is_the_particles_or_what_is_left_of_them():
     ones, start = jnp.ones((2, 3, 1)), jnp.zeros(1)
-    scored = jax.jit(estimate, static_argnames=("model_step", "particles"))
+    scored = jax.jit(estimate, static_argnames=("model_step", "particles", "correction"))
     even = scored(KEY, paid_model, start, ones, particles=8)
     np.testing.assert_allclose(even.ess, 8.0, rtol=1e-6)
 
@@ -296,7 +296,7 @@ def test_effective_sample_size_is_the_particles_or_what_is_left_of_them():
 
     long = jnp.ones((64, 9, 1))
     heavy = planners.Correction(lambda obs, action, next_obs: 5.0 * (2 * next_obs[:, 0] - 1), weight_clip=50.0)
-    found = jax.jit(lambda key: scored(key, noisy, start, long, particles=8, correction=heavy))(KEY)
+    found = scored(KEY, noisy, start, long, particles=8, correction=heavy)
     assert ((found.ess >= 1 - 1e-5) & (found.ess <= 8)).all() and found.ess.mean() < 3
 
 
@@ -447,8 +447,7 @@ def earned(env, planner, episodes):
 
     @jax.jit
     def run(key):
-        act = lambda k, obs: (jax.vmap(planner)(jax.random.split(k, episodes), obs).action, ())  # noqa: E731
-        steps, _ = rollouts.episodes(key, env, act, episodes)
+        steps, _ = rollouts.episodes(key, env, planners.afresh(planner), episodes)
         return steps.reward.sum(axis=1)
 
     return np.asarray(run(KEY), np.float64)

@@ -69,8 +69,11 @@ def written_out(step: Callable[[M, PyTree], tuple[M, PyTree]], carry: M, xs: PyT
 
     An unrolled scan stacks what each step keeps for the backward pass and takes it apart again; this does not.
     """
+    count = jax.tree.leaves(xs)[0].shape[0]
+    if not count:
+        return lax.scan(step, carry, xs)
     outputs = []
-    for i in range(jax.tree.leaves(xs)[0].shape[0]):
+    for i in range(count):
         carry, y = step(carry, jax.tree.map(lambda x: x[i], xs))  # noqa: B023
         outputs.append(y)
     return carry, jax.tree.map(lambda *y: jnp.stack(y), *outputs)

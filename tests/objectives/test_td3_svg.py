@@ -8,9 +8,10 @@ from scipy.special import log_expit
 
 from mbrl_jax.agents.sac_svg import imagine
 from mbrl_jax.envs import lqr
-from mbrl_jax.models.recurrent import Model
 from mbrl_jax.objectives.actor_critic import minimum_target, smoothed_action, soft_target
 from mbrl_jax.objectives.svg import expanded_return, termination_loss
+from mbrl_jax.rollouts import memoryless
+from mbrl_jax.types import Policy
 
 
 def test_smoothing_clips_the_noise_and_then_the_action():
@@ -130,12 +131,14 @@ def exact_gradient(feedback, critic, horizon):
 
 def autodiff_gradient(feedback, critic, horizon):
     """The same by differentiating the roll-out that the learner uses, through model, reward and critic."""
-    model = Model(lambda obs: (), lambda memory, x, u: (memory, x @ lqr.DYNAMICS.T + u @ lqr.INPUT.T))
+
+    def linear(key, x, u):
+        del key
+        return x @ lqr.DYNAMICS.T + u @ lqr.INPUT.T, jnp.zeros(len(x)), jnp.ones(len(x))
 
     def mean_return(gain):
-        steps = imagine(
-            jax.random.key(0), lambda k, x: (-x @ gain.T, jnp.zeros(len(x))), model, jnp.asarray(STATES), horizon
-        )
+        policy = Policy(lambda x: (), lambda key, memory, x: (memory, -x @ gain.T, jnp.zeros(len(x))))
+        steps = imagine(jax.random.key(0), policy, memoryless(linear), jnp.asarray(STATES), horizon)
         reward = -(steps.obs**2 @ np.diag(lqr.STATE_COST) + steps.action[..., 0] ** 2 * lqr.TORQUE_COST[0, 0])
         both = jnp.concatenate([steps.obs[-1], steps.action[-1]], axis=-1)
         value = -jnp.einsum("bi,ij,bj->b", both, critic, both)
