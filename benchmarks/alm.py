@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from benchmarks import common, workloads
 from benchmarks.peers import compare
 from benchmarks.training import ways
-from mbrl_jax.agents import latent
+from mbrl_jax.agents.latent import learner as latent
 from mbrl_jax.agents.latent.networks import Config
 from mbrl_jax.data import replay
 from mbrl_jax.runner import program, setup

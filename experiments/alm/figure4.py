@@ -21,8 +21,8 @@ from jax import lax
 from experiments.alm import common
 from experiments.training import Chosen
 from mbrl_jax import results, rollouts
-from mbrl_jax.agents import critics, latent, sac
-from mbrl_jax.agents.redq import average_targets
+from mbrl_jax.agents import critics, redq, sac
+from mbrl_jax.agents.latent import learner as latent
 from mbrl_jax.algorithms import alm
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure
@@ -121,7 +121,7 @@ class Method(NamedTuple):
 METHODS = {
     common.ALM: Method((BOUND, "critics alone"), "alm", {}, alm_judge),
     "REDQ": Method(("REDQ",), "redq", {}, soft_judge),
-    "SAC-AVG": Method(("SAC-AVG",), "redq", {"targets": average_targets}, soft_judge),
+    "SAC-AVG": Method(("SAC-AVG",), "redq", {"targets": redq.average_targets}, soft_judge),
 }
 """ALM, REDQ, and the same with the mean over all critics in the targets ("AVG" of Chen et al., 2021)."""
 

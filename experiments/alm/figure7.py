@@ -17,7 +17,7 @@ from jax import lax
 from experiments.alm import common, figure5, table1
 from experiments.alm.ablation import planned as ablation_runs
 from mbrl_jax import results, rollouts
-from mbrl_jax.agents import latent
+from mbrl_jax.agents.latent import learner as latent
 from mbrl_jax.algorithms import alm
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure

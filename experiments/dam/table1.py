@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -91,30 +92,35 @@ def _title(env: str, model: str) -> str:
     return f"{common.ENVS[env]}, {model}"
 
 
-def _in_the_papers_form(frame: pd.DataFrame, envs: Sequence[str]) -> pd.DataFrame:
+Cells = Callable[[str, str, str], dict[str, object]]
+"""`cells(env, model, method)`: what a method's row says of an environment and a class of models, by column."""
+
+
+def _rows(envs: Sequence[str], cells: Cells) -> pd.DataFrame:
     rows = []
     for method in common.METHODS:
-        row = {"method": method}
-        for env in envs:
-            for model in common.MODELS:
-                found = common.scores(frame, env, model, method)
-                error = found.std(ddof=1) / np.sqrt(len(found))
-                row[_title(env, model)] = f"{found.mean():.2f} ± {error:.2f}"
-                row[f"{_title(env, model)} (paper)"] = common.printed(env, model, method)
+        row: dict[str, object] = {"method": method}
+        for env, model in itertools.product(envs, common.MODELS):
+            row |= cells(env, model, method)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _in_the_papers_form(frame: pd.DataFrame, envs: Sequence[str]) -> pd.DataFrame:
+    def cells(env: str, model: str, method: str) -> dict[str, object]:
+        found, title = common.scores(frame, env, model, method), _title(env, model)
+        error = found.std(ddof=1) / np.sqrt(len(found))
+        return {title: f"{found.mean():.2f} ± {error:.2f}", f"{title} (paper)": common.printed(env, model, method)}
+
+    return _rows(envs, cells)
 
 
 def _with_intervals(frame: pd.DataFrame, envs: Sequence[str]) -> pd.DataFrame:
-    rows = []
-    for method in common.METHODS:
-        row = {"method": method}
-        for env in envs:
-            for model in common.MODELS:
-                middle = statistics.aggregate(common.scores(frame, env, model, method))
-                row[_title(env, model)] = f"{middle.estimate:.2f} [{middle.low:.2f}, {middle.high:.2f}]"
-        rows.append(row)
-    return pd.DataFrame(rows)
+    def cells(env: str, model: str, method: str) -> dict[str, object]:
+        middle = statistics.aggregate(common.scores(frame, env, model, method))
+        return {_title(env, model): f"{middle.estimate:.2f} [{middle.low:.2f}, {middle.high:.2f}]"}
+
+    return _rows(envs, cells)
 
 
 def _panel(frame: pd.DataFrame, env: str, model: str) -> Drawing:

@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax import rollouts
-from mbrl_jax.agents import latent
+from mbrl_jax.agents.latent import learner as latent
 from mbrl_jax.agents.latent.variants import VARIANTS, cloning
 from mbrl_jax.data import replay
 from mbrl_jax.loops import off_policy

@@ -6,17 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-import jax
-
 from mbrl_jax import rollouts
 from mbrl_jax.agents import redq, sac
 from mbrl_jax.algorithms.tasks import task
-from mbrl_jax.data import replay
 from mbrl_jax.loops import off_policy
-from mbrl_jax.loops.off_policy import State
-from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Spec, check_positive
+from mbrl_jax.types import Algorithm, Env, Spec, check_positive
 
-__all__ = ["Config", "State", "make"]
+__all__ = ["Config", "Variation", "make"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +22,7 @@ class Config:
     steps: int = 125_000
     """Environment steps of the run, the random warm-up not counted (REDQ code: MBPO's epochs)."""
     warmup_steps: int = 5_000
-    """Uniformly random steps before learning (REDQ code)."""
+    """Uniformly random steps before learning (REDQ code: start_steps)."""
     steps_per_iteration: int = 250
     """Environment steps per call of `step`; what happens between calls (evaluation) is a multiple of it."""
     updates_per_step: int = 20
@@ -38,7 +34,7 @@ class Config:
     batch: int = 256
     """Transitions per update (REDQ code)."""
     replay_capacity: int = 1_000_000
-    """Transitions kept; never more than the run can collect (REDQ code)."""
+    """Transitions kept; never more than the run can collect (REDQ code: replay_size)."""
     agent: sac.Config = field(default_factory=partial(sac.Config, critics=10, target_entropy=-1.0))
     """Actor, critics and temperature; `critics` is the ensemble's N (REDQ code; target entropy −1 for Hopper)."""
 
@@ -57,26 +53,16 @@ Variation = Callable[[sac.Config, Spec], sac.Targets]
 """`targets(config, spec) -> Targets`: what the critics are fitted to."""
 
 
-def make(config: Config, env: Env, targets: Variation | None = None) -> Algorithm[State[sac.State]]:
+def make(config: Config, env: Env, targets: Variation | None = None) -> Algorithm[off_policy.State[sac.State]]:
     """REDQ on `env`; one iteration is `steps_per_iteration` times (act, store, update `updates_per_step` times).
 
     Args:
       targets: instead of REDQ's own, for example `agents.redq.average_targets`.
     """
     spec = rollouts.normalised(env).spec
-    memory = replay.of_run(config, spec)
     fitted_to = None if targets is None else targets(config.agent, spec)
     agent = redq.make(config.agent, spec, config.subset, config.policy_delay, fitted_to)
-
-    def improve(key: Key, state: sac.State, stored: replay.ReplayState) -> tuple[sac.State, Info]:
-        k_sample, k_update = jax.random.split(key)
-        batches = memory.sample(k_sample, stored, (config.updates_per_step, config.batch))
-        return agent.update(k_update, state, batches)
-
-    method = Method(agent.init, agent.act, agent.mode, improve, off_policy.unprepared)
-    return off_policy.make(
-        env, memory, method, warmup_steps=config.warmup_steps, steps_per_iteration=config.steps_per_iteration
-    )
+    return off_policy.model_free(config, env, agent, config.updates_per_step)
 
 
 ABOUT = "Randomised ensembled double Q (Chen et al. 2021), model-free"

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import jax
-
 from mbrl_jax import rollouts
 from mbrl_jax.agents import sac
 from mbrl_jax.algorithms.tasks import task
-from mbrl_jax.data import replay
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
-from mbrl_jax.types import Algorithm, Env, Info, Key, Method, check_positive
+from mbrl_jax.types import Algorithm, Env, check_positive
 
 __all__ = ["Config", "State", "make"]
 
@@ -46,19 +43,8 @@ class Config:
 
 def make(config: Config, env: Env) -> Algorithm[State[sac.State]]:
     """SAC on `env`; one iteration is `steps_per_iteration` times (act, store, update `updates_per_step` times)."""
-    spec = rollouts.normalised(env).spec
-    memory = replay.of_run(config, spec)
-    agent = sac.make(config.agent, spec)
-
-    def improve(key: Key, state: sac.State, stored: replay.ReplayState) -> tuple[sac.State, Info]:
-        k_sample, k_update = jax.random.split(key)
-        batches = memory.sample(k_sample, stored, (config.updates_per_step, config.batch))
-        return agent.update(k_update, state, batches)
-
-    method = Method(agent.init, agent.act, agent.mode, improve, off_policy.unprepared)
-    return off_policy.make(
-        env, memory, method, warmup_steps=config.warmup_steps, steps_per_iteration=config.steps_per_iteration
-    )
+    agent = sac.make(config.agent, rollouts.normalised(env).spec)
+    return off_policy.model_free(config, env, agent, config.updates_per_step)
 
 
 ABOUT = "Soft actor-critic (Haarnoja et al. 2018), model-free"

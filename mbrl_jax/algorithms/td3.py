@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-import jax
-
 from mbrl_jax import rollouts
 from mbrl_jax.agents import td3
 from mbrl_jax.algorithms.tasks import PENDULUMS, task
-from mbrl_jax.data import replay
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
-from mbrl_jax.types import Algorithm, Env, Info, Key, Method, check_positive
+from mbrl_jax.types import Algorithm, Env, check_positive
 
 __all__ = ["Config", "State", "make"]
 
@@ -53,24 +50,9 @@ def make(config: Config, env: Env) -> Algorithm[State[td3.State]]:
     The updates of `policy_delay` steps are made together after the last of them: the policy that acts is the same, and
     an update may see up to `policy_delay` − 1 transitions more than if it had followed its own step at once.
     """
-    spec = rollouts.normalised(env).spec
-    memory = replay.of_run(config, spec)
-    agent = td3.make(config.agent, spec)
-
-    def improve(key: Key, state: td3.State, stored: replay.ReplayState) -> tuple[td3.State, Info]:
-        k_sample, k_update = jax.random.split(key)
-        batches = memory.sample(k_sample, stored, (config.agent.policy_delay, config.batch))
-        return agent.update(k_update, state, batches)
-
-    method = Method(agent.init, agent.act, agent.mode, improve, off_policy.unprepared)
-    return off_policy.make(
-        env,
-        memory,
-        method,
-        warmup_steps=config.warmup_steps,
-        steps_per_iteration=config.steps_per_iteration,
-        every=config.agent.policy_delay,
-    )
+    agent = td3.make(config.agent, rollouts.normalised(env).spec)
+    every = config.agent.policy_delay
+    return off_policy.model_free(config, env, agent, every, every)
 
 
 ABOUT = "Twin delayed DDPG (Fujimoto et al. 2018), model-free"

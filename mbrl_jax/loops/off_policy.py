@@ -8,9 +8,9 @@ import jax
 
 from mbrl_jax import rollouts
 from mbrl_jax.data import replay
-from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Policy, PyTree, S
+from mbrl_jax.types import Agent, Algorithm, Config, Env, Info, Key, Method, Policy, PyTree, S
 
-__all__ = ["State", "make", "unprepared"]
+__all__ = ["State", "make", "model_free", "unprepared"]
 
 
 class State(NamedTuple, Generic[S]):
@@ -73,3 +73,25 @@ def make(
         return rollouts.for_env(env.spec, method.mode(state.agent))
 
     return Algorithm(init, step, policy, steps_per_iteration, warmup_steps)
+
+
+def model_free(config: Config, env: Env, agent: Agent[S], updates: int, every: int = 1) -> Algorithm[State[S]]:
+    """An agent that learns from the replay alone: `updates` batches of it after every `every`-th environment step.
+
+    Args:
+      config: has `steps`, `warmup_steps`, `steps_per_iteration`, `batch` and `replay_capacity`.
+    """
+    memory = replay.of_run(config, rollouts.normalised(env).spec)
+
+    def improve(key: Key, state: S, stored: replay.ReplayState) -> tuple[S, Info]:
+        k_sample, k_update = jax.random.split(key)
+        return agent.update(k_update, state, memory.sample(k_sample, stored, (updates, config.batch)))
+
+    return make(
+        env,
+        memory,
+        Method(agent.init, agent.act, agent.mode, improve, unprepared),
+        warmup_steps=config.warmup_steps,
+        steps_per_iteration=config.steps_per_iteration,
+        every=every,
+    )

@@ -9,18 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from mbrl_jax.runner import program
+from mbrl_jax.testing import rules
 from mbrl_jax.testing.pieces import check_policy
 from mbrl_jax.testing.programs import count, has_batched_end, touching, trace
-from mbrl_jax.testing.rules import (
-    check_finite,
-    check_info,
-    check_near,
-    check_same,
-    check_strong,
-    check_structure,
-    counted,
-    saved,
-)
 from mbrl_jax.types import Algorithm, Info, Key, PyTree, Spec, Storage
 
 __all__ = ["Ran", "check_algorithm", "over_seeds"]
@@ -75,9 +66,9 @@ def _check_shapes(algorithm: Algorithm[Any]) -> None:
     key = jax.random.key(0)
     before = jax.eval_shape(algorithm.init, key)
     after, info = jax.eval_shape(algorithm.step, key, before)
-    check_strong(before, "`Algorithm.init`")
-    check_structure(before, after, "`Algorithm.step`")
-    check_info(info, "`Algorithm.step`'s info")
+    rules.check_strong(before, "`Algorithm.init`")
+    rules.check_structure(before, after, "`Algorithm.step`")
+    rules.check_info(info, "`Algorithm.step`'s info")
     assert algorithm.env_steps >= 1, f"env_steps must be at least 1, got {algorithm.env_steps}"
     assert algorithm.warmup_steps >= 0, f"warmup_steps must not be negative, got {algorithm.warmup_steps}"
 
@@ -147,24 +138,24 @@ def key_at(key: Key, t: int | jax.Array) -> Key:
 
 def _run(algorithm: Algorithm[Any], iterations: int) -> Ran:
     """Two seeds in turn; the first one again from its middle, through a checkpoint."""
-    init, (step, traces) = jax.jit(algorithm.init), counted(algorithm.step)
+    init, (step, traces) = jax.jit(algorithm.init), rules.counted(algorithm.step)
     ran = Ran(jax.random.split(jax.random.key(0), 2), [], [])
     middle, kept = iterations // 2, None
     for key in ran.keys:
         state = init(key)
         for t in range(iterations):
             if t == middle and kept is None:
-                kept = saved(state)
+                kept = rules.saved(state)
             state, info = step(key_at(key, t), state)
             ran.infos.append(info)
         ran.states.append(state)
     for t in range(middle, iterations):
         kept, _ = step(key_at(ran.keys[0], t), kept)
     assert len(traces) == 1, f"`step` must be traced once for all iterations, was traced {len(traces)} times"
-    check_same(kept, ran.states[0], "a run that was saved and resumed must end with the bits of one in one piece")
+    rules.check_same(kept, ran.states[0], "a run that was saved and resumed must end with the bits of one in one piece")
     for info in ran.infos:
         # Statistics of the episodes that ended are NaN where none did.
-        check_finite(info, "`Algorithm.step`'s info", but=lambda path: path.startswith("['train/"))
+        rules.check_finite(info, "`Algorithm.step`'s info", but=lambda path: path.startswith("['train/"))
     return ran
 
 
@@ -174,7 +165,7 @@ def _check_together(algorithm: Algorithm[Any], ran: Ran, iterations: int, tolera
     for t in range(iterations):
         state, _ = step(jax.vmap(key_at, (0, None))(ran.keys, jnp.int32(t)), state)
     for place, alone in enumerate(ran.states):
-        check_near(
+        rules.check_near(
             program.lane(state, place),
             alone,
             tolerance,

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mbrl_jax import envs, rollouts
-from mbrl_jax.agents import latent
+from mbrl_jax.agents.latent import learner as latent
 from mbrl_jax.agents.latent.networks import Nets, PolicyHead
 from mbrl_jax.networks import Diagonal, perturbed
 from mbrl_jax.types import Transition

@@ -10,8 +10,7 @@ import pytest
 from linear_alm import SPEC, flat_data, linear, random_transitions, seen
 
 from mbrl_jax import rollouts
-from mbrl_jax.agents import latent
-from mbrl_jax.agents.latent import learner
+from mbrl_jax.agents.latent import learner as latent
 from mbrl_jax.agents.latent.networks import Config
 from mbrl_jax.agents.latent.variants import VARIANTS
 from mbrl_jax.networks import ACTION_BOUND, Diagonal, NormedMLP, bounded_diagonal, perturbed
@@ -254,7 +253,7 @@ def test_the_lower_bound_is_eq_8_from_the_given_action(monkeypatch):
     gamma, c, b, g, t, m = 0.9, 0.1, 0.05, 0.2, 0.9, -0.6
     two = lambda p, z, a: jnp.stack([i + (p["z"] * z + p["a"] * a)[..., 0] for i in (1.0, 0.0)])  # noqa: E731
     nets = linear(encode=lambda p, obs: Diagonal(p * obs, 0 * obs), values=two)
-    monkeypatch.setattr(learner, "nets_of", lambda config, spec, parts: nets)
+    monkeypatch.setattr(latent, "nets_of", lambda config, spec, parts: nets)
     heads = {"reward": {"z": rz, "a": ra}, "classifier": {"z": kz, "a": ka, "next": kn}}
     actor = {"bias": jnp.float32(b), "gain": jnp.float32(g)}
     data = flat_data()

@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 from linear_alm import SPEC, flat_data, linear, linear_policy, seen
 
-from mbrl_jax.agents import latent
+from mbrl_jax.agents.latent import learner as latent
 from mbrl_jax.agents.latent.networks import Config
 from mbrl_jax.agents.latent.variants import FLOOR, VARIANTS, cloning, value_predicting
 from mbrl_jax.networks import Diagonal

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from mbrl_jax import envs, rollouts
-from mbrl_jax.agents import latent
+from mbrl_jax.agents.latent import learner as latent
 from mbrl_jax.agents.latent.variants import VARIANTS
 from mbrl_jax.algorithms import alm, preset
 from mbrl_jax.data.rows import row_width, unpack

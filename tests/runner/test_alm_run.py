@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from mbrl_jax import results
-from mbrl_jax.agents import latent
+from mbrl_jax.agents.latent import learner as latent
 from mbrl_jax.algorithms import alm
 from mbrl_jax.runner import loop
 from mbrl_jax.runner.run import Run

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import pytest
 
 from mbrl_jax import envs, rollouts
-from mbrl_jax.agents import a2c, latent, redq, sac, sac_svg, td3
+from mbrl_jax.agents import a2c, redq, sac, sac_svg, td3
+from mbrl_jax.agents.latent import learner as latent
 from mbrl_jax.models import ensemble, recurrent
 from mbrl_jax.testing import check_agent, check_dynamics, check_env, check_model
 from mbrl_jax.types import Agent, Dynamics, Env, Imagined, Model, Transition

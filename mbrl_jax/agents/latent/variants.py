@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from mbrl_jax.agents import latent
-from mbrl_jax.agents.latent import Context, Loss, Parts
+from mbrl_jax.agents.latent import learner as latent
+from mbrl_jax.agents.latent.learner import Context, Loss, Parts
 from mbrl_jax.agents.latent.networks import Config, Encoder, PolicyHead, gaussian_encoder, mlp
 from mbrl_jax.networks import Diagonal, draw, sample
 from mbrl_jax.objectives import actor_critic

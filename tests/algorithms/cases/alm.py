@@ -1,7 +1,7 @@
 import optax
 
 from cases import LINEAR, LOOP, LOOP_REFUSED, Case
-from mbrl_jax.agents import latent
+from mbrl_jax.agents.latent import learner as latent
 from mbrl_jax.algorithms import alm
 
 CONFIG = alm.Config(
