@@ -206,3 +206,17 @@ def test_an_environment_of_ones_own_is_trained_on(executed, monkeypatch):
     before, action = env.reset(jax.random.key(0)), jnp.ones(1)
     after, transition = env.step(jax.random.key(1), before, action)
     assert transition.reward == env.reward(before.obs, action, after.obs) and transition.discount == 1
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_every_file_that_a_page_names_is_there(page):
+    """Paths from the top or from inside the package; those with a placeholder or of other repositories are not ours."""
+    tops = [ROOT, ROOT / "mbrl_jax"]
+    inside = {path.name for top in tops for path in top.iterdir() if path.is_dir()}
+    named = re.findall(r"`([a-z_]+/[\w/.-]*)`", page.read_text())
+    ours = [name for name in named if name.split("/")[0] in inside]
+    assert [name for name in ours if not any((top / name).exists() for top in tops)] == []
+
+
+def test_files_are_named_by_pages():
+    assert len(re.findall(r"`mbrl_jax/[\w/.-]*\.py`", "".join(page.read_text() for page in PAGES))) > 20
