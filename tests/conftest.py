@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 DEVICES = 2
+QUICK = "xla_backend_optimization_level"
+"""XLA's flag by which code is generated a third faster, 1 of 3; what is fused and in which order stays as it is."""
 FOREIGN = {
     "optax.tree.bias_correction": "raises a float to an integer count",
     "distrax.Distribution.sample": "puts an axis of draws before the parameters'",
@@ -46,6 +48,9 @@ def pytest_configure(config):
         jax.config.update("jax_platforms", "cpu")
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", DEVICES)
+    if config.option.markexpr == "not slow" and QUICK not in os.environ.get("XLA_FLAGS", ""):
+        # Most of these tests' time is compiling. Learning runs are compiled as users' are.
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{QUICK}=1".strip()
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", str(Path(config.rootpath) / ".cache" / "tests"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
