@@ -8,6 +8,7 @@ Everything sees observations standardised over the replay. Defaults are the rele
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from mbrl_jax.data import normalise
 from mbrl_jax.models import recurrent
 from mbrl_jax.networks import MLP, apply
 from mbrl_jax.objectives import actor_critic
-from mbrl_jax.objectives.svg import expanded_return, termination_loss
+from mbrl_jax.objectives.svg import expanded_return, survival, termination_loss
 from mbrl_jax.rollouts import begin, unroll
 from mbrl_jax.types import (
     Agent,
@@ -40,7 +41,10 @@ from mbrl_jax.types import (
     check_widths,
 )
 
-__all__ = ["Batch", "Config", "Imagined", "State", "act", "imagine", "make", "mode", "standardise", "target_entropy"]
+__all__ = ["Batch", "Config", "State", "Survival", "act", "imagine", "make", "mode", "standardise", "target_entropy"]
+
+Survival = Callable[[Array], Array]
+"""`survival(ended[horizon, batch]) -> alive[horizon, batch]`, see `objectives.svg`."""
 
 STD_RANGE = (0.1, 10.0)  # of the observations' standard deviations (SVG code: `get_obs_stats`)
 
@@ -183,7 +187,14 @@ def target_entropy(config: Config, spec: Spec, progress: Array) -> Array:
 
 
 def policy_loss(
-    params: PyTree, config: Config, spec: Spec, key: Key, obs: Array, dynamics: Dynamics[PyTree], progress: Progress
+    params: PyTree,
+    config: Config,
+    spec: Spec,
+    key: Key,
+    obs: Array,
+    dynamics: Dynamics[PyTree],
+    progress: Progress,
+    survives: Survival = survival,
 ) -> tuple[Array, Info]:
     """Loss of actor and temperature; reaches `params["actor"]` and `params["log_temperature"]` only.
 
@@ -197,8 +208,7 @@ def policy_loss(
     ended = nn.sigmoid(_head_output(config, frozen["termination"], steps.obs, steps.action))
     valued = jax.tree.map(lambda x: jnp.where(progress.modelled, x[-1], x[0]), steps)
     value = critics.values(critic, frozen["critic"], valued.obs, valued.action)
-    alive = jnp.cumprod(1.0 - ended, axis=0)
-    gain = expanded_return(reward, alive, value.min(axis=0), steps.log_prob, temperature, config.agent.gamma)
+    gain = expanded_return(reward, survives(ended), value.min(axis=0), steps.log_prob, temperature, config.agent.gamma)
     direct = actor_critic.actor_loss(steps.log_prob[0], value, temperature)
     loss = jnp.where(progress.modelled, -gain / config.horizon, direct).mean()
     entropy = actor_critic.temperature_loss(params["log_temperature"], steps.log_prob[0], progress.entropy).mean()
@@ -223,15 +233,16 @@ def _losses(
     fit: sac.Regression,
     dynamics: Dynamics[PyTree],
     progress: Progress,
+    survives: Survival,
 ) -> tuple[Array, Info]:
     """The sum of all losses but the model's. Each reaches its own parameters only, so one gradient serves all."""
     of_critics, critic_info = sac.critic_loss(params, config.agent, spec, fit)
-    of_policy, policy_info = policy_loss(params, config, spec, key, batch.obs, dynamics, progress)
+    of_policy, policy_info = policy_loss(params, config, spec, key, batch.obs, dynamics, progress, survives)
     of_heads, head_info = head_losses(params, config, batch)
     return of_critics + of_policy + of_heads, {**critic_info, **policy_info, **head_info}
 
 
-def make(config: Config, spec: Spec, updates: int) -> Agent[State]:
+def make(config: Config, spec: Spec, updates: int, survives: Survival = survival) -> Agent[State]:
     """SAC-SVG on `Batch`es `[updates, ...]` whose actions lie in [-1, 1].
 
     An update takes one step of the model per batch of windows, then one of everything else at once, from the same
@@ -239,6 +250,7 @@ def make(config: Config, spec: Spec, updates: int) -> Agent[State]:
 
     Args:
       updates: updates of the whole run, over which the target entropy moves.
+      survives: weights of rewards and value from the terminations that are predicted.
     """
     learned = recurrent.make(config.model, spec)
     optimiser = critics.adam({**sac.rates(config.agent), "reward": config.head_lr, "termination": config.head_lr})
@@ -267,6 +279,7 @@ def make(config: Config, spec: Spec, updates: int) -> Agent[State]:
             fit=targets(k_target, old, real),
             dynamics=learned.dynamics(model),
             progress=_progress(config, spec, done, updates),
+            survives=survives,
         )
         params, opt, info = critics.descend(loss, optimiser, old.params, old.opt)
         target = optax.incremental_update(params["critic"], old.target, config.agent.tau)

@@ -16,6 +16,7 @@ from mbrl_jax.data import replay
 from mbrl_jax.data.rows import unpack
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
+from mbrl_jax.objectives import svg
 from mbrl_jax.types import Algorithm, Env, Info, Key, Method, check_positive
 
 __all__ = ["Config", "State", "make"]
@@ -49,11 +50,15 @@ class Config:
         check_positive(self, "model_updates", "model_batch", "batch", "replay_capacity")
 
 
-def make(config: Config, env: Env) -> Algorithm[State[sac_svg.State]]:
-    """SAC-SVG on `env`; one iteration is `steps_per_iteration` times (act, store, update once)."""
+def make(config: Config, env: Env, survival: sac_svg.Survival = svg.survival) -> Algorithm[State[sac_svg.State]]:
+    """SAC-SVG on `env`; one iteration is `steps_per_iteration` times (act, store, update once).
+
+    Args:
+      survival: weights of an imagined return; `objectives.svg.released_survival` are the released code's.
+    """
     spec = rollouts.normalised(env).spec
     memory = replay.of_run(config, spec)
-    agent = sac_svg.make(config.agent, spec, config.steps)
+    agent = sac_svg.make(config.agent, spec, config.steps, survival)
     shape, length = (config.model_updates, config.model_batch), config.agent.horizon - 1
 
     def improve(key: Key, state: sac_svg.State, stored: replay.ReplayState) -> tuple[sac_svg.State, Info]:

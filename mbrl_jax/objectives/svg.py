@@ -8,7 +8,30 @@ from jaxtyping import Array, Float
 
 from mbrl_jax.types import Scalar, checked
 
-__all__ = ["expanded_return", "termination_loss"]
+__all__ = ["expanded_return", "released_survival", "survival", "termination_loss"]
+
+
+@checked
+def survival(ended: Float[Array, "time batch"]) -> Float[Array, "time batch"]:
+    """n_t = Π_{i≤t} (1 − d_i): the probability that none of the actions up to and including the t-th ends the episode.
+
+    Args:
+      ended: d_t, the probability that the t-th action does.
+    """
+    return jnp.cumprod(1.0 - ended, axis=0)
+
+
+@checked
+def released_survival(ended: Float[Array, "time batch"]) -> Float[Array, "time batch"]:
+    """n_t as the released code computes it: (1 − d_0) Π_{i<t} (1 − d_i), the first factor twice and the t-th never.
+
+    Args:
+      ended: d_t, the probability that the t-th action ends the episode.
+
+    Source: released code of Amos et al., 2021, `svg/utils.py`, `accum_prod`.
+    """
+    going = 1.0 - ended
+    return jnp.cumprod(jnp.concatenate([going[:1], going[:-1]]), axis=0)
 
 
 @checked
@@ -30,7 +53,7 @@ def expanded_return(
     Args:
       reward: r_t of the first H − 1 actions, in reward units.
       alive: n_t, the weight of the t-th reward, and of the critic at the end: the probability that the episode has not
-        ended. The released code lets the t-th action's own termination count (n_t = Π_{i≤t} (1 − d_i)).
+        ended (`survival`, `released_survival`).
       last_value: Q(s, a) of the last action, in return units.
       log_prob: log π of every action, in nats.
       temperature: α; the caller holds it constant where the policy's gradient is taken.

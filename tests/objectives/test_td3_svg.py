@@ -9,7 +9,7 @@ from scipy.special import log_expit
 from mbrl_jax.agents.sac_svg import imagine
 from mbrl_jax.envs import lqr
 from mbrl_jax.objectives.actor_critic import minimum_target, smoothed_action, soft_target
-from mbrl_jax.objectives.svg import expanded_return, termination_loss
+from mbrl_jax.objectives.svg import expanded_return, released_survival, survival, termination_loss
 from mbrl_jax.rollouts import memoryless
 from mbrl_jax.types import Policy
 
@@ -65,6 +65,15 @@ def test_gradients_of_the_expanded_return_are_its_weights():
     )
     for got, wanted in zip(grads, expected, strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"), [(survival, [0.9, 0.72, 0.504]), (released_survival, [0.9, 0.81, 0.648])]
+)
+def test_survival_is_the_product_and_the_released_code_s_is_not(weights, expected):
+    found = weights(jnp.array([[0.1], [0.2], [0.3]]))
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-6)
+    np.testing.assert_array_equal(weights(jnp.array([[0.5]])), [[0.5]])
 
 
 def test_the_number_of_rewards_must_fit():
