@@ -11,10 +11,11 @@ import jax
 from mbrl_jax import rollouts
 from mbrl_jax.agents import redq, sac
 from mbrl_jax.algorithms.tasks import task
+from mbrl_jax.checks import check_positive
 from mbrl_jax.data import replay
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
-from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Spec, check_positive
+from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Spec
 
 __all__ = ["Config", "State", "make"]
 
