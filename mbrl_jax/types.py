@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar, cast, get_origin
 
 import jax
-from beartype import beartype
+import numpy as np
+from beartype import BeartypeConf, beartype
+from beartype.vale import IsInstance
 from jaxtyping import Array, Float, jaxtyped
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "Spec",
     "Storage",
     "Transition",
+    "Values",
     "along",
     "checked",
 ]
@@ -59,7 +62,22 @@ D = TypeVar("D")
 
 Scalar = float | int | Float[Array, ""]
 """A number: of Python, or an array without axes, which may be traced."""
+Values = Array | np.ndarray
+"""Numbers of JAX, or of NumPy where they are facts of a task or an engine computes on the host."""
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _known(hint: object) -> object:
+    """A hint as beartype knows it: of a generic record, such as `Policy[M]`, which it does not know, the class."""
+    record = get_origin(hint) or hint
+    generic = isinstance(record, type) and issubclass(record, tuple) and issubclass(record, Generic)
+    return Annotated[object, IsInstance[cast(type, record)]] if generic else hint
+
+
+def _typechecker(function: F) -> F:
+    """What jaxtyping asks to check values against hints; an `int` will do where a `float` is asked for."""
+    function.__annotations__ = {name: _known(hint) for name, hint in function.__annotations__.items()}
+    return beartype(conf=BeartypeConf(is_pep484_tower=True))(function)
 
 
 def checked(function: F) -> F:
@@ -67,7 +85,7 @@ def checked(function: F) -> F:
 
     The function that comes back has the attribute `shapes_are_checked`, so that a test can tell who lacks it.
     """
-    checking = jaxtyped(function, typechecker=beartype)
+    checking = jaxtyped(function, typechecker=_typechecker)
     setattr(checking, "shapes_are_checked", True)  # noqa: B010  (a function has no such attribute for a type checker)
     return cast(F, checking)
 
