@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from mbrl_jax import results
-from mbrl_jax.types import available_cores
+from mbrl_jax.host import available_cores
 
 FOLDER = Path(__file__).parent / "results"
 PEAK_SIZE = 2048  # side of the matrices whose product measures the peak

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from mbrl_jax import results
+from mbrl_jax.checks import nearest
 from mbrl_jax.report.select import MissingDataError
-from mbrl_jax.types import nearest
 
 __all__ = ["PROFILES", "by_profile", "pick", "run_once", "table"]
 

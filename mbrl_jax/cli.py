@@ -51,7 +51,7 @@ def _guarded(command: str, words: list[str]) -> int:
     """Runs a command; what a person can put right is said in one line, everything else keeps its traceback."""
     try:
         if command not in COMMANDS:
-            from mbrl_jax.types import nearest
+            from mbrl_jax.checks import nearest
 
             raise ValueError(nearest(command, COMMANDS, "command"))
         module = importlib.import_module(f"mbrl_jax.commands.{_MODULES.get(command, command)}")

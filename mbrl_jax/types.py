@@ -7,14 +7,14 @@ keys, and a checkpoint is the state pytree, the iteration number and the configu
 
 from __future__ import annotations
 
-import difflib
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar, cast, get_origin
 
 import jax
-from beartype import beartype
+import numpy as np
+from beartype import BeartypeConf, beartype
+from beartype.vale import IsInstance
 from jaxtyping import Array, Float, jaxtyped
 
 __all__ = [
@@ -38,14 +38,9 @@ __all__ = [
     "Spec",
     "Storage",
     "Transition",
+    "Values",
     "along",
-    "available_cores",
-    "check_not_negative",
-    "check_positive",
-    "check_share",
-    "check_widths",
     "checked",
-    "nearest",
 ]
 
 Key = Array
@@ -67,7 +62,22 @@ D = TypeVar("D")
 
 Scalar = float | int | Float[Array, ""]
 """A number: of Python, or an array without axes, which may be traced."""
+Values = Array | np.ndarray
+"""Numbers of JAX, or of NumPy where they are facts of a task or an engine computes on the host."""
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _known(hint: object) -> object:
+    """A hint as beartype knows it: of a generic record, such as `Policy[M]`, which it does not know, the class."""
+    record = get_origin(hint) or hint
+    generic = isinstance(record, type) and issubclass(record, tuple) and issubclass(record, Generic)
+    return Annotated[object, IsInstance[cast(type, record)]] if generic else hint
+
+
+def _typechecker(function: F) -> F:
+    """What jaxtyping asks to check values against hints; an `int` will do where a `float` is asked for."""
+    function.__annotations__ = {name: _known(hint) for name, hint in function.__annotations__.items()}
+    return beartype(conf=BeartypeConf(is_pep484_tower=True))(function)
 
 
 def checked(function: F) -> F:
@@ -75,7 +85,7 @@ def checked(function: F) -> F:
 
     The function that comes back has the attribute `shapes_are_checked`, so that a test can tell who lacks it.
     """
-    checking = jaxtyped(function, typechecker=beartype)
+    checking = jaxtyped(function, typechecker=_typechecker)
     setattr(checking, "shapes_are_checked", True)  # noqa: B010  (a function has no such attribute for a type checker)
     return cast(F, checking)
 
@@ -277,59 +287,6 @@ class Storage(NamedTuple):
 def along(x: Array, like: Array) -> Array:
     """`x[dim]`, or any shape, with leading axes of length 1 until it has as many axes as `like`: `[1, ..., 1, dim]`."""
     return x.reshape((1,) * (like.ndim - x.ndim) + x.shape)
-
-
-def nearest(given: str, known: Iterable[str], what: str) -> str:
-    """The message for a misspelt name: the rule, what was given, and the nearest known names."""
-    known = sorted(known)
-    close = difflib.get_close_matches(given, known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(known)}"
-    return f"{what} must be one of {len(known)} known names, got {given!r}; {hint}"
-
-
-def check_positive(config: object, *names: str) -> None:
-    """Refuses a configuration in which one of these whole-number fields is below 1."""
-    for name in names:
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
-
-
-def check_not_negative(config: object, *names: str) -> None:
-    """Refuses a configuration in which one of these numbers is negative; values that are swept are not looked at."""
-    for name in names:
-        value = getattr(config, name)
-        if isinstance(value, int | float) and value < 0:
-            raise ValueError(f"{name} must not be negative, got {value}")
-
-
-def check_share(config: object, *names: str, zero: bool = True) -> None:
-    """Refuses a configuration in which one of these numbers is outside [0, 1], or 0 if `zero` is false.
-
-    Values that are swept are not looked at.
-    """
-    for name in names:
-        value = getattr(config, name)
-        if isinstance(value, int | float) and not (0 <= value <= 1 and (zero or value)):
-            raise ValueError(f"{name} must lie in {'[' if zero else '('}0, 1], got {value}")
-
-
-def check_widths(config: object, *names: str, empty: bool = False) -> None:
-    """Refuses a configuration in which one of these tuples of layer widths has an entry below 1.
-
-    Args:
-      empty: whether a network may have none of these layers.
-    """
-    rule = "must name positive widths" if empty else "must name at least one positive width"
-    for name in names:
-        widths = getattr(config, name)
-        if not (widths or empty) or min(widths, default=1) < 1:
-            raise ValueError(f"{name} {rule}, got {widths}")
-
-
-def available_cores() -> int:
-    """Processors that this process may use; all there are where the system does not say (macOS, Windows)."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return (os.cpu_count() or 1) if allowed is None else len(allowed(0))
 
 
 def is_marked(kind: type) -> Callable[[object], bool]:

@@ -30,8 +30,6 @@ LONG_FILES: dict[str, int] = {
     "mbrl_jax/agents/latent/learner.py": 378,
     "mbrl_jax/envs/mujoco_table.py": 392,
     "mbrl_jax/results.py": 387,
-    "mbrl_jax/rollouts/real.py": 358,
-    "mbrl_jax/types.py": 342,
 }
 """Files over `FILE_LINES`, each with its length."""
 

@@ -13,9 +13,9 @@ import pandas as pd
 from experiments import training
 from experiments.training import Chosen, run_all
 from mbrl_jax.algorithms import REGISTRY, Entry, alm, preset, sac, sac_svg
+from mbrl_jax.checks import nearest
 from mbrl_jax.report import statistics
 from mbrl_jax.runner.run import Run, override
-from mbrl_jax.types import nearest
 
 __all__ = [
     "ALM",

@@ -11,10 +11,10 @@ import pandas as pd
 
 from experiments import exact
 from experiments.alm import common
+from mbrl_jax.objectives.latent import log_reward
 from mbrl_jax.report import figures
 from mbrl_jax.report.artefact import Artefact, Block, Figure
 from mbrl_jax.report.claims import Claim
-from mbrl_jax.theory.alm import log_reward
 
 NAME = "alm/figure6"
 SHIFT = 10_000.0

@@ -18,11 +18,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from mbrl_jax.algorithms import dam
+from mbrl_jax.checks import nearest
 from mbrl_jax.envs import icy_road, intersection
 from mbrl_jax.models import discriminator, fitting, mixture
 from mbrl_jax.report import Claim, Rivals, Samples, select, theme
 from mbrl_jax.runner.run import Lane, Run
-from mbrl_jax.types import Env, nearest
+from mbrl_jax.types import Env
 
 __all__ = [
     "ENVS",

@@ -10,9 +10,9 @@ import numpy as np
 from experiments import training
 from experiments.training import Chosen, run_all
 from mbrl_jax.algorithms import mbpo, preset, sac
+from mbrl_jax.checks import nearest
 from mbrl_jax.models import ensemble
 from mbrl_jax.runner.run import Run
-from mbrl_jax.types import nearest
 
 __all__ = [
     "PAPER",

@@ -11,11 +11,11 @@ import pandas as pd
 
 from experiments.training import Chosen, run_all, runs
 from mbrl_jax.algorithms import mbpo, preset
+from mbrl_jax.checks import nearest
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure, Table
 from mbrl_jax.report.claims import Claim, Samples
 from mbrl_jax.runner.run import Run
-from mbrl_jax.types import nearest
 
 NAME = "vagram/distractors"
 PAPER = "Voelcker et al. 2022"

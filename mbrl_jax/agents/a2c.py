@@ -13,24 +13,13 @@ import optax
 from jaxtyping import Array
 
 from mbrl_jax.agents import critics
+from mbrl_jax.checks import check_not_negative, check_positive, check_share, check_widths
 from mbrl_jax.data import normalise
 from mbrl_jax.networks import MLP, apply
 from mbrl_jax.objectives.actor_critic import policy_gradient_loss
 from mbrl_jax.objectives.returns import generalised_advantages
 from mbrl_jax.rollouts import stateless
-from mbrl_jax.types import (
-    Agent,
-    Info,
-    Key,
-    Policy,
-    PyTree,
-    Spec,
-    Transition,
-    check_not_negative,
-    check_positive,
-    check_share,
-    check_widths,
-)
+from mbrl_jax.types import Agent, Info, Key, Policy, PyTree, Spec, Transition
 
 __all__ = ["Config", "State", "act", "log_prob", "make", "mode", "renewed", "values"]
 

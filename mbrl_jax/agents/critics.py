@@ -11,8 +11,9 @@ import optax
 from jax import lax
 from jaxtyping import Array
 
+from mbrl_jax.checks import check_positive, check_share, check_widths
 from mbrl_jax.networks import MLP, apply
-from mbrl_jax.types import Info, Key, PyTree, S, Transition, check_positive, check_share, check_widths
+from mbrl_jax.types import Info, Key, PyTree, S, Transition
 
 __all__ = ["adam", "check", "delayed", "descend", "in_turn", "values"]
 

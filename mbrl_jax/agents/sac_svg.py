@@ -21,25 +21,14 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax.agents import critics, sac
+from mbrl_jax.checks import check_not_negative, check_widths
 from mbrl_jax.data import normalise
 from mbrl_jax.models import recurrent
 from mbrl_jax.networks import MLP, apply
 from mbrl_jax.objectives import actor_critic
 from mbrl_jax.objectives.svg import expanded_return, survival, termination_loss
 from mbrl_jax.rollouts import begin, unroll
-from mbrl_jax.types import (
-    Agent,
-    Dynamics,
-    Info,
-    Key,
-    Policy,
-    PyTree,
-    Shared,
-    Spec,
-    Transition,
-    check_not_negative,
-    check_widths,
-)
+from mbrl_jax.types import Agent, Dynamics, Info, Key, Policy, PyTree, Shared, Spec, Transition
 
 __all__ = ["Batch", "Config", "State", "Survival", "act", "imagine", "make", "mode", "standardise", "target_entropy"]
 

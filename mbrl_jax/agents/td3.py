@@ -12,10 +12,11 @@ import optax
 from jaxtyping import Array
 
 from mbrl_jax.agents import critics
+from mbrl_jax.checks import check_not_negative, check_positive
 from mbrl_jax.networks import MLP, apply, init_stack
 from mbrl_jax.objectives.actor_critic import critic_loss, minimum_target, smoothed_action
 from mbrl_jax.rollouts import stateless
-from mbrl_jax.types import Agent, Info, Key, Policy, PyTree, Spec, Transition, check_not_negative, check_positive
+from mbrl_jax.types import Agent, Info, Key, Policy, PyTree, Spec, Transition
 
 __all__ = ["Config", "State", "act", "make", "mode"]
 

@@ -8,9 +8,10 @@ import jax
 
 from mbrl_jax import rollouts
 from mbrl_jax.agents import a2c
+from mbrl_jax.checks import check_positive
 from mbrl_jax.loops import on_policy
 from mbrl_jax.loops.on_policy import State
-from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Transition, check_positive
+from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Transition
 
 __all__ = ["Config", "State", "make"]
 

@@ -18,22 +18,11 @@ from jaxtyping import Array
 from mbrl_jax import rollouts
 from mbrl_jax.agents.latent import learner as latent
 from mbrl_jax.agents.latent.variants import VARIANTS, cloning
+from mbrl_jax.checks import check_not_negative, check_positive, nearest
 from mbrl_jax.data import replay
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
-from mbrl_jax.types import (
-    Algorithm,
-    Env,
-    Info,
-    Key,
-    Method,
-    Policy,
-    PyTree,
-    Shared,
-    check_not_negative,
-    check_positive,
-    nearest,
-)
+from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Policy, PyTree, Shared
 
 __all__ = ["Config", "State", "make", "noise", "offline"]
 

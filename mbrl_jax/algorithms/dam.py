@@ -16,11 +16,12 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mbrl_jax import planners, rollouts
+from mbrl_jax.checks import check_positive
 from mbrl_jax.loops import episodic
 from mbrl_jax.loops.episodic import Episodes, State
 from mbrl_jax.models import discriminator, mixture
 from mbrl_jax.objectives.value_aware import return_weights
-from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Policy, PyTree, Spec, Transition, check_positive
+from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Policy, PyTree, Spec, Transition
 
 __all__ = ["Config", "Learning", "Planning", "State", "make", "planner", "planning", "uniform"]
 

@@ -18,26 +18,14 @@ from jaxtyping import Array
 from mbrl_jax import rollouts
 from mbrl_jax.agents import sac
 from mbrl_jax.algorithms.tasks import task
+from mbrl_jax.checks import check_positive, check_share
 from mbrl_jax.data import replay
 from mbrl_jax.data.rows import unpack
 from mbrl_jax.data.slabs import SlabsState, make_slabs
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
 from mbrl_jax.models import ensemble
-from mbrl_jax.types import (
-    Algorithm,
-    Dynamics,
-    Env,
-    Info,
-    Key,
-    Method,
-    PyTree,
-    Shared,
-    Spec,
-    Transition,
-    check_positive,
-    check_share,
-)
+from mbrl_jax.types import Algorithm, Dynamics, Env, Info, Key, Method, PyTree, Shared, Spec, Transition
 
 __all__ = ["Config", "Learning", "ModelObjective", "State", "Targets", "make", "rollout_length", "value_expansion"]
 

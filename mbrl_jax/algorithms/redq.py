@@ -9,8 +9,9 @@ from functools import partial
 from mbrl_jax import rollouts
 from mbrl_jax.agents import redq, sac
 from mbrl_jax.algorithms.tasks import task
+from mbrl_jax.checks import check_positive
 from mbrl_jax.loops import off_policy
-from mbrl_jax.types import Algorithm, Env, Spec, check_positive
+from mbrl_jax.types import Algorithm, Env, Spec
 
 __all__ = ["Config", "Variation", "make"]
 

@@ -17,7 +17,8 @@ from types import ModuleType
 from typing import NamedTuple
 
 from mbrl_jax import envs
-from mbrl_jax.types import Algorithm, Config, PyTree, nearest
+from mbrl_jax.checks import nearest
+from mbrl_jax.types import Algorithm, Config, PyTree
 
 __all__ = ["REGISTRY", "Entry", "find", "preset"]
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from mbrl_jax import rollouts
 from mbrl_jax.agents import sac
 from mbrl_jax.algorithms.tasks import task
+from mbrl_jax.checks import check_positive
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
-from mbrl_jax.types import Algorithm, Env, check_positive
+from mbrl_jax.types import Algorithm, Env
 
 __all__ = ["Config", "State", "make"]
 

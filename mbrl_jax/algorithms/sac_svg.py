@@ -12,12 +12,13 @@ import jax.numpy as jnp
 from mbrl_jax import rollouts
 from mbrl_jax.agents import sac_svg
 from mbrl_jax.algorithms.tasks import PENDULUMS, task
+from mbrl_jax.checks import check_positive
 from mbrl_jax.data import replay
 from mbrl_jax.data.rows import unpack
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
 from mbrl_jax.objectives import svg
-from mbrl_jax.types import Algorithm, Env, Info, Key, Method, check_positive
+from mbrl_jax.types import Algorithm, Env, Info, Key, Method
 
 __all__ = ["Config", "State", "make"]
 

@@ -8,9 +8,10 @@ from typing import ClassVar
 from mbrl_jax import rollouts
 from mbrl_jax.agents import td3
 from mbrl_jax.algorithms.tasks import PENDULUMS, task
+from mbrl_jax.checks import check_positive
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
-from mbrl_jax.types import Algorithm, Env, check_positive
+from mbrl_jax.types import Algorithm, Env
 
 __all__ = ["Config", "State", "make"]
 

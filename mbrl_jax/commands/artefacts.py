@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from mbrl_jax import results
+from mbrl_jax.checks import nearest
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure, Table
-from mbrl_jax.types import nearest
 
 __all__ = ["chosen", "discover", "others"]
 

@@ -9,15 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
-from mbrl_jax.types import Env, Key, PyTree, Spec, Transition, along
+from mbrl_jax.types import Env, Key, PyTree, Spec, Transition, Values, along, checked
 
 __all__ = [
     "Advance",
     "EnvState",
     "Start",
-    "Values",
     "build",
     "checked_action",
     "float_dtype",
@@ -25,9 +24,6 @@ __all__ = [
     "restart",
     "to_env",
 ]
-
-Values = Array | np.ndarray
-"""Numbers of JAX, or of NumPy where an engine computes on the host."""
 
 
 class EnvState(NamedTuple):
@@ -149,7 +145,8 @@ def checked_action(spec: Spec, action: ArrayLike) -> Array:
     return action.astype(float_dtype())
 
 
-def to_env(spec: Spec, action: Array) -> Array:
+@checked
+def to_env(spec: Spec, action: Float[Array, "*batch action_dim"]) -> Float[Array, "*batch action_dim"]:
     """Maps actions `[..., action_dim]` in [-1, 1], beyond which they are clipped, to the environment's units.
 
     An entry that is not finite becomes NaN: clipping must not hide an infinity from the environment's guard.

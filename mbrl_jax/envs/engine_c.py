@@ -31,7 +31,8 @@ from mbrl_jax.envs import bits, host_call
 from mbrl_jax.envs.base import Advance, Start, float_dtype
 from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, locate
 from mbrl_jax.envs.simulations import STATE, Pool, Simulations
-from mbrl_jax.types import Key, PyTree, available_cores
+from mbrl_jax.host import available_cores
+from mbrl_jax.types import Key, PyTree
 
 __all__ = ["make"]
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from mbrl_jax.envs.base import Values, namespace
+from mbrl_jax.envs.base import namespace
 from mbrl_jax.envs.mujoco_table import TASKS
 from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, in_square, never, out_of, outside, posture, unless
+from mbrl_jax.types import Values
 
 __all__ = ["MBBL_TASKS"]
 

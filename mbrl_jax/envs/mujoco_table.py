@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from mbrl_jax.envs.base import Values, namespace
+from mbrl_jax.envs.base import namespace
 from mbrl_jax.envs.mujoco_tasks import (
     Fell,
     Frame,
@@ -28,6 +28,7 @@ from mbrl_jax.envs.mujoco_tasks import (
     uniform_normal,
     unless,
 )
+from mbrl_jax.types import Values
 
 __all__ = ["ALIASES", "TASKS"]
 

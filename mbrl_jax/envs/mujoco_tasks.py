@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from mbrl_jax.envs.base import Values, namespace
-from mbrl_jax.types import Key
+from mbrl_jax.envs.base import namespace
+from mbrl_jax.types import Key, Values
 
 __all__ = [
     "SENSED",

@@ -19,9 +19,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from mbrl_jax.checks import nearest
 from mbrl_jax.envs.mujoco_mbbl import MBBL_TASKS
 from mbrl_jax.envs.mujoco_table import ALIASES, TASKS
-from mbrl_jax.types import Env, nearest
+from mbrl_jax.types import Env
 
 __all__ = ["engines", "make", "names", "resolve", "unwrapped"]
 

@@ -15,11 +15,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from mbrl_jax.checks import check_not_negative, check_widths
 from mbrl_jax.data import normalise
 from mbrl_jax.models import fitting, mixture
 from mbrl_jax.networks import MLP, apply, glorot
 from mbrl_jax.objectives.ratios import discriminator_loss
-from mbrl_jax.types import Info, Key, Learner, PyTree, Spec, along, check_not_negative, check_widths
+from mbrl_jax.types import Info, Key, Learner, PyTree, Spec, along
 
 __all__ = ["Config", "Data", "State", "blurred", "logit", "make"]
 

@@ -12,7 +12,8 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool
 
-from mbrl_jax.types import Key, PyTree, check_positive, checked
+from mbrl_jax.checks import check_positive
+from mbrl_jax.types import Key, PyTree, checked
 
 __all__ = ["Config", "Fit", "Split", "fit", "split"]
 

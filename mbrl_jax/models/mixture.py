@@ -18,13 +18,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from mbrl_jax.checks import check_positive, check_widths
 from mbrl_jax.data import normalise
 from mbrl_jax.models import fitting
 from mbrl_jax.networks import MLP, apply, glorot
 from mbrl_jax.objectives.likelihood import bounded_variance
 from mbrl_jax.objectives.value_aware import minimum_variance_loss
 from mbrl_jax.rollouts import memoryless
-from mbrl_jax.types import Dynamics, Info, Key, Learner, PyTree, Spec, Transition, along, check_positive, check_widths
+from mbrl_jax.types import Dynamics, Info, Key, Learner, PyTree, Spec, Transition, along
 
 __all__ = ["Config", "Data", "State", "distribution", "dynamics", "log_prob", "make", "sample"]
 

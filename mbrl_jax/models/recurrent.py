@@ -16,21 +16,10 @@ import optax
 from jax import lax
 from jaxtyping import Array
 
+from mbrl_jax.checks import check_not_negative, check_positive, check_widths
 from mbrl_jax.networks import MLP
 from mbrl_jax.rollouts import begin, follow, unroll
-from mbrl_jax.types import (
-    Dynamics,
-    Imagined,
-    Info,
-    Key,
-    Model,
-    PyTree,
-    Spec,
-    Transition,
-    check_not_negative,
-    check_positive,
-    check_widths,
-)
+from mbrl_jax.types import Dynamics, Imagined, Info, Key, Model, PyTree, Spec, Transition
 
 __all__ = ["GRU", "Config", "Memory", "State", "dynamics", "loss", "make", "predicted"]
 

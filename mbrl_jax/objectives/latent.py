@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from mbrl_jax.objectives.returns import lambda_returns
 from mbrl_jax.types import Scalar, checked
 
-__all__ = ["consistency", "diagonal_kl", "model_loss", "policy_loss", "reward_loss"]
+__all__ = ["consistency", "diagonal_kl", "log_reward", "model_loss", "policy_loss", "reward_loss"]
 
 
 @checked
@@ -113,3 +113,9 @@ def policy_loss(
 def reward_loss(predicted: Float[Array, " batch"], reward: Float[Array, " batch"]) -> Float[Array, " batch"]:
     """Squared error (r(z, a) − r)² of the predicted reward. Source: Eq. 11."""
     return jnp.square(predicted - lax.stop_gradient(reward))
+
+
+@checked
+def log_reward(reward: Float[Array, "*batch"], shift: Scalar) -> Float[Array, "*batch"]:
+    """a (log(r + a) − log a), in reward units: below r by at most r² / (2a) for r ≥ 0. Source: Appendix A.8."""
+    return shift * jnp.log1p(reward / shift)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mbrl_jax.tabular import divergence
-from mbrl_jax.types import Scalar, checked
+from mbrl_jax.types import Scalar, Values, checked
 
 __all__ = [
     "Terms",
@@ -125,7 +125,7 @@ def log_ratio(logits: Float[Array, "*batch 2"]) -> Float[Array, "*batch"]:
 
 @checked
 def classifier_logit(
-    transition: Float[Array, "*batch next"], model: Float[Array, "*batch next"]
+    transition: Float[Values, "*batch next"], model: Float[Values, "*batch next"]
 ) -> Float[Array, "*batch next"]:
     """Log-odds of the Bayes-optimal classifier between real and model next states: `log(p / q)`, in nats.
 

@@ -8,11 +8,12 @@ from jaxtyping import Array
 
 from mbrl_jax.planners.proposals import Proposal
 from mbrl_jax.planners.search import Plan, Planner, Search
-from mbrl_jax.types import Key, Policy, PyTree
+from mbrl_jax.types import Key, Policy, PyTree, checked
 
 __all__ = ["afresh", "warm_started"]
 
 
+@checked
 def afresh(planner: Planner) -> Policy[tuple[()]]:
     """The policy that plans from nothing at every step; its extras are the plans `[B, ...]`."""
 
@@ -27,6 +28,7 @@ def afresh(planner: Planner) -> Policy[tuple[()]]:
     return Policy(start, act)
 
 
+@checked
 def warm_started(search: Search, proposal: Proposal, horizon: int) -> Policy[PyTree]:
     """The policy whose search starts from its last proposal, one step later (`Proposal.shift`).
 

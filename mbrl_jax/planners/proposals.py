@@ -8,11 +8,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
-from mbrl_jax.types import Key, PyTree
+from mbrl_jax.types import Key, PyTree, checked
 
 __all__ = ["Proposal", "all_sequences", "box", "choices"]
+
+Gaussian = tuple[Float[Array, "horizon action_dim"], Float[Array, "horizon action_dim"]]
+"""Mean and standard deviation of each step's action."""
 
 
 class Proposal(NamedTuple):
@@ -33,6 +36,7 @@ class Proposal(NamedTuple):
     shift: Callable[[PyTree], PyTree]
 
 
+@checked
 def choices(count: int, smoothing: float = 0.05) -> Proposal:
     """One of `count` choices per step, one-hot, uniform at first; parameters are log-probabilities `[horizon, count]`.
 
@@ -46,23 +50,32 @@ def choices(count: int, smoothing: float = 0.05) -> Proposal:
     def start(horizon: int) -> Array:
         return jnp.full((horizon, count), -jnp.log(float(count)), jnp.float32)
 
-    def sample(key: Key, params: Array, number: int) -> Array:
+    @checked
+    def sample(key: Key, params: Float[Array, "horizon count"], number: int) -> Float[Array, "sequences horizon count"]:
         picked = jax.random.categorical(key, params, shape=(number, params.shape[0]))
         return jax.nn.one_hot(picked, count, dtype=params.dtype)
 
-    def fit(params: Array, sequences: Array, weights: Array) -> Array:
+    @checked
+    def fit(
+        params: Float[Array, "horizon count"],
+        sequences: Float[Array, "sequences horizon count"],
+        weights: Float[Array, " sequences"],
+    ) -> Float[Array, "horizon count"]:
         share = jnp.einsum("k,kha->ha", weights, sequences)
         return jnp.log((1.0 - smoothing) * share + smoothing / count).astype(params.dtype)
 
-    def mode(params: Array) -> Array:
+    @checked
+    def mode(params: Float[Array, "horizon count"]) -> Float[Array, "horizon count"]:
         return jax.nn.one_hot(jnp.argmax(params, axis=-1), count, dtype=params.dtype)
 
-    def shift(params: Array) -> Array:
+    @checked
+    def shift(params: Float[Array, "horizon count"]) -> Float[Array, "horizon count"]:
         return jnp.concatenate([params[1:], start(1)])
 
     return Proposal(start, sample, fit, mode, shift)
 
 
+@checked
 def box(action_dim: int, std: float = 0.5, least_std: float = 0.05) -> Proposal:
     """A Gaussian per step and entry, clipped to [-1, 1]; parameters are means and deviations `[horizon, action_dim]`.
 
@@ -72,25 +85,31 @@ def box(action_dim: int, std: float = 0.5, least_std: float = 0.05) -> Proposal:
       least_std: the smallest that a fit may give.
     """
 
-    def start(horizon: int) -> tuple[Array, Array]:
+    def start(horizon: int) -> Gaussian:
         shape = (horizon, action_dim)
         return jnp.zeros(shape, jnp.float32), jnp.full(shape, std, jnp.float32)
 
-    def sample(key: Key, params: tuple[Array, Array], number: int) -> Array:
+    @checked
+    def sample(key: Key, params: Gaussian, number: int) -> Float[Array, "sequences horizon action_dim"]:
         mean, deviation = params
         noise = jax.random.normal(key, (number, *mean.shape), mean.dtype)
         return jnp.clip(mean + deviation * noise, -1.0, 1.0)
 
-    def fit(params: tuple[Array, Array], sequences: Array, weights: Array) -> tuple[Array, Array]:
+    @checked
+    def fit(
+        params: Gaussian, sequences: Float[Array, "sequences horizon action_dim"], weights: Float[Array, " sequences"]
+    ) -> Gaussian:
         del params
         mean = jnp.einsum("k,kha->ha", weights, sequences)
         spread = jnp.einsum("k,kha->ha", weights, jnp.square(sequences - mean))
         return mean, jnp.maximum(jnp.sqrt(spread), least_std)
 
-    def mode(params: tuple[Array, Array]) -> Array:
+    @checked
+    def mode(params: Gaussian) -> Float[Array, "horizon action_dim"]:
         return params[0]
 
-    def shift(params: tuple[Array, Array]) -> tuple[Array, Array]:
+    @checked
+    def shift(params: Gaussian) -> Gaussian:
         """The means move on; the deviations are as at the start, so that the new plan can leave the old one (PETS)."""
         mean, deviation = start(params[0].shape[0])
         return mean.at[:-1].set(params[0][1:]), deviation
@@ -98,7 +117,8 @@ def box(action_dim: int, std: float = 0.5, least_std: float = 0.05) -> Proposal:
     return Proposal(start, sample, fit, mode, shift)
 
 
-def all_sequences(count: int, horizon: int) -> Array:
+@checked
+def all_sequences(count: int, horizon: int) -> Float[Array, "sequences {horizon} {count}"]:
     """All `count ** horizon` sequences of choices, one-hot `[count ** horizon, horizon, count]`.
 
     Raises:

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from mbrl_jax.planners.proposals import Proposal
 from mbrl_jax.planners.value import Scored
-from mbrl_jax.types import Key, PyTree
+from mbrl_jax.types import Key, PyTree, Scalar, checked
 
 __all__ = [
     "Plan",
@@ -33,9 +33,9 @@ Score = Callable[[Key, Array, Array], Scored]
 class Plan(NamedTuple):
     """The action to take `[action_dim]`, and of the last batch the best value and the mean effective sample size."""
 
-    action: Array
-    value: Array
-    ess: Array
+    action: Float[Array, " action_dim"]
+    value: Float[Array, ""]
+    ess: Float[Array, ""]
 
 
 Planner = Callable[[Key, Array], Plan]
@@ -44,6 +44,7 @@ Search = Callable[[Key, PyTree, Array], tuple[Plan, PyTree]]
 """`search(key, params, obs[O]) -> (Plan, params)`: a search that starts from a proposal and ends with a better one."""
 
 
+@checked
 def cold(search: Search, proposal: Proposal, horizon: int) -> Planner:
     """The planner that starts its search from nothing at every step."""
 
@@ -53,6 +54,7 @@ def cold(search: Search, proposal: Proposal, horizon: int) -> Planner:
     return plan
 
 
+@checked
 def random_shooting(score: Score, proposal: Proposal, sequences: int, horizon: int) -> Planner:
     """RSPLANNER (Haghgoo et al., 2021, Algorithm 3): the first action of the best of `sequences` drawn blindly."""
     _check(sequences, horizon)
@@ -65,12 +67,14 @@ def random_shooting(score: Score, proposal: Proposal, sequences: int, horizon: i
     return plan
 
 
-def exhaustive(score: Score, candidates: Array) -> Planner:
+@checked
+def exhaustive(score: Score, candidates: Float[Array, "sequences horizon action_dim"]) -> Planner:
     """The first action of the best of the given sequences `[sequences, horizon, action_dim]` (see `all_sequences`)."""
     _check(*candidates.shape[:2])
     return lambda key, obs: _best(candidates, _scored(score, key, obs, candidates))
 
 
+@checked
 def cross_entropy(
     score: Score, proposal: Proposal, sequences: int, horizon: int, *, iterations: int = 4, elites: int = 10
 ) -> Search:
@@ -90,6 +94,7 @@ def cross_entropy(
     return _iterated(score, proposal, sequences, iterations, weigh)
 
 
+@checked
 def mppi(
     score: Score,
     proposal: Proposal,
@@ -97,7 +102,7 @@ def mppi(
     horizon: int,
     *,
     iterations: int = 1,
-    temperature: float | Array = 1.0,
+    temperature: Scalar = 1.0,
 ) -> Search:
     """Path-integral control (Williams et al., 2015): the proposal is fitted with weights `exp(value / temperature)`.
 
@@ -137,7 +142,10 @@ def _iterated(
     return search
 
 
-def _scored(score: Score, key: Key, obs: Array, candidates: Array) -> Scored:
+@checked
+def _scored(
+    score: Score, key: Key, obs: Float[Array, " obs_dim"], candidates: Float[Array, "sequences horizon action_dim"]
+) -> Scored:
     """Scores in which what is infinite or not a number is the worst there can be."""
     found = score(key, obs, candidates)
     worst = jnp.finfo(found.value.dtype).min

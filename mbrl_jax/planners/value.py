@@ -8,11 +8,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from mbrl_jax import rollouts
 from mbrl_jax.objectives import ratios
-from mbrl_jax.types import Dynamics, Key, Policy, PyTree, Transition
+from mbrl_jax.types import Dynamics, Key, Policy, PyTree, Scalar, Transition, checked
 
 __all__ = ["Correction", "Scored", "estimate", "estimate_all"]
 
@@ -31,26 +31,27 @@ class Correction(NamedTuple):
     """
 
     logit: Callable[[Array, Array, Array], Array]
-    strength: float | Array = 1.0
-    form: float | Array = 0.0
-    logit_clip: float | Array = 5.0
-    weight_clip: float | Array = 10.0
-    self_normalised: float | Array = 0.0
+    strength: Scalar = 1.0
+    form: Scalar = 0.0
+    logit_clip: Scalar = 5.0
+    weight_clip: Scalar = 10.0
+    self_normalised: Scalar = 0.0
     blurred: Callable[[Key, Array], Array] | None = None
 
 
 class Scored(NamedTuple):
     """Values `[sequences]`, and each one's effective sample size in the last step, between 0 and the particles."""
 
-    value: Array
-    ess: Array
+    value: Float[Array, " sequences"]
+    ess: Float[Array, " sequences"]
 
 
+@checked
 def estimate(
     key: Key,
     dynamics: Dynamics[PyTree],
-    obs: Array,
-    sequences: Array,
+    obs: Float[Array, " obs_dim"],
+    sequences: Float[Array, "sequences horizon action_dim"],
     *,
     particles: int = 1,
     correction: Correction | None = None,
@@ -91,11 +92,12 @@ def estimate(
     return _scored(steps, particles, correction, path_reward, final_value)
 
 
+@checked
 def estimate_all(
     key: Key,
     dynamics: Dynamics[PyTree],
-    obs: Array,
-    choices: Array,
+    obs: Float[Array, " obs_dim"],
+    choices: Float[Array, "choices action_dim"],
     horizon: int,
     *,
     particles: int = 1,

@@ -1,26 +1,21 @@
-"""Roll-outs: `real`, of the environment with automatic resets, and `imagined`, of a model."""
+"""Roll-outs: `real`, of the environment with automatic resets, `whole`, of its episodes, and `imagined`, of a model."""
 
 from mbrl_jax.rollouts.imagined import Standing, advance, begin, branch, follow, memoryless, unroll, written_out
+from mbrl_jax.rollouts.policies import first_action, for_env, stateless, to_env, uniform
 from mbrl_jax.rollouts.real import (
     Actor,
     Episodes,
     check_steps,
     collect,
     episode_info,
-    episodes,
-    evaluate,
-    first_action,
-    for_env,
     fragment,
     interact,
     normalised,
     remember,
     start,
-    stateless,
     step,
-    to_env,
-    uniform,
 )
+from mbrl_jax.rollouts.whole import episodes, evaluate
 
 __all__ = [
     "Actor",

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
 from mbrl_jax.data.rows import pack
-from mbrl_jax.types import Dynamics, Imagined, Key, M, Policy, PyTree, Transition
+from mbrl_jax.types import Dynamics, Imagined, Key, M, Policy, PyTree, Transition, checked
 
 __all__ = ["Standing", "advance", "begin", "branch", "follow", "memoryless", "unroll", "written_out"]
 
@@ -23,14 +23,16 @@ class Standing(NamedTuple):
 
     model: PyTree
     policy: PyTree
-    obs: Array
+    obs: Float[Array, "batch obs_dim"]
 
 
-def begin(key: Key, dynamics: Dynamics[PyTree], policy: Policy[PyTree], obs: Array) -> Standing:
+@checked
+def begin(key: Key, dynamics: Dynamics[PyTree], policy: Policy[PyTree], obs: Float[Array, "batch obs_dim"]) -> Standing:
     """Roll-outs about to start at `obs[B, O]`."""
     return Standing(dynamics.start(key, obs), policy.start(obs), obs)
 
 
+@checked
 def advance(key: Key, dynamics: Dynamics[PyTree], policy: Policy[PyTree], now: Standing) -> tuple[Standing, Transition]:
     """One step of policy and model; differentiable.
 
@@ -44,6 +46,7 @@ def advance(key: Key, dynamics: Dynamics[PyTree], policy: Policy[PyTree], now: S
     return Standing(memory, plan, next_obs), Transition(now.obs, action, reward, discount, next_obs, cut, extras)
 
 
+@checked
 def unroll(
     keys: Key, dynamics: Dynamics[PyTree], policy: Policy[PyTree], start: Standing, in_line: bool = False
 ) -> tuple[Standing, Transition]:
@@ -64,6 +67,7 @@ def unroll(
     return written_out(body, start, keys) if in_line else lax.scan(body, start, keys)
 
 
+@checked
 def written_out(step: Callable[[M, PyTree], tuple[M, PyTree]], carry: M, xs: PyTree) -> tuple[M, PyTree]:
     """`lax.scan(step, carry, xs)` for a few steps, written out.
 
@@ -79,6 +83,7 @@ def written_out(step: Callable[[M, PyTree], tuple[M, PyTree]], carry: M, xs: PyT
     return carry, jax.tree.map(lambda *y: jnp.stack(y), *outputs)
 
 
+@checked
 def memoryless(step: Step) -> Dynamics[tuple[()]]:
     """The model without memory that steps by `step(key, obs, action) -> (next_obs, reward, discount)`."""
 
@@ -92,7 +97,8 @@ def memoryless(step: Step) -> Dynamics[tuple[()]]:
     return Dynamics(start, forward)
 
 
-def follow(actions: Array) -> Policy[Array]:
+@checked
+def follow(actions: Float[Array, "batch horizon action_dim"]) -> Policy[Array]:
     """The policy that takes the actions `[B, horizon, A]` one after the other; what is left of them is its memory.
 
     Its extras are the keys it was given and does not need, one for all rows.
@@ -133,15 +139,16 @@ def _guarded(step: Transition) -> tuple[Transition, Array]:
     ), failed
 
 
+@checked
 def branch(
     key: Key,
     dynamics: Dynamics[PyTree],
     policy: Policy[PyTree],
-    obs: Array,
-    horizon: Array,
+    obs: Float[Array, "batch obs_dim"],
+    horizon: Int[Array, ""] | int,
     write: Callable[[PyTree, Array, Array, Array], PyTree],
     into: PyTree,
-) -> tuple[PyTree, Array]:
+) -> tuple[PyTree, Int[Array, ""]]:
     """Branched model roll-outs (MBPO, Algorithm 2): from each start state, `horizon` steps of policy and model.
 
     Rows that terminate stop; the survivors of each step are moved to the front. A row whose successor or reward is not

@@ -1,4 +1,4 @@
-"""Roll-outs of the real environment: steps with automatic resets, fragments, whole episodes, evaluation."""
+"""Roll-outs of the real environment: steps with automatic resets, and fragments of many environments."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import NamedTuple, cast
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
 from mbrl_jax.data import replay
 from mbrl_jax.envs.base import checked_action, restart, to_env
-from mbrl_jax.types import Act, Env, Info, Key, M, Policy, PyTree, S, Spec, Transition
+from mbrl_jax.types import Env, Info, Key, Policy, PyTree, S, Transition, checked
 
 __all__ = [
     "Actor",
@@ -22,19 +22,12 @@ __all__ = [
     "check_steps",
     "collect",
     "episode_info",
-    "episodes",
-    "evaluate",
-    "first_action",
-    "for_env",
     "fragment",
     "interact",
     "normalised",
     "remember",
     "start",
-    "stateless",
     "step",
-    "to_env",
-    "uniform",
 ]
 
 
@@ -42,6 +35,7 @@ Reward = Callable[[Array, Array, Array], Array]
 PathReward = Callable[[Array, Array], Array]
 
 
+@checked
 def normalised(env: Env) -> Env:
     """The same environment with actions in [-1, 1], in which policies and models work; transitions record those.
 
@@ -84,43 +78,6 @@ def check_steps(steps: int, per_iteration: int, warmup: int) -> None:
         raise ValueError(f"warmup_steps must be at least 1, so that there is data to learn from, got {warmup}")
 
 
-def stateless(act: Act) -> Policy[tuple[()]]:
-    """The policy without memory that acts by `act(key, obs[B, O]) -> action[B, A]`."""
-
-    def start(obs: Array) -> tuple[()]:
-        del obs
-        return ()
-
-    def step(key: Key, memory: tuple[()], obs: Array) -> tuple[tuple[()], Array, tuple[()]]:
-        return memory, act(key, obs), ()
-
-    return Policy(start, step)
-
-
-def first_action(key: Key, policy: Policy[PyTree], obs: Array) -> Array:
-    """The action `[B, A]` of a policy that sees `obs[B, O]` without having seen anything before."""
-    return policy.act(key, policy.start(obs), obs)[1]
-
-
-def for_env(spec: Spec, policy: Policy[M]) -> Policy[M]:
-    """A policy whose actions lie in [-1, 1], in the environment's units."""
-
-    def act(key: Key, memory: M, obs: Array) -> tuple[M, Array, PyTree]:
-        memory, action, extras = policy.act(key, memory, obs)
-        return memory, to_env(spec, action), extras
-
-    return Policy(policy.start, act)
-
-
-def uniform(spec: Spec) -> Policy[tuple[()]]:
-    """The uniformly random policy over [-1, 1]."""
-
-    def act(key: Key, obs: Array) -> Array:
-        return jax.random.uniform(key, (*obs.shape[:-1], spec.action_dim), minval=-1.0, maxval=1.0)
-
-    return stateless(act)
-
-
 class Actor(NamedTuple):
     """An environment being acted in: its state, the running return and length of the episode, the policy's memory.
 
@@ -128,8 +85,8 @@ class Actor(NamedTuple):
     """
 
     env: PyTree
-    episode_return: Array
-    episode_length: Array
+    episode_return: Float[Array, ""]
+    episode_length: Int[Array, ""]
     memory: PyTree = ()
 
 
@@ -139,17 +96,19 @@ class Episodes(NamedTuple):
     `failures` are those of them that the guard against non-finite numbers ended (see `envs.build`).
     """
 
-    ended: Array
-    total_return: Array
-    total_length: Array
-    failures: Array
+    ended: Int[Array, "..."]
+    total_return: Float[Array, "..."]
+    total_length: Int[Array, "..."]
+    failures: Int[Array, "..."]
 
 
+@checked
 def start(key: Key, env: Env) -> Actor:
     """A fresh episode, without a policy's memory."""
     return Actor(env.reset(key), jnp.zeros(()), jnp.zeros((), jnp.int32))
 
 
+@checked
 def remember(actor: Actor, policy: Policy[PyTree]) -> Actor:
     """The actor with the memory of a policy that sees its environment for the first time."""
     return actor._replace(memory=policy.start(actor.env.obs[None]))
@@ -166,7 +125,8 @@ def act_once(keys: tuple[Key, Key], env: Env, policy: Policy, actor: Actor) -> t
     return actor._replace(memory=memory), transition._replace(extras=extras), episodes
 
 
-def step(key: Key, env: Env, actor: Actor, action: Array) -> tuple[Actor, Transition, Episodes]:
+@checked
+def step(key: Key, env: Env, actor: Actor, action: Float[Array, " action_dim"]) -> tuple[Actor, Transition, Episodes]:
     """One environment step; where the episode ended, the returned actor stands in a freshly reset one.
 
     The transition keeps the true `next_obs` and `discount` of the step. An environment whose states have no field
@@ -192,6 +152,7 @@ def step(key: Key, env: Env, actor: Actor, action: Array) -> tuple[Actor, Transi
     return actor, transition, episodes
 
 
+@checked
 def episode_info(episodes: Episodes) -> Info:
     """How many episodes ended, and how many of them by a failure; their mean return and length, NaN where none did.
 
@@ -207,6 +168,7 @@ def episode_info(episodes: Episodes) -> Info:
     }
 
 
+@checked
 def collect(
     key: Key, env: Env, memory: replay.Replay, policy: Policy[PyTree], steps: int
 ) -> tuple[Actor, replay.ReplayState]:
@@ -222,6 +184,7 @@ def collect(
     return actor, state
 
 
+@checked
 def interact(
     key: Key,
     env: Env,
@@ -266,6 +229,7 @@ def interact(
     return actor, stored, agent, {**episode_info(episodes), **jax.tree.map(jnp.mean, info)}
 
 
+@checked
 def fragment(key: Key, env: Env, policy: Policy, actors: Actor, steps: int) -> tuple[Actor, Transition, Episodes]:
     """`steps` steps of N environments side by side, which are reset where their episodes end.
 
@@ -299,60 +263,3 @@ def _restarted(policy: Policy[PyTree], actors: Actor, ended: Array) -> Actor:
         return jnp.where(ended.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
     return actors._replace(memory=jax.tree.map(choose, fresh, actors.memory))
-
-
-def episodes(key: Key, env: Env, policy: Policy[PyTree], count: int) -> tuple[Transition, Array]:
-    """`count` whole episodes side by side, `time_limit` steps each.
-
-    Returns:
-      Transitions `[count, time_limit, ...]` with what the policy gave besides as their extras, and which of them
-      happened before the task ended (bool `[count, time_limit]`).
-    """
-    k_reset, k_run = jax.random.split(key)
-
-    def body(carry: tuple[PyTree, PyTree], k: Key) -> tuple[tuple[PyTree, PyTree], Transition]:
-        states, memory = carry
-        k_act, k_step = jax.random.split(k)
-        memory, action, extras = policy.act(k_act, memory, states.obs)
-        states, transition = jax.vmap(env.step)(jax.random.split(k_step, count), states, action)
-        return (states, memory), transition._replace(extras=extras)
-
-    states = jax.vmap(env.reset)(jax.random.split(k_reset, count))
-    keys = jax.random.split(k_run, env.spec.time_limit)
-    _, steps = lax.scan(body, (states, policy.start(states.obs)), keys)
-    steps = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), steps)
-    going = jnp.cumprod(steps.discount, axis=1) > 0
-    return steps, jnp.concatenate([jnp.ones_like(going[:, :1]), going[:, :-1]], axis=1)
-
-
-class _Running(NamedTuple):
-    """Evaluation: the time, environments and memories, which episodes go on, and their returns and lengths."""
-
-    time: Array
-    states: PyTree
-    memory: PyTree
-    alive: Array
-    total: Array
-    length: Array
-
-
-def evaluate(key: Key, env: Env, policy: Policy[PyTree], episodes: int) -> tuple[Array, Array]:
-    """Undiscounted returns and lengths of whole episodes, each `[episodes]`; stops as soon as all have ended."""
-    k_reset, k_run = jax.random.split(key)
-    states = jax.vmap(env.reset)(jax.random.split(k_reset, episodes))
-    zero = jnp.zeros(episodes)
-    begin = _Running(jnp.zeros((), jnp.int32), states, policy.start(states.obs), jnp.ones(episodes, bool), zero, zero)
-
-    def body(now: _Running) -> _Running:
-        k_act, k_step = jax.random.split(jax.random.fold_in(k_run, now.time))
-        memory, action, _ = policy.act(k_act, now.memory, now.states.obs)
-        states, transition = jax.vmap(env.step)(jax.random.split(k_step, episodes), now.states, action)
-        total = now.total + jnp.where(now.alive, transition.reward, 0.0)
-        ended = (transition.discount == 0) | transition.truncated
-        return _Running(now.time + 1, states, memory, now.alive & ~ended, total, now.length + now.alive)
-
-    def running(now: _Running) -> Array:
-        return (now.time < env.spec.time_limit) & now.alive.any()
-
-    end = lax.while_loop(running, body, begin)
-    return end.total, end.length

@@ -14,7 +14,8 @@ import numpy as np
 
 from mbrl_jax import envs, results
 from mbrl_jax.algorithms import Entry, find
-from mbrl_jax.types import Algorithm, Config, Env, Facts, nearest
+from mbrl_jax.checks import nearest
+from mbrl_jax.types import Algorithm, Config, Env, Facts
 
 __all__ = ["Lane", "Run", "override", "sweepable"]
 

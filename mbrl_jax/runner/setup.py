@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-from mbrl_jax.types import available_cores
+from mbrl_jax.host import available_cores
 
 __all__ = ["cache_folder", "configure"]
 

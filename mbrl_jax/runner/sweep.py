@@ -29,9 +29,10 @@ from typing import Any, NamedTuple
 
 from mbrl_jax import envs
 from mbrl_jax.algorithms import REGISTRY, preset
+from mbrl_jax.checks import nearest
 from mbrl_jax.runner import record
 from mbrl_jax.runner.run import Run, override, sweepable
-from mbrl_jax.types import Config, Facts, nearest
+from mbrl_jax.types import Config, Facts
 
 __all__ = ["Block", "Sweep", "blocks", "read", "shard"]
 

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
 from mbrl_jax.tabular.mdp import MDP
+from mbrl_jax.types import Values, checked
 
 __all__ = [
     "Control",
@@ -36,23 +37,30 @@ __all__ = [
 class Control(NamedTuple):
     """Result of a control iteration: `value [S]`, greedy `policy [S, A]`, sweeps made, last change of the value."""
 
-    value: Array
-    policy: Array
-    sweeps: Array
-    change: Array
+    value: Float[Array, " states"]
+    policy: Float[Array, "states actions"]
+    sweeps: Int[Array, ""]
+    change: Float[Array, ""]
 
 
-def policy_transition(transition: Array, policy: Array) -> Array:
+@checked
+def policy_transition(
+    transition: Float[Values, "states actions states"], policy: Float[Values, "states actions"]
+) -> Float[Array, "states states"]:
     """State-to-state dynamics `[S, S]` of a policy `[S, A]` under `transition [S, A, S]`."""
     return jnp.einsum("sa,san->sn", policy, transition)
 
 
-def expected_reward(transition: Array, reward: Array) -> Array:
+@checked
+def expected_reward(
+    transition: Float[Values, "states actions states"], reward: Float[Values, "states actions states"]
+) -> Float[Array, "states actions"]:
     """`[S, A]` expectation of a reward `[S, A, S]` of the next state too; impossible entries are ignored."""
     return jnp.where(transition > 0, transition * reward, 0).sum(axis=-1)
 
 
-def solve_dominant(matrix: Array, target: Array) -> Array:
+@checked
+def solve_dominant(matrix: Float[Values, "size size"], target: Float[Values, " size"]) -> Float[Array, " size"]:
     """Solution `[n]` of `matrix [n, n] @ x = target [n]` for a diagonally dominant matrix, like `I - discount P`.
 
     Gauss-Jordan elimination, which needs no pivoting for such a matrix. Unlike a LAPACK call it stays inside the
@@ -70,24 +78,28 @@ def solve_dominant(matrix: Array, target: Array) -> Array:
     return lax.fori_loop(0, size, eliminate, table)[:, -1]
 
 
-def state_value(mdp: MDP, policy: Array) -> Array:
+@checked
+def state_value(mdp: MDP, policy: Float[Values, "states actions"]) -> Float[Array, " states"]:
     """`V [S]`, the expected discounted return from each state: the solution of `(I - discount P) V = r`."""
     step = policy_transition(mdp.transition, policy)
     reward = jnp.sum(policy * mdp.reward, axis=-1)
     return solve_dominant(jnp.eye(step.shape[0], dtype=step.dtype) - mdp.discount * step, reward)
 
 
-def action_value(mdp: MDP, value: Array) -> Array:
+@checked
+def action_value(mdp: MDP, value: Float[Values, " states"]) -> Float[Array, "states actions"]:
     """`Q [S, A]`: one backup of a state value `[S]`."""
     return mdp.reward + mdp.discount * mdp.transition @ value
 
 
-def expected_return(mdp: MDP, policy: Array) -> Array:
+@checked
+def expected_return(mdp: MDP, policy: Float[Values, "states actions"]) -> Float[Array, ""]:
     """Expected discounted return from the initial distribution, in reward units (not normalised)."""
     return mdp.initial @ state_value(mdp, policy)
 
 
-def occupancy(mdp: MDP, policy: Array) -> Array:
+@checked
+def occupancy(mdp: MDP, policy: Float[Values, "states actions"]) -> Float[Array, " states"]:
     """Discounted state occupancy `[S]`, `(1 - discount) sum_t discount^t P(s_t = s)`; sums to 1."""
     step = policy_transition(mdp.transition, policy)
     system = jnp.eye(step.shape[0], dtype=step.dtype) - mdp.discount * step
@@ -95,22 +107,30 @@ def occupancy(mdp: MDP, policy: Array) -> Array:
     return jnp.maximum((1 - mdp.discount) * visits, 0)
 
 
-def state_action_occupancy(mdp: MDP, policy: Array) -> Array:
+@checked
+def state_action_occupancy(mdp: MDP, policy: Float[Values, "states actions"]) -> Float[Array, "states actions"]:
     """Discounted occupancy `[S, A]` of state-action pairs; sums to 1."""
     return occupancy(mdp, policy)[:, None] * policy
 
 
-def state_marginals(transition: Array, policy: Array, initial: Array, steps: int) -> Array:
+@checked
+def state_marginals(
+    transition: Float[Values, "states actions states"],
+    policy: Float[Values, "states actions"],
+    initial: Float[Values, " states"],
+    steps: int,
+) -> Float[Array, "{steps} states"]:
     """`[steps, S]` distribution of the state at times `0 .. steps - 1`."""
     step = policy_transition(transition, policy)
 
     def advance(marginal: Array, _: None) -> tuple[Array, Array]:
         return marginal @ step, marginal
 
-    return lax.scan(advance, initial, None, length=steps)[1]
+    return lax.scan(advance, jnp.asarray(initial), None, length=steps)[1]
 
 
-def return_variance(mdp: MDP, policy: Array) -> Array:
+@checked
+def return_variance(mdp: MDP, policy: Float[Values, "states actions"]) -> Float[Array, ""]:
     """Variance of the discounted return (squared reward units) from the initial distribution.
 
     The second moment M solves `M = E[r^2 + 2 discount r V' + discount^2 M']`, a linear system like the value's.
@@ -121,11 +141,13 @@ def return_variance(mdp: MDP, policy: Array) -> Array:
     return jnp.maximum(mdp.initial @ state_value(square, policy) - jnp.square(mdp.initial @ value), 0)
 
 
-def greedy(values: Array) -> Array:
+@checked
+def greedy(values: Float[Values, "states actions"]) -> Float[Array, "states actions"]:
     """Deterministic policy `[S, A]` that takes the first best action of `values [S, A]`."""
     return jax.nn.one_hot(jnp.argmax(values, axis=-1), values.shape[-1], dtype=values.dtype)
 
 
+@checked
 def value_iteration(mdp: MDP, tolerance: float = 1e-10, max_sweeps: int = 100_000) -> Control:
     """Optimal control by value iteration, finished by an exact evaluation of the greedy policy.
 
@@ -140,9 +162,10 @@ def value_iteration(mdp: MDP, tolerance: float = 1e-10, max_sweeps: int = 100_00
     return Control(state_value(mdp, policy), policy, sweeps, change)
 
 
+@checked
 def iterate(
-    backup: Callable[[Array], Array], value: Array, tolerance: float, max_sweeps: int
-) -> tuple[Array, Array, Array]:
+    backup: Callable[[Array], Array], value: Float[Array, " states"], tolerance: float, max_sweeps: int
+) -> tuple[Float[Array, " states"], Int[Array, ""], Float[Array, ""]]:
     """Applies `backup` until no entry moves by more than `tolerance` relative to the largest (or to 1).
 
     The tolerance is never below four rounding errors of the dtype, so that the loop ends.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from mbrl_jax.types import checked
 
 __all__ = ["CARDINAL", "CARDINAL_AND_STAY", "dynamics", "noisy_choice", "successors"]
 
@@ -11,7 +14,10 @@ CARDINAL = ((-1, 0), (0, 1), (1, 0), (0, -1))
 CARDINAL_AND_STAY = (*CARDINAL, (0, 0))
 
 
-def successors(walls: np.ndarray, moves: tuple[tuple[int, int], ...] = CARDINAL) -> np.ndarray:
+@checked
+def successors(
+    walls: Shaped[np.ndarray, "rows columns"], moves: tuple[tuple[int, int], ...] = CARDINAL
+) -> Int[np.ndarray, "cells moves"]:
     """The cell `[S, moves]` that each move leads to; a move off the grid or into a wall stays.
 
     Args:
@@ -27,13 +33,17 @@ def successors(walls: np.ndarray, moves: tuple[tuple[int, int], ...] = CARDINAL)
     return np.where(walls[to_row, to_column].astype(bool), np.arange(rows * columns)[:, None], target)
 
 
-def dynamics(reached: np.ndarray, choice: np.ndarray) -> np.ndarray:
+@checked
+def dynamics(
+    reached: Int[np.ndarray, "states moves"], choice: Float[np.ndarray, "states actions moves"]
+) -> Float[np.ndarray, "states actions states"]:
     """Transition `[S, A, S]` from where each move leads (`[S, D]`) and which move an action makes (`[S, A, D]`)."""
     states = reached.shape[0]
     return np.einsum("sad,sdn->san", choice, np.eye(states)[reached])
 
 
-def noisy_choice(states: int, actions: int, noise: float) -> np.ndarray:
+@checked
+def noisy_choice(states: int, actions: int, noise: float) -> Float[np.ndarray, "states actions actions"]:
     """`[S, A, D]`, the chosen move with probability `1 - noise`, else one of all moves uniformly."""
     choice = (1 - noise) * np.eye(actions) + noise / actions
     return np.broadcast_to(choice, (states, actions, actions)).copy()

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
+
+from mbrl_jax.types import Values, checked
 
 __all__ = ["MDP", "make", "make_dynamics", "make_policy", "with_model"]
 
@@ -22,10 +24,10 @@ class MDP(NamedTuple):
       discount: scalar in `[0, 1)`, per step.
     """
 
-    transition: Array
-    reward: Array
-    initial: Array
-    discount: Array
+    transition: Float[Array, "states actions states"]
+    reward: Float[Array, "states actions"]
+    initial: Float[Array, " states"]
+    discount: Float[Array, ""]
 
 
 def make(
@@ -62,17 +64,20 @@ def make(
     return MDP(*(jnp.asarray(entry, dtype) for entry in (dynamics, rewards, start, gamma)))
 
 
-def make_policy(policy: ArrayLike, mdp: MDP) -> Array:
+def make_policy(policy: ArrayLike, mdp: MDP) -> Float[Array, "states actions"]:
     """A checked policy `[S, A]` of the MDP's dtype; raises ValueError like `make`."""
     return jnp.asarray(_distribution(policy, mdp.reward.shape, "policy"), mdp.reward.dtype)
 
 
-def make_dynamics(transition: ArrayLike, mdp: MDP) -> Array:
+def make_dynamics(transition: ArrayLike, mdp: MDP) -> Float[Array, "states actions states"]:
     """Checked dynamics `[S, A, S]` for the MDP's states and actions; raises ValueError like `make`."""
     return jnp.asarray(_distribution(transition, mdp.transition.shape, "transition"), mdp.transition.dtype)
 
 
-def with_model(mdp: MDP, model: Array, reward: Array | None = None) -> MDP:
+@checked
+def with_model(
+    mdp: MDP, model: Float[Values, "states actions states"], reward: Float[Values, "states actions"] | None = None
+) -> MDP:
     """The same task under other dynamics `[S, A, S]` and, if given, another reward `[S, A]`. Traceable; no checks."""
     return mdp._replace(transition=model, reward=mdp.reward if reward is None else reward)
 

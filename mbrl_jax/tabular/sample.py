@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from mbrl_jax.tabular.mdp import MDP
-from mbrl_jax.types import Key, along
+from mbrl_jax.types import Key, Scalar, along, checked
 
 __all__ = ["random_mdp", "random_model", "random_policy"]
 
 
-def random_mdp(key: Key, states: int, actions: int, *, scale: Array | float = 1.0, dtype=jnp.float32) -> MDP:
+@checked
+def random_mdp(key: Key, states: int, actions: int, *, scale: Scalar = 1.0, dtype=jnp.float32) -> MDP:
     """A random MDP of at most `states` states and `actions` actions, embedded in arrays of exactly that size.
 
     The true numbers are drawn too (2 to `states`, 1 to `actions`). A surplus state is unreachable and absorbing, a
@@ -44,7 +45,8 @@ def random_mdp(key: Key, states: int, actions: int, *, scale: Array | float = 1.
     return MDP(step, reward, start, 0.98 * jax.random.uniform(k_discount, (), dtype))
 
 
-def random_policy(key: Key, mdp: MDP, *, scale: Array | float = 1.0) -> Array:
+@checked
+def random_policy(key: Key, mdp: MDP, *, scale: Scalar = 1.0) -> Float[Array, "states actions"]:
     """A random softmax policy `[S, A]`; actions that copy action 0 everywhere (`random_mdp`'s surplus) get no mass."""
     same_step = jnp.all(mdp.transition == mdp.transition[:, :1], axis=(0, 2))
     same_reward = jnp.all(mdp.reward == mdp.reward[:, :1], axis=0)
@@ -53,7 +55,8 @@ def random_policy(key: Key, mdp: MDP, *, scale: Array | float = 1.0) -> Array:
     return jax.nn.softmax(jnp.where(surplus[None], -jnp.inf, logits), axis=-1)
 
 
-def random_model(key: Key, mdp: MDP, *, scale: Array | float = 1.0) -> Array:
+@checked
+def random_model(key: Key, mdp: MDP, *, scale: Scalar = 1.0) -> Float[Array, "states actions states"]:
     """Random dynamics `[S, A, S]` with the true support: the true row, re-weighted by a log-normal factor.
 
     `scale` is the standard deviation of the log factor: 0 gives the true dynamics, above 30 an almost arbitrary

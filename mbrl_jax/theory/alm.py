@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from mbrl_jax.tabular import divergence, evaluate
 from mbrl_jax.tabular.mdp import MDP
+from mbrl_jax.types import Scalar, Values, checked
 
 __all__ = [
     "Latent",
@@ -22,7 +23,6 @@ __all__ = [
     "horizon_prior",
     "lambda_weighted",
     "log_normalised_return",
-    "log_reward",
     "lower_bounds",
     "normalised_q",
     "offline_lower_bounds",
@@ -35,9 +35,9 @@ __all__ = [
 class Latent(NamedTuple):
     """A finite latent model: encoder `e [S, Z]`, latent dynamics `m [Z, A, Z]`, policy `[Z, A]`."""
 
-    encoder: Array
-    dynamics: Array
-    policy: Array
+    encoder: Float[Array, "states latents"]
+    dynamics: Float[Array, "latents actions latents"]
+    policy: Float[Array, "latents actions"]
 
 
 class _Terms(NamedTuple):
@@ -49,17 +49,19 @@ class _Terms(NamedTuple):
     value: Array
 
 
-def log_normalised_return(mdp: MDP, latent: Latent) -> Array:
+@checked
+def log_normalised_return(mdp: MDP, latent: Latent) -> Float[Array, ""]:
     """Left-hand side of Theorem 3.1: `log((1 - gamma) E_p[return])`; under p the latent is encoded anew each step."""
     return jnp.log((1 - mdp.discount) * evaluate.expected_return(mdp, latent.encoder @ latent.policy))
 
 
-def normalised_q(mdp: MDP, policy: Array) -> Array:
+@checked
+def normalised_q(mdp: MDP, policy: Float[Values, "states actions"]) -> Float[Array, "states actions"]:
     """`Q [S, A]` of Lemma A.2: `(1 - gamma)` times the expected return after an action, for a policy `[S, A]`."""
     return (1 - mdp.discount) * evaluate.action_value(mdp, evaluate.state_value(mdp, policy))
 
 
-def _terms(mdp: MDP, latent: Latent, behaviour: Array, steps: int) -> _Terms:
+def _terms(mdp: MDP, latent: Latent, behaviour: Values, steps: int) -> _Terms:
     """Runs the joint distribution of (state, latent) under `q^K` (Eq. 4) for `steps` steps, `[steps + 1]` each."""
     log_q = jnp.log(normalised_q(mdp, behaviour))
     logs = divergence.product_or_zero(mdp.transition[..., None], jnp.log(latent.encoder)).sum(axis=2)
@@ -89,7 +91,8 @@ def _assemble(discount: Array, terms: _Terms, gains: Array) -> Array:
     return before + divergence.product_or_zero(powers, terms.value)
 
 
-def lower_bounds(mdp: MDP, latent: Latent, steps: int) -> Array:
+@checked
+def lower_bounds(mdp: MDP, latent: Latent, steps: int) -> Float[Array, " {steps}+1"]:
     """The objectives `L^0 ... L^steps` of Eq. 5, exactly, `[steps + 1]`.
 
     Theorem 3.1: each is at most `log_normalised_return`. Appendix A.6: they do not increase with K.
@@ -98,7 +101,10 @@ def lower_bounds(mdp: MDP, latent: Latent, steps: int) -> Array:
     return _assemble(mdp.discount, terms, (1 - mdp.discount) * terms.reward + terms.ratio)
 
 
-def offline_lower_bounds(mdp: MDP, latent: Latent, behaviour: Array, steps: int) -> Array:
+@checked
+def offline_lower_bounds(
+    mdp: MDP, latent: Latent, behaviour: Float[Values, "states actions"], steps: int
+) -> Float[Array, " {steps}+1"]:
     """Corrected bounds of Appendix A.7 for K = 0 ... steps, `[steps + 1]`, on the *behaviour* policy's return.
 
     `behaviour [S, A]` collected the data; the bounded quantity is `log((1 - gamma) J(behaviour))`, as in the paper's
@@ -111,23 +117,27 @@ def offline_lower_bounds(mdp: MDP, latent: Latent, behaviour: Array, steps: int)
     return terms.action[0] + _assemble(mdp.discount, terms, gains)
 
 
-def lambda_weighted(bounds: Array, weight: Array | float) -> Array:
+@checked
+def lambda_weighted(bounds: Float[Values, "*batch steps"], weight: Scalar) -> Float[Array, "*batch"]:
     """Lemma A.4: `(1 - lambda) sum_k lambda^{k - 1} L^k` over `bounds = [L^1, ..., L^n]`, last axis.
 
     The mass of longer roll-outs goes to the last bound, so the weights sum to 1 for every n.
     """
     count = bounds.shape[-1]
     powers = jnp.asarray(weight, bounds.dtype) ** jnp.arange(count, dtype=bounds.dtype)
-    return bounds @ (powers * jnp.where(jnp.arange(count) < count - 1, 1 - weight, 1))
+    return jnp.matmul(bounds, powers * jnp.where(jnp.arange(count) < count - 1, 1 - weight, 1))
 
 
-def horizon_prior(discount: Array, steps: int) -> Array:
+@checked
+def horizon_prior(discount: Scalar, steps: int) -> Float[Array, " {steps}+1"]:
     """The truncated geometric distribution `P_K(H)`, `[steps + 1]`, of Lemma A.1."""
+    discount = jnp.asarray(discount)
     time = jnp.arange(steps + 1, dtype=discount.dtype)
     return discount**time * jnp.where(time < steps, 1 - discount, 1)
 
 
-def terminal_rewards(mdp: MDP, policy: Array, steps: int) -> Array:
+@checked
+def terminal_rewards(mdp: MDP, policy: Float[Values, "states actions"], steps: int) -> Float[Array, " {steps}+1"]:
     """`E_p[psi_H]` of Lemma A.2, `[steps + 1]`: expected reward at step H, and at H = K expected normalised Q.
 
     Weighted by `horizon_prior` they sum to the normalised return.
@@ -138,7 +148,10 @@ def terminal_rewards(mdp: MDP, policy: Array, steps: int) -> Array:
     return rewards.at[-1].set(last)
 
 
-def horizon_elbo(log_true: Array, log_model: Array, payoff: Array) -> Array:
+@checked
+def horizon_elbo(
+    log_true: Float[Values, " paths"], log_model: Float[Values, " paths"], payoff: Float[Values, " paths"]
+) -> Float[Array, ""]:
     """Inner integral of Appendix A.4 (c) for one horizon: `E_q[log p(tau | H) + log psi - log q(tau | H)]`.
 
     `[N]` arrays over enumerated trajectories of that horizon. Largest, and equal to `log E_p[psi]`, at
@@ -147,13 +160,17 @@ def horizon_elbo(log_true: Array, log_model: Array, payoff: Array) -> Array:
     return divergence.product_or_zero(jnp.exp(log_model), log_true + jnp.log(payoff) - log_model).sum()
 
 
-def optimal_horizon(prior: Array, payoffs: Array) -> Array:
+@checked
+def optimal_horizon(prior: Float[Values, " times"], payoffs: Float[Values, " times"]) -> Float[Array, " times"]:
     """The optimal discount distribution of Appendix A.4 (g), `[steps + 1]`: `P_K(H) E_p[psi_H]`, normalised."""
-    weighted = prior * payoffs
+    weighted = jnp.multiply(prior, payoffs)
     return weighted / weighted.sum()
 
 
-def optimal_horizon_bound(weights: Array, prior: Array, log_payoffs: Array) -> Array:
+@checked
+def optimal_horizon_bound(
+    weights: Float[Values, " times"], prior: Float[Values, " times"], log_payoffs: Float[Values, " times"]
+) -> Float[Array, ""]:
     """Appendix A.4 (c) and (f): `sum_H w_H (log P_K(H) - log w_H + elbo_H)` for a learned discount `weights`.
 
     With `log_payoffs = log E_p[psi_H]` (the best elbo of each horizon) and `optimal_horizon` it equals the log of the
@@ -161,8 +178,3 @@ def optimal_horizon_bound(weights: Array, prior: Array, log_payoffs: Array) -> A
     """
     ratio = divergence.log_ratio(prior, weights)
     return divergence.product_or_zero(weights, ratio + log_payoffs).sum()
-
-
-def log_reward(reward: Array, shift: Array | float) -> Array:
-    """Appendix A.8: `a (log(r + a) - log a)`, which is below `r` by at most `r^2 / (2 a)` for `r >= 0`."""
-    return shift * jnp.log1p(reward / shift)

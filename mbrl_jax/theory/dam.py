@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from mbrl_jax.tabular import trajectories
 from mbrl_jax.tabular.trajectories import Paths
+from mbrl_jax.types import Values, checked
 
 __all__ = [
     "minimum_variance_distribution",
@@ -25,18 +26,27 @@ __all__ = [
 ]
 
 
-def trajectory_estimate(weights: Array, rewards: Array) -> Array:
+@checked
+def trajectory_estimate(
+    weights: Float[Values, "*batch transitions"], rewards: Float[Values, "*batch transitions+1"]
+) -> Float[Array, "*batch"]:
     """Eq. 2 and 3, `[...]`: the whole return times the product of all weights."""
     return jnp.prod(weights, axis=-1) * rewards.sum(axis=-1)
 
 
-def stepwise_estimate(weights: Array, rewards: Array) -> Array:
+@checked
+def stepwise_estimate(
+    weights: Float[Values, "*batch transitions"], rewards: Float[Values, "*batch transitions+1"]
+) -> Float[Array, "*batch"]:
     """Algorithm 1, `[...]`: the reward at step t times the product of the weights of the transitions *before* t."""
     ones = jnp.ones_like(rewards[..., :1])
     return jnp.sum(jnp.concatenate([ones, jnp.cumprod(weights, axis=-1)], axis=-1) * rewards, axis=-1)
 
 
-def stepwise_estimate_inclusive(weights: Array, rewards: Array) -> Array:
+@checked
+def stepwise_estimate_inclusive(
+    weights: Float[Values, "*batch time"], rewards: Float[Values, "*batch time"]
+) -> Float[Array, "*batch"]:
     """Eq. 4, `[...]`: as `stepwise_estimate` with the transition *after* step t in the product too.
 
     `weights` has one entry per reward, `[..., T]`. Same expectation, since `E_q[w] = 1`; each term has at least the
@@ -45,7 +55,10 @@ def stepwise_estimate_inclusive(weights: Array, rewards: Array) -> Array:
     return jnp.sum(jnp.cumprod(weights, axis=-1) * rewards, axis=-1)
 
 
-def minimum_variance_distribution(log_probability: Array, returns: Array) -> Array:
+@checked
+def minimum_variance_distribution(
+    log_probability: Float[Values, " paths"], returns: Float[Values, " paths"]
+) -> Float[Array, " paths"]:
     """Eq. 9: log of `q*(tau) = R(tau) p(tau) / E_p[R]` over enumerated trajectories `[N]`; returns must be >= 0.
 
     Drawn from it, `w(tau) R(tau)` is the constant `E_p[R]`: the variance is zero.
@@ -53,7 +66,13 @@ def minimum_variance_distribution(log_probability: Array, returns: Array) -> Arr
     return jax.nn.log_softmax(log_probability + jnp.log(returns))
 
 
-def minimum_variance_gradient(log_probability: Array, returns: Array, logits: Array, paths: Paths) -> Array:
+@checked
+def minimum_variance_gradient(
+    log_probability: Float[Values, " paths"],
+    returns: Float[Values, " paths"],
+    logits: Float[Values, "states actions states"],
+    paths: Paths,
+) -> Float[Array, "states actions states"]:
     """Eq. 10 exactly: gradient `[S, A, S]` of `KL(q* || q)` in the logits of a softmax model.
 
     Args:
@@ -68,6 +87,9 @@ def minimum_variance_gradient(log_probability: Array, returns: Array, logits: Ar
     return jax.nn.softmax(logits, axis=-1) * counts.sum(axis=-1, keepdims=True) - counts
 
 
-def step_logits(true: Array, model: Array, paths: Paths) -> Array:
+@checked
+def step_logits(
+    true: Float[Values, "states actions states"], model: Float[Values, "states actions states"], paths: Paths
+) -> Float[Array, "paths steps"]:
     """`[N, T - 1]` Bayes-optimal discriminator logits `log(p / q)` (Eq. 7) of each transition."""
     return jnp.log(trajectories.step_ratio(true, model, paths))

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from mbrl_jax.tabular import divergence, evaluate
 from mbrl_jax.tabular.mdp import MDP
-from mbrl_jax.types import along
+from mbrl_jax.types import Values, along, checked
 
 __all__ = [
     "advantage_l1",
@@ -31,21 +31,24 @@ __all__ = [
 ]
 
 
-def model_advantage(mdp: MDP, policy: Array) -> Array:
+@checked
+def model_advantage(mdp: MDP, policy: Float[Values, "states actions"]) -> Float[Array, "states states"]:
     """`A_M(s, s') = gamma (V_M(s') - E_{s'' ~ P_M(s, pi)} V_M(s''))` for all pairs, `[S, S]` (Eq. 2)."""
     value = evaluate.state_value(mdp, policy)
     expected = evaluate.policy_transition(mdp.transition, policy) @ value
     return mdp.discount * (value[None] - expected[:, None])
 
 
-def expected_model_advantage(mdp: MDP, other: MDP, policy: Array) -> Array:
+@checked
+def expected_model_advantage(mdp: MDP, other: MDP, policy: Float[Values, "states actions"]) -> Float[Array, ""]:
     """The middle term of Lemma 1 (Eq. 3): `1 / (1 - gamma) E_{s ~ d_M, s' ~ P_M(s, pi)} A_{M'}(s, s')`."""
     visits = evaluate.occupancy(mdp, policy)
     step = evaluate.policy_transition(mdp.transition, policy)
     return jnp.sum(visits[:, None] * step * model_advantage(other, policy)) / (1 - mdp.discount)
 
 
-def reward_difference(mdp: MDP, other: MDP, policy: Array) -> Array:
+@checked
+def reward_difference(mdp: MDP, other: MDP, policy: Float[Values, "states actions"]) -> Float[Array, ""]:
     """The last term of Lemma 1, `1 / (1 - gamma) E_{d_M}[R_M - R_{M'}]`.
 
     The paper's body prints it without `1 / (1 - gamma)`, its proof scales values by `1 - gamma`; with the body's
@@ -55,12 +58,16 @@ def reward_difference(mdp: MDP, other: MDP, policy: Array) -> Array:
     return jnp.sum(visits * (mdp.reward - other.reward)) / (1 - mdp.discount)
 
 
-def bellman_operator(mdp: MDP, policy: Array, value: Array) -> Array:
+@checked
+def bellman_operator(
+    mdp: MDP, policy: Float[Values, "states actions"], value: Float[Values, " states"]
+) -> Float[Array, " states"]:
     """`T_M V [S]` of Eq. 4."""
     return jnp.sum(policy * evaluate.action_value(mdp, value), axis=-1)
 
 
-def deviation_error(mdp: MDP, other: MDP, policy: Array) -> Array:
+@checked
+def deviation_error(mdp: MDP, other: MDP, policy: Float[Values, "states actions"]) -> Float[Array, ""]:
     """Corrected Corollary 2 (Eq. 5): `1 / (1 - gamma) E_{d_M}[T_M V_{M'} - T_{M'} V_{M'}]`, equal to `J_M - J_{M'}`.
 
     The statement prints `V_M` where its own proof (Eq. 13 ff.) has `V_{M'}`; with `V_M` it is false
@@ -71,17 +78,20 @@ def deviation_error(mdp: MDP, other: MDP, policy: Array) -> Array:
     return evaluate.occupancy(mdp, policy) @ gap / (1 - mdp.discount)
 
 
-def _visits(mdp: MDP, policy: Array) -> Array:
+def _visits(mdp: MDP, policy: Values) -> Array:
     """`sum_t gamma^t P(s_t = s, s_{t+1} = s')`, `[S, S]`."""
     step = evaluate.policy_transition(mdp.transition, policy)
     return evaluate.occupancy(mdp, policy)[:, None] * step / (1 - mdp.discount)
 
 
-def _advantage(mdp: MDP, model: Array, policy: Array) -> Array:
+def _advantage(mdp: MDP, model: Values, policy: Values) -> Array:
     return model_advantage(mdp._replace(transition=model), policy)
 
 
-def advantage_l1(mdp: MDP, model: Array, policy: Array) -> Array:
+@checked
+def advantage_l1(
+    mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"]
+) -> Float[Array, ""]:
     """L1 of Eq. 6 to 8 in expectation: the absolute expected model-advantage, equal to `|J_q - J_p|`.
 
     Eq. 6 draws `s_{t+1}` from the model, which would make it zero; Eq. 7 on use real next states, as here.
@@ -89,27 +99,42 @@ def advantage_l1(mdp: MDP, model: Array, policy: Array) -> Array:
     return jnp.abs(jnp.sum(_visits(mdp, policy) * _advantage(mdp, model, policy)))
 
 
-def advantage_l1_upper(mdp: MDP, model: Array, policy: Array) -> Array:
+@checked
+def advantage_l1_upper(
+    mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"]
+) -> Float[Array, ""]:
     """L1^U of Eq. 9, what Eq. 10 estimates: `sum_t gamma^t E |A_q(s_t, s_{t+1})|`; at least `advantage_l1`."""
     return jnp.sum(_visits(mdp, policy) * jnp.abs(_advantage(mdp, model, policy)))
 
 
-def advantage_l2(mdp: MDP, model: Array, policy: Array) -> Array:
+@checked
+def advantage_l2(
+    mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"]
+) -> Float[Array, ""]:
     """L2: the squared expected model-advantage, equal to `(J_q - J_p)^2`."""
     return jnp.square(advantage_l1(mdp, model, policy))
 
 
-def vaml_l2(mdp: MDP, model: Array, policy: Array) -> Array:
+@checked
+def vaml_l2(
+    mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"]
+) -> Float[Array, ""]:
     """L2^VAML (Sec. 3.2): `sum_t gamma^t E[A^2]`. It does *not* bound `advantage_l2`; see `vaml_l2_bound`."""
     return jnp.sum(_visits(mdp, policy) * jnp.square(_advantage(mdp, model, policy)))
 
 
-def vaml_l2_bound(mdp: MDP, model: Array, policy: Array) -> Array:
+@checked
+def vaml_l2_bound(
+    mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"]
+) -> Float[Array, ""]:
     """`vaml_l2 / (1 - gamma)`, which does bound `advantage_l2`, by the Cauchy-Schwarz inequality."""
     return vaml_l2(mdp, model, policy) / (1 - mdp.discount)
 
 
-def classical_bound(mdp: MDP, other: MDP, policy: Array) -> tuple[Array, Array]:
+@checked
+def classical_bound(
+    mdp: MDP, other: MDP, policy: Float[Values, "states actions"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Eq. 15 and Eq. 16: two upper bounds on `|V_M(s) - V_{M'}(s)|` for every state, the first the tighter.
 
     Returns:
@@ -124,7 +149,12 @@ def classical_bound(mdp: MDP, other: MDP, policy: Array) -> tuple[Array, Array]:
     return tight, (reward + mdp.discount * largest * dynamics) / (1 - mdp.discount)
 
 
-def log_derivative_gradient(weight: Array, logits: Array, value: Array) -> Array:
+@checked
+def log_derivative_gradient(
+    weight: Float[Values, "states actions"],
+    logits: Float[Values, "states actions states"],
+    value: Float[Values, " states"],
+) -> Float[Array, "states actions states"]:
     """Gradient of `sum weight * E_{s' ~ softmax(logits)} V(s')` in the logits by the log-derivative trick.
 
     `E_q[V(s') grad log q(s')]`, summed exactly; for a softmax table that is `weight q (V - E_q V)`. The paper refers to
@@ -137,10 +167,13 @@ def log_derivative_gradient(weight: Array, logits: Array, value: Array) -> Array
     """
     model = jax.nn.softmax(logits, axis=-1)
     baseline = model @ value
-    return weight[..., None] * model * (along(value, model) - baseline[..., None])
+    return jnp.asarray(weight)[..., None] * model * (along(jnp.asarray(value), model) - baseline[..., None])
 
 
-def model_return_gradient(mdp: MDP, logits: Array, policy: Array) -> Array:
+@checked
+def model_return_gradient(
+    mdp: MDP, logits: Float[Values, "states actions states"], policy: Float[Values, "states actions"]
+) -> Float[Array, "states actions states"]:
     """Exact gradient `[S, A, S]` of the return in a softmax model, through the value's dependence on the model.
 
     `1 / (1 - gamma) E_{d_q}[gamma grad E_q V_q]`: the frozen-value gradient of Eq. 8, but weighted by the occupancy of

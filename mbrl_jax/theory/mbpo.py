@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from mbrl_jax.tabular import divergence, evaluate
 from mbrl_jax.tabular.mdp import MDP
+from mbrl_jax.types import Values, checked
 
 __all__ = [
     "best_branch_length",
@@ -29,13 +30,24 @@ __all__ = [
     "theorem_43",
 ]
 
+Grid = float | Float[Values, "*#grid"]
+"""A number, or one for each place of a grid that the arguments span by broadcasting."""
+OnGrid = float | Float[Values, "*grid"]
+"""What is found: a number, or one for each place of the grid."""
 
-def policy_divergence(policy: Array, other: Array) -> Array:
+
+@checked
+def policy_divergence(
+    policy: Float[Values, "states actions"], other: Float[Values, "states actions"]
+) -> Float[Array, ""]:
     """`eps_pi`: the largest total variation of two policies over states."""
     return jnp.max(divergence.total_variation(policy, other))
 
 
-def model_error(mdp: MDP, model: Array, policy: Array, length: int) -> Array:
+@checked
+def model_error(
+    mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"], length: int
+) -> Float[Array, ""]:
     """`eps_m`: the largest expected total variation of the dynamics over times `0 .. length - 1` under a policy.
 
     Exact for the infinite maximum once the state distribution has stopped moving by time `length`.
@@ -45,7 +57,15 @@ def model_error(mdp: MDP, model: Array, policy: Array, length: int) -> Array:
     return jnp.max(marginals @ error)
 
 
-def branch_model_error(mdp: MDP, model: Array, policy: Array, behaviour: Array, length: int, steps: int) -> Array:
+@checked
+def branch_model_error(
+    mdp: MDP,
+    model: Float[Values, "states actions states"],
+    policy: Float[Values, "states actions"],
+    behaviour: Float[Values, "states actions"],
+    length: int,
+    steps: int,
+) -> Float[Array, ""]:
     """`eps_m'` of Theorem 4.3: as `model_error`, under the states of true-dynamics branches.
 
     The maximum runs over branch points `0 .. length - 1` of the data-collecting policy and `0 .. steps - 1` following
@@ -61,7 +81,15 @@ def branch_model_error(mdp: MDP, model: Array, policy: Array, behaviour: Array, 
     return jnp.max(lax.scan(advance, starts, None, length=steps)[1])
 
 
-def branched_return(mdp: MDP, model: Array, policy: Array, behaviour: Array, steps: int, length: int) -> Array:
+@checked
+def branched_return(
+    mdp: MDP,
+    model: Float[Values, "states actions states"],
+    policy: Float[Values, "states actions"],
+    behaviour: Float[Values, "states actions"],
+    steps: int,
+    length: int,
+) -> Float[Array, ""]:
     """`eta^branch`: the reward at time t is that of `max(t - k, 0)` real steps of the data-collecting policy, then
     `min(t, k)` steps of the policy in the model (`k = steps`), summed with `gamma^t` (Appendix A and proof of B.4).
 
@@ -70,9 +98,14 @@ def branched_return(mdp: MDP, model: Array, policy: Array, behaviour: Array, ste
     return branched_process(mdp, (mdp.transition, behaviour), (model, policy), steps, length)
 
 
+@checked
 def branched_process(
-    mdp: MDP, before: tuple[Array, Array], after: tuple[Array, Array], steps: int, length: int
-) -> Array:
+    mdp: MDP,
+    before: tuple[Float[Values, "states actions states"], Float[Values, "states actions"]],
+    after: tuple[Float[Values, "states actions states"], Float[Values, "states actions"]],
+    steps: int,
+    length: int,
+) -> Float[Array, ""]:
     """`branched_return` for any (dynamics, policy) before and after the branch; Lemma B.4 compares two of these."""
     early, late = evaluate.policy_transition(*before), evaluate.policy_transition(*after)
     acting = after[1] if steps > 0 else before[1]
@@ -92,7 +125,13 @@ def branched_process(
     return rewards @ mdp.discount ** jnp.arange(length, dtype=rewards.dtype)
 
 
-def joint_divergence_bound(first: Array, other: Array, step: Array, other_step: Array) -> tuple[Array, Array]:
+@checked
+def joint_divergence_bound(
+    first: Float[Values, " first"],
+    other: Float[Values, " first"],
+    step: Float[Values, "first second"],
+    other_step: Float[Values, "first second"],
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Lemma B.1: the two bounds on the total variation of joints `p(x) p(y | x)`, the expected one the tighter.
 
     Args:
@@ -106,7 +145,8 @@ def joint_divergence_bound(first: Array, other: Array, step: Array, other_step: 
     return marginal + first @ conditional, marginal + jnp.max(conditional)
 
 
-def lemma_b3(r_max: Array, discount: Array, error: Array, divergence_: Array) -> Array:
+@checked
+def lemma_b3(r_max: Grid, discount: Grid, error: Grid, divergence_: Grid) -> OnGrid:
     """Lemma B.3: bound on the difference of returns of two (dynamics, policy) pairs, total-variation errors.
 
     `error` is the expected divergence of the dynamics under the first pair's states and actions.
@@ -114,9 +154,10 @@ def lemma_b3(r_max: Array, discount: Array, error: Array, divergence_: Array) ->
     return 2 * r_max * (discount * (error + divergence_) / (1 - discount) ** 2 + divergence_ / (1 - discount))
 
 
+@checked
 def lemma_b4(
-    r_max: Array, discount: Array, steps: int, model_errors: tuple[Array, Array], policy_errors: tuple[Array, Array]
-) -> Array:
+    r_max: Grid, discount: Grid, steps: int, model_errors: tuple[Grid, Grid], policy_errors: tuple[Grid, Grid]
+) -> OnGrid:
     """Lemma B.4: bound on the difference of two branched returns; errors are given (before, after) the branch."""
     model_pre, model_post = model_errors
     policy_pre, policy_post = policy_errors
@@ -126,27 +167,31 @@ def lemma_b4(
     return 2 * r_max * (drift + branch + acting)
 
 
-def theorem_41(r_max: Array, discount: Array, error: Array, divergence_: Array) -> Array:
+@checked
+def theorem_41(r_max: Grid, discount: Grid, error: Grid, divergence_: Grid) -> OnGrid:
     """The gap C of Theorem 4.1 (Eq. 1, A.1): `eta[pi] >= eta_model[pi] - C`; `error` under the old policy."""
     compounding = 2 * discount * r_max * (error + 2 * divergence_) / (1 - discount) ** 2
     return compounding + 4 * r_max * divergence_ / (1 - discount)
 
 
-def theorem_42(r_max: Array, discount: Array, steps: int, error: Array, divergence_: Array) -> Array:
+@checked
+def theorem_42(r_max: Grid, discount: Grid, steps: int, error: Grid, divergence_: Grid) -> OnGrid:
     """The gap of Theorem 4.2 (Eq. 2, A.3): `eta[pi] >= eta_branch - gap`; `error` under the old policy."""
     drift = discount ** (steps + 1) / (1 - discount) ** 2 * divergence_
     acting = (discount**steps + 2) / (1 - discount) * divergence_
     return 2 * r_max * (drift + acting + steps / (1 - discount) * (error + 2 * divergence_))
 
 
-def theorem_43(r_max: Array, discount: Array, steps: int, error: Array, divergence_: Array) -> Array:
+@checked
+def theorem_43(r_max: Grid, discount: Grid, steps: int, error: Grid, divergence_: Grid) -> OnGrid:
     """The gap of Theorem 4.3 (Eq. 3, A.2), for `error` from `branch_model_error`."""
     drift = discount ** (steps + 1) / (1 - discount) ** 2 * divergence_
     acting = discount**steps / (1 - discount) * divergence_
     return 2 * r_max * (drift + acting + steps / (1 - discount) * error)
 
 
-def best_branch_length(discount: Array, error: Array, divergence_: Array) -> Array:
+@checked
+def best_branch_length(discount: Grid, error: Grid, divergence_: Grid) -> Float[Array, "*grid"]:
     """`k*` (below Theorem 4.3): the smallest branch length that minimises `theorem_43`; infinite for `error = 0`.
 
     One more step changes the gap by `2 r_max (error - gamma^k eps_pi) / (1 - gamma)`, so `k*` is the first k with

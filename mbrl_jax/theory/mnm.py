@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
 from mbrl_jax.objectives.ratios import classifier_logit, classifier_reward
 from mbrl_jax.tabular import divergence, evaluate
 from mbrl_jax.tabular.mdp import MDP, with_model
+from mbrl_jax.types import Scalar, Values, checked
 
 __all__ = [
     "JointOptimum",
@@ -36,29 +37,37 @@ __all__ = [
 class JointOptimum(NamedTuple):
     """Policy and Markov model that maximise Eq. 2 together, and the bound's value `[S]` from each state."""
 
-    value: Array
-    policy: Array
-    model: Array
-    sweeps: Array
+    value: Float[Array, " states"]
+    policy: Float[Array, "states actions"]
+    model: Float[Array, "states actions states"]
+    sweeps: Int[Array, ""]
 
 
-def augmented_reward(mdp: MDP, model: Array) -> Array:
+@checked
+def augmented_reward(mdp: MDP, model: Float[Values, "states actions states"]) -> Float[Array, "states actions states"]:
     """The augmented reward `[S, A, S]` of Eq. 3, in nats; minus infinity where only the model has mass."""
     return classifier_reward(mdp.reward[..., None], classifier_logit(mdp.transition, model), mdp.discount)
 
 
-def log_return(mdp: MDP, policy: Array) -> Array:
+@checked
+def log_return(mdp: MDP, policy: Float[Values, "states actions"]) -> Float[Array, ""]:
     """Left-hand side of Theorem 3.1: the log of the expected discounted return (Eq. 1)."""
     return jnp.log(evaluate.expected_return(mdp, policy))
 
 
-def lower_bound_values(mdp: MDP, model: Array, policy: Array) -> Array:
+@checked
+def lower_bound_values(
+    mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"]
+) -> Float[Array, " states"]:
     """Eq. 2 from each state `[S]`: value of the policy in the model under the augmented reward."""
     reward = evaluate.expected_reward(model, augmented_reward(mdp, model))
     return evaluate.state_value(with_model(mdp, model, reward), policy)
 
 
-def lower_bound(mdp: MDP, model: Array, policy: Array) -> Array:
+@checked
+def lower_bound(
+    mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"]
+) -> Float[Array, ""]:
     """The objective L of Eq. 2 (scalar), a lower bound on `log_return` by Theorem 3.1.
 
     Minus infinity if the policy visits, in the model, a transition that the true dynamics exclude.
@@ -68,7 +77,12 @@ def lower_bound(mdp: MDP, model: Array, policy: Array) -> Array:
     return divergence.product_or_zero(visits, reward).sum() / (1 - mdp.discount)
 
 
-def model_objective(transition: Array, model: Array, value: Array) -> Array:
+@checked
+def model_objective(
+    transition: Float[Values, "states actions states"],
+    model: Float[Values, "states actions states"],
+    value: Float[Values, " states"],
+) -> Float[Array, "states actions"]:
     """The single-transition model objective of Eq. 9, `[S, A]`: `E_q[V(s') + log(p / q)]`.
 
     Appendix B.6 derives it with `gamma V(s')` in the place of `V(s')`: pass `discount * value` for the form whose
@@ -77,7 +91,10 @@ def model_objective(transition: Array, model: Array, value: Array) -> Array:
     return evaluate.expected_reward(model, value + classifier_logit(transition, model))
 
 
-def tilted_model(transition: Array, value: Array) -> Array:
+@checked
+def tilted_model(
+    transition: Float[Values, "states actions states"], value: Float[Values, " states"]
+) -> Float[Array, "states actions states"]:
     """Maximiser `[S, A, S]` of `model_objective`: `q proportional to p exp(value)`, computed without overflow."""
     return jax.nn.softmax(jnp.log(transition) + value, axis=-1)
 
@@ -90,16 +107,20 @@ def _soft_backup(mdp: MDP, value: Array) -> Array:
     return reward + top + jnp.log(mdp.transition @ jnp.exp(tilt - top))
 
 
-def best_model(mdp: MDP, policy: Array, tolerance: float = 1e-12, max_sweeps: int = 100_000) -> JointOptimum:
+@checked
+def best_model(
+    mdp: MDP, policy: Float[Values, "states actions"], tolerance: float = 1e-12, max_sweeps: int = 100_000
+) -> JointOptimum:
     """The Markov model that maximises Eq. 2 for a fixed policy, by iterating its optimality equation."""
 
     def backup(value: Array) -> Array:
         return jnp.sum(policy * _soft_backup(mdp, value), axis=-1)
 
     value, sweeps, _ = evaluate.iterate(backup, jnp.zeros_like(mdp.initial), tolerance, max_sweeps)
-    return JointOptimum(value, policy, tilted_model(mdp.transition, mdp.discount * value), sweeps)
+    return JointOptimum(value, jnp.asarray(policy), tilted_model(mdp.transition, mdp.discount * value), sweeps)
 
 
+@checked
 def optimise(mdp: MDP, tolerance: float = 1e-12, max_sweeps: int = 100_000) -> JointOptimum:
     """Exact MnM value iteration: the policy and Markov model that maximise Eq. 2 together."""
 
@@ -111,7 +132,8 @@ def optimise(mdp: MDP, tolerance: float = 1e-12, max_sweeps: int = 100_000) -> J
     return JointOptimum(value, policy, tilted_model(mdp.transition, mdp.discount * value), sweeps)
 
 
-def expected_partial_sum(terms: Array, discount: Array) -> Array:
+@checked
+def expected_partial_sum(terms: Float[Values, " time"], discount: Scalar) -> Float[Array, ""]:
     """Left-hand side of Lemma B.1: `E_H[sum_{t <= H} x_t]` for a geometric horizon; terms `[T]`, zero from T on.
 
     The lemma says it equals `sum_t discount^t x_t`.
@@ -122,17 +144,27 @@ def expected_partial_sum(terms: Array, discount: Array) -> Array:
     return horizon @ total + discount ** terms.shape[0] * total[-1]
 
 
-def expected_terminal_reward(mdp: MDP, policy: Array) -> Array:
+@checked
+def expected_terminal_reward(mdp: MDP, policy: Float[Values, "states actions"]) -> Float[Array, ""]:
     """`E_H E[r(s_H, a_H)]` for a geometric horizon; by Lemma B.2 the return is this divided by `1 - discount`."""
     return jnp.sum(evaluate.state_action_occupancy(mdp, policy) * mdp.reward)
 
 
-def goal_log_density(mdp: MDP, policy: Array, goal: Array | int) -> Array:
+@checked
+def goal_log_density(
+    mdp: MDP, policy: Float[Values, "states actions"], goal: Int[Values, ""] | int
+) -> Float[Array, ""]:
     """The goal-reaching objective of Eq. 17: log of `(1 - gamma) sum_t gamma^t P(s_{t+1} = goal)`; ignores rewards."""
     return jnp.log(jnp.sum(evaluate.state_action_occupancy(mdp, policy) * mdp.transition[..., goal]))
 
 
-def goal_lower_bound(mdp: MDP, model: Array, policy: Array, goal: Array | int) -> Array:
+@checked
+def goal_lower_bound(
+    mdp: MDP,
+    model: Float[Values, "states actions states"],
+    policy: Float[Values, "states actions"],
+    goal: Int[Values, ""] | int,
+) -> Float[Array, ""]:
     """Corrected right-hand side of Lemma B.3 (Eq. 18), a lower bound on `goal_log_density`.
 
     $$ E_q\\Bigl[\\sum_t \\gamma^t \\bigl((1-\\gamma) \\log p(s_g \\mid s_t, a_t)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from mbrl_jax.tabular import divergence, evaluate
 from mbrl_jax.tabular.mdp import MDP
+from mbrl_jax.types import Scalar, Values, checked
 
 __all__ = [
     "discount_scores",
@@ -26,7 +27,10 @@ __all__ = [
 ]
 
 
-def discount_scores(mdp: MDP, model: Array, policy: Array, length: int) -> Array:
+@checked
+def discount_scores(
+    mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"], length: int
+) -> Float[Array, " {length}"]:
     """`[length]`, what a horizon H contributes to Eq. 10 before its entropy: `E_q[log r_H] + H log gamma - KL_{<H}`.
 
     `KL_{<H}` is the expected log-ratio of the transitions before `s_H`. Eq. 10 as printed also charges the transition
@@ -43,7 +47,13 @@ def discount_scores(mdp: MDP, model: Array, policy: Array, length: int) -> Array
     return rewards + jnp.where(time > 0, time * jnp.log(mdp.discount), 0) - before
 
 
-def learned_discount_bound(mdp: MDP, model: Array, policy: Array, horizon: Array) -> Array:
+@checked
+def learned_discount_bound(
+    mdp: MDP,
+    model: Float[Values, "states actions states"],
+    policy: Float[Values, "states actions"],
+    horizon: Float[Values, " length"],
+) -> Float[Array, ""]:
     """The objective of Eq. 10 for a learned discount `horizon [length]` (a distribution over time steps).
 
     A lower bound on `mnm.log_return` (first half of Lemma A.1) for any model, policy and `horizon`; times beyond
@@ -53,33 +63,51 @@ def learned_discount_bound(mdp: MDP, model: Array, policy: Array, horizon: Array
     return divergence.product_or_zero(horizon, scores - jnp.log(horizon)).sum()
 
 
-def optimal_discount(mdp: MDP, model: Array, policy: Array, length: int) -> Array:
+@checked
+def optimal_discount(
+    mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"], length: int
+) -> Float[Array, " {length}"]:
     """The learned discount `[length]` that maximises `learned_discount_bound`: a softmax of the scores."""
     return jax.nn.softmax(discount_scores(mdp, model, policy, length))
 
 
-def optimal_discount_bound(mdp: MDP, model: Array, policy: Array, length: int) -> Array:
+@checked
+def optimal_discount_bound(
+    mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"], length: int
+) -> Float[Array, ""]:
     """Value of `learned_discount_bound` at `optimal_discount`: a log-sum-exp of the scores."""
     return jax.nn.logsumexp(discount_scores(mdp, model, policy, length))
 
 
-def finite_return(rewards: Array, discount: Array) -> Array:
+@checked
+def finite_return(rewards: Float[Values, "paths length"], discount: Scalar) -> Float[Array, " paths"]:
     """`[N]` discounted return of each enumerated trajectory; `rewards [N, length]`."""
-    return rewards @ discount ** jnp.arange(rewards.shape[-1], dtype=rewards.dtype)
+    return jnp.asarray(rewards) @ discount ** jnp.arange(rewards.shape[-1], dtype=rewards.dtype)
 
 
-def optimal_horizon(rewards: Array, discount: Array) -> Array:
+@checked
+def optimal_horizon(rewards: Float[Values, "paths length"], discount: Scalar) -> Float[Array, "paths length"]:
     """Eq. 15: the optimal discount `[N, length]` of each trajectory, `gamma*(H | tau) = p(H) r_H / sum p r`."""
-    weighted = rewards * discount ** jnp.arange(rewards.shape[-1], dtype=rewards.dtype)
+    weighted = jnp.asarray(rewards) * discount ** jnp.arange(rewards.shape[-1], dtype=rewards.dtype)
     return weighted / weighted.sum(axis=-1, keepdims=True)
 
 
-def optimal_trajectories(log_probability: Array, returns: Array) -> Array:
+@checked
+def optimal_trajectories(
+    log_probability: Float[Values, " paths"], returns: Float[Values, " paths"]
+) -> Float[Array, " paths"]:
     """Eq. 16: log of the optimal trajectory distribution `[N]`, `q*(tau) = p(tau) R(tau) / E_p[R]`."""
     return jax.nn.log_softmax(log_probability + jnp.log(returns))
 
 
-def trajectory_bound(log_true: Array, log_model: Array, horizon: Array, rewards: Array, discount: Array) -> Array:
+@checked
+def trajectory_bound(
+    log_true: Float[Values, " paths"],
+    log_model: Float[Values, " paths"],
+    horizon: Float[Values, "paths length"],
+    rewards: Float[Values, "paths length"],
+    discount: Scalar,
+) -> Float[Array, ""]:
     """Eq. 14: the bound with a trajectory-dependent discount, summed over all trajectories of a length.
 
     Args:

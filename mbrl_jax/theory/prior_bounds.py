@@ -7,16 +7,20 @@ transitions of a reference policy. Both say `J_p(pi) >= J_q(pi) - penalty`; what
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from mbrl_jax.tabular import evaluate
 from mbrl_jax.tabular.mdp import MDP, with_model
 from mbrl_jax.theory import mao
+from mbrl_jax.types import Values, checked
 
 __all__ = ["reference_policy_bound", "simulation_bound"]
 
 
-def simulation_bound(mdp: MDP, model: Array, policy: Array) -> Array:
+@checked
+def simulation_bound(
+    mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"]
+) -> Float[Array, ""]:
     """`J_q(pi) - gamma R_max eps_P / (1 - gamma)^2` with the worst-case error `eps_P = max |p - q|_1`.
 
     Holds for every model and policy, and is tight for `q = p`. It needs the model's error at *every* state and action,
@@ -27,7 +31,13 @@ def simulation_bound(mdp: MDP, model: Array, policy: Array) -> Array:
     return evaluate.expected_return(changed, policy) - mao.classical_bound(mdp, changed, policy)[1]
 
 
-def reference_policy_bound(mdp: MDP, model: Array, policy: Array, reference: Array) -> Array:
+@checked
+def reference_policy_bound(
+    mdp: MDP,
+    model: Float[Values, "states actions states"],
+    policy: Float[Values, "states actions"],
+    reference: Float[Values, "states actions"],
+) -> Float[Array, ""]:
     """`J_q(pi) - gamma / (1 - gamma) E_{(s, a) ~ d_ref, s' ~ p} |V_q(s') - E_q V_q|`.
 
     The scheme of Luo et al. 2019: a model return minus a discrepancy on transitions that a reference policy collected.

@@ -5,15 +5,22 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from mbrl_jax.tabular import divergence, evaluate
 from mbrl_jax.tabular.mdp import MDP, with_model
+from mbrl_jax.types import Scalar, Values, checked
 
 __all__ = ["entropic_return", "mean_plus_variance", "objective", "optimal_objective"]
 
 
-def objective(mdp: MDP, model: Array, policy: Array, temperature: Array | float = 1.0) -> Array:
+@checked
+def objective(
+    mdp: MDP,
+    model: Float[Values, "states actions states"],
+    policy: Float[Values, "states actions"],
+    temperature: Scalar = 1.0,
+) -> Float[Array, ""]:
     """VMBPO's objective for a given model: `E_q[sum_t gamma^t (r + (1 / eta) log(p / q))]`, in reward units.
 
     MnM's Eq. 2 without the log of the reward. It is below the expected return for a bad model; its maximum over models
@@ -24,9 +31,14 @@ def objective(mdp: MDP, model: Array, policy: Array, temperature: Array | float 
     return divergence.product_or_zero(visits, reward).sum() / (1 - mdp.discount)
 
 
+@checked
 def optimal_objective(
-    mdp: MDP, policy: Array, temperature: Array | float = 1.0, tolerance: float = 1e-12, max_sweeps: int = 100_000
-) -> Array:
+    mdp: MDP,
+    policy: Float[Values, "states actions"],
+    temperature: Scalar = 1.0,
+    tolerance: float = 1e-12,
+    max_sweeps: int = 100_000,
+) -> Float[Array, ""]:
     """Maximum of `objective` over Markov models, by iterating its optimality equation.
 
     $$ V(s) = E_a[r + \\tfrac1\\eta \\log E_{s'} e^{\\eta \\gamma V(s')}] $$
@@ -43,7 +55,10 @@ def optimal_objective(
     return mdp.initial @ evaluate.iterate(backup, evaluate.state_value(mdp, policy), tolerance, max_sweeps)[0]
 
 
-def entropic_return(mdp: MDP, policy: Array, temperature: Array | float, length: int) -> Array:
+@checked
+def entropic_return(
+    mdp: MDP, policy: Float[Values, "states actions"], temperature: Scalar, length: int
+) -> Float[Array, ""]:
     """`(1 / eta) log E[exp(eta sum_{t < length} gamma^t r_t)]` in reward units, exactly (Appendix B.1).
 
     Backward recursion over time, because the exponent's scale shrinks with `gamma^t`; actions are averaged inside the
@@ -60,6 +75,7 @@ def entropic_return(mdp: MDP, policy: Array, temperature: Array | float, length:
     return jax.nn.logsumexp(jnp.log(mdp.initial) + value) / temperature
 
 
-def mean_plus_variance(mdp: MDP, policy: Array, temperature: Array | float) -> Array:
+@checked
+def mean_plus_variance(mdp: MDP, policy: Float[Values, "states actions"], temperature: Scalar) -> Float[Array, ""]:
     """First-order expansion of the entropic return (Appendix B.1): mean plus `eta / 2` times the variance."""
     return evaluate.expected_return(mdp, policy) + temperature / 2 * evaluate.return_variance(mdp, policy)

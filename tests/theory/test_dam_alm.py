@@ -128,7 +128,7 @@ def _alm(d):
     arbitrary = jax.nn.softmax(jax.random.normal(d.key, (steps + 1,), jnp.float64))
     terms = jax.random.normal(d.key, (steps + 1,), jnp.float64)
     share = jax.random.uniform(d.key, (), jnp.float64)
-    gap = mdp.reward - alm.log_reward(mdp.reward, 100.0)
+    gap = mdp.reward - latent.log_reward(mdp.reward, 100.0)
     return {
         "lemma A.1": equal(prior @ jnp.cumsum(terms), terms @ mdp.discount ** jnp.arange(steps + 1)),
         "lemma A.2": equal(prior @ payoffs, jnp.exp(truth)),

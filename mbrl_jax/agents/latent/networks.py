@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from mbrl_jax.checks import check_positive, check_share, check_widths
 from mbrl_jax.networks import MLP, Diagonal, NormedMLP, bounded_diagonal, elu, perturbed
-from mbrl_jax.types import Key, PyTree, Spec, check_positive, check_share, check_widths
+from mbrl_jax.types import Key, PyTree, Spec
 
 __all__ = ["Config", "Encoder", "Nets", "PolicyHead", "gaussian_encoder", "mlp", "networks", "noisy_policy"]
 

@@ -20,7 +20,6 @@ from mbrl_jax.agents.latent.networks import Config, Encoder, PolicyHead, gaussia
 from mbrl_jax.networks import Diagonal, draw, sample
 from mbrl_jax.objectives import actor_critic
 from mbrl_jax.objectives import latent as objectives
-from mbrl_jax.theory.alm import log_reward
 from mbrl_jax.types import Info, Key, PyTree, Spec
 
 __all__ = [
@@ -57,7 +56,7 @@ def _log(x: Array) -> Array:
 
 
 def _shifted_log(x: Array) -> Array:
-    return log_reward(x, LARGE)
+    return objectives.log_reward(x, LARGE)
 
 
 def _model_loss_of(transform: Callable[[Array], Array]) -> Callable[..., Array]:

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
 from mbrl_jax import tabular
 from mbrl_jax.objectives.ratios import Terms, switched_reward
 from mbrl_jax.theory import mnm
+from mbrl_jax.types import Values, checked
 
 __all__ = ["Iterate", "alternate", "converged", "mixed_return"]
 
@@ -29,12 +30,13 @@ class Iterate(NamedTuple):
       change: largest change of the model's entries.
     """
 
-    model: Array
-    policy: Array
-    greedy: Array
-    change: Array
+    model: Float[Array, "states actions states"]
+    policy: Float[Array, "states actions"]
+    greedy: Float[Array, "states actions"]
+    change: Float[Array, ""]
 
 
+@checked
 def alternate(
     mdp: tabular.MDP,
     terms: Terms,
@@ -86,13 +88,15 @@ def _improve(mdp: tabular.MDP, terms: Terms, model: Array, policy: Array, gap_li
     return greedy, jnp.sum(greedy * values, axis=-1)
 
 
-def converged(change: Array, tolerance: float = 1e-6) -> Array:
+@checked
+def converged(change: Float[Values, " iterations"], tolerance: float = 1e-6) -> Int[Array, ""]:
     """Index of the first iteration at which the model stood still, or of the last iteration."""
     still = change < tolerance
     return jnp.where(still.any(), jnp.argmax(still), change.shape[0] - 1)
 
 
-def mixed_return(mdp: tabular.MDP, record: Iterate) -> Array:
+@checked
+def mixed_return(mdp: tabular.MDP, record: Iterate) -> Float[Array, ""]:
     """Return of "greedy once, then the averaged policy" from the initial distribution, as the authors evaluate."""
     values = tabular.action_value(mdp, tabular.state_value(mdp, record.policy))
     return mdp.initial @ jnp.sum(record.greedy * values, axis=-1)

@@ -10,7 +10,7 @@ a whole sweep of seeds and methods is one compiled program.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +20,12 @@ from jaxtyping import Array, Float, Int
 
 from mbrl_jax.objectives.ratios import Terms, switched_reward
 from mbrl_jax.tabular import MDP, divergence
-from mbrl_jax.types import Key
+from mbrl_jax.types import Key, checked
 
 __all__ = ["Config", "Lane", "Memory", "Moves", "learn"]
 
 
+@runtime_checkable
 class Moves(Protocol):
     """A task in which an action makes one of D moves by chance, and a move leads to one state."""
 
@@ -72,19 +73,20 @@ class Lane(NamedTuple):
 
     key: Key
     terms: Terms
-    choice: Array
-    reward: Array
+    choice: Float[Array, "states actions moves"]
+    reward: Float[Array, "states actions"]
 
 
 class Memory(NamedTuple):
     """All the update needs to know of the past: counts `[S, A, D]`, sums `[S, A]` of stored rewards, Q `[S, A]`."""
 
-    counts: Array
-    rewards: Array
-    values: Array
+    counts: Float[Array, "states actions moves"]
+    rewards: Float[Array, "states actions"]
+    values: Float[Array, "states actions"]
 
 
-def learn(config: Config, world: Moves, lane: Lane) -> Array:
+@checked
+def learn(config: Config, world: Moves, lane: Lane) -> Float[Array, " evaluations"]:
     """Learns from `iterations + 1` episodes of one lane; `vmap` it over lanes.
 
     Returns:

@@ -20,7 +20,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from mbrl_jax.objectives import likelihood, value_aware
-from mbrl_jax.types import Key
+from mbrl_jax.types import Key, checked
 
 __all__ = ["LOSSES", "Config", "Data", "Grid", "Loss", "learn"]
 
@@ -72,9 +72,9 @@ class Config:
 class Data(NamedTuple):
     """`counts [S, A]`, `weights [S, A]` (sum of `gamma^t` of the step in its episode) and the number of episodes."""
 
-    counts: Array
-    weights: Array
-    episodes: Array
+    counts: Float[Array, "states actions"]
+    weights: Float[Array, "states actions"]
+    episodes: Float[Array, ""]
 
 
 Loss = Callable[[Array, Array, Data, Array], Array]
@@ -84,8 +84,8 @@ Loss = Callable[[Array, Array, Data, Array], Array]
 class Places(NamedTuple):
     """Where a batch of episodes stands: cell `[agents]` and time `[agents]`."""
 
-    cell: Array
-    time: Array
+    cell: Int[Array, " agents"]
+    time: Int[Array, " agents"]
 
 
 class State(NamedTuple):
@@ -94,10 +94,10 @@ class State(NamedTuple):
     `rate` is the model's learning rate: part of the state, so that several rates are lanes of one program.
     """
 
-    rate: Array
-    model: Array
-    policy: Array
-    value: Array
+    rate: Float[Array, ""]
+    model: Float[Array, "states actions states"]
+    policy: Float[Array, "states actions"]
+    value: Float[Array, " states"]
     optimisers: tuple[optax.OptState, optax.OptState]
     data: Data
     real: Places
@@ -267,7 +267,8 @@ def _start(config: Config, grid: Grid, rate: Array) -> State:
     return State(rate, model, policy, value, optimisers, data, _places(1), _places(config.agents))
 
 
-def learn(config: Config, grid: Grid, loss: Loss, key: Key, rate: Array) -> Array:
+@checked
+def learn(config: Config, grid: Grid, loss: Loss, key: Key, rate: Float[Array, ""]) -> Float[Array, " evaluations"]:
     """Runs Algorithm 2 for one seed and one learning rate of the model; `vmap` it over both.
 
     `loss` is what the model minimises, for example one of `LOSSES`. The reward of `grid` is known to the learner, its

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from mbrl_jax.checks import check_not_negative, check_positive, check_widths
 from mbrl_jax.data import normalise
 from mbrl_jax.networks import MLP, apply, narrow_normal
 from mbrl_jax.objectives.likelihood import bounded_log_var
-from mbrl_jax.types import PyTree, Spec, Transition, along, check_not_negative, check_positive, check_widths
+from mbrl_jax.types import PyTree, Spec, Transition, along
 
 __all__ = ["Config", "State", "network", "outputs", "predict", "targets_of"]
 

@@ -1,13 +1,12 @@
-"""Checks of configurations and what is asked of the machine."""
+"""Refusals of configurations."""
 
-import os
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from mbrl_jax.types import available_cores, check_share, check_widths
+from mbrl_jax.checks import check_share, check_widths
 
 
 @pytest.mark.parametrize(("value", "zero"), [(0.0, True), (0, True), (1, False), (1.0, True), (1e-9, False)])
@@ -47,11 +46,3 @@ def test_widths_that_make_no_network_are_refused(widths, empty, rule):
     check_widths(SimpleNamespace(hidden=()), "hidden", empty=True)
     with pytest.raises(ValueError, match=rule):
         check_widths(SimpleNamespace(fine=(8,), hidden=widths), "fine", "hidden", empty=empty)
-
-
-def test_cores_are_those_this_process_may_use(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3}, raising=False)
-    assert available_cores() == 2
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: 5)
-    assert available_cores() == 5

@@ -1,0 +1,77 @@
+"""Whole episodes of the real environment, side by side: with all their steps, or for what they return."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from mbrl_jax.types import Env, Key, Policy, PyTree, Transition, checked
+
+__all__ = ["episodes", "evaluate"]
+
+
+@checked
+def episodes(
+    key: Key, env: Env, policy: Policy[PyTree], count: int
+) -> tuple[Transition, Bool[Array, "{count} time_limit"]]:
+    """`count` whole episodes side by side, `time_limit` steps each.
+
+    Returns:
+      Transitions `[count, time_limit, ...]` with what the policy gave besides as their extras, and which of them
+      happened before the task ended (bool `[count, time_limit]`).
+    """
+    k_reset, k_run = jax.random.split(key)
+
+    def body(carry: tuple[PyTree, PyTree], k: Key) -> tuple[tuple[PyTree, PyTree], Transition]:
+        states, memory = carry
+        k_act, k_step = jax.random.split(k)
+        memory, action, extras = policy.act(k_act, memory, states.obs)
+        states, transition = jax.vmap(env.step)(jax.random.split(k_step, count), states, action)
+        return (states, memory), transition._replace(extras=extras)
+
+    states = jax.vmap(env.reset)(jax.random.split(k_reset, count))
+    keys = jax.random.split(k_run, env.spec.time_limit)
+    _, steps = lax.scan(body, (states, policy.start(states.obs)), keys)
+    steps = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), steps)
+    going = jnp.cumprod(steps.discount, axis=1) > 0
+    return steps, jnp.concatenate([jnp.ones_like(going[:, :1]), going[:, :-1]], axis=1)
+
+
+class _Running(NamedTuple):
+    """Evaluation: the time, environments and memories, which episodes go on, and their returns and lengths."""
+
+    time: Array
+    states: PyTree
+    memory: PyTree
+    alive: Array
+    total: Array
+    length: Array
+
+
+@checked
+def evaluate(
+    key: Key, env: Env, policy: Policy[PyTree], episodes: int
+) -> tuple[Float[Array, " {episodes}"], Float[Array, " {episodes}"]]:
+    """Undiscounted returns and lengths of whole episodes, each `[episodes]`; stops as soon as all have ended."""
+    k_reset, k_run = jax.random.split(key)
+    states = jax.vmap(env.reset)(jax.random.split(k_reset, episodes))
+    zero = jnp.zeros(episodes)
+    begin = _Running(jnp.zeros((), jnp.int32), states, policy.start(states.obs), jnp.ones(episodes, bool), zero, zero)
+
+    def body(now: _Running) -> _Running:
+        k_act, k_step = jax.random.split(jax.random.fold_in(k_run, now.time))
+        memory, action, _ = policy.act(k_act, now.memory, now.states.obs)
+        states, transition = jax.vmap(env.step)(jax.random.split(k_step, episodes), now.states, action)
+        total = now.total + jnp.where(now.alive, transition.reward, 0.0)
+        ended = (transition.discount == 0) | transition.truncated
+        return _Running(now.time + 1, states, memory, now.alive & ~ended, total, now.length + now.alive)
+
+    def running(now: _Running) -> Array:
+        return (now.time < env.spec.time_limit) & now.alive.any()
+
+    end = lax.while_loop(running, body, begin)
+    return end.total, end.length
