@@ -1,0 +1,58 @@
+"""Draws the README's picture from the reference results: `.venv/bin/python docs/front.py`."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+from matplotlib.figure import Figure as Drawing
+from PIL import Image
+
+from experiments.mbpo import common, figure2
+from mbrl_jax import results
+from mbrl_jax.report import figures
+
+TOP = Path(__file__).parents[1]
+REFERENCE = TOP / "results" / "reference" / "laptop-amd-epyc-2-cores"
+DPI = 130
+
+
+def drawn(figure: Drawing) -> Image.Image:
+    """The figure's pixels on white."""
+    held = BytesIO()
+    figure.savefig(held, dpi=DPI, facecolor="white")
+    return Image.open(held).convert("RGB")
+
+
+def legend(panel: Drawing, width: int) -> Image.Image:
+    """A line with the labels of a panel's curves and what they are."""
+    header = Drawing(figsize=(width / DPI, 0.34))
+    at = 0.02
+    for line in panel.axes[0].lines:
+        name = str(line.get_label())
+        if not name.startswith("_"):
+            header.text(at, 0.3, f"— {name}", color=line.get_color(), weight="bold", size=10)
+            at += 0.02 + 0.0125 * (len(name) + 2)
+    header.text(at, 0.3, "evaluation return, IQM over 6 seeds with 95 % intervals", color="0.4", size=8.5)
+    return drawn(header)
+
+
+def main() -> None:
+    """Writes `docs/results.png`."""
+    frame = results.load(REFERENCE, experiment=figure2.NAME)
+    solved = {task: {"solved": common.SOLVED[task]} for task in sorted(frame["env"].unique())}
+    panels = figures.learning_curves(frame, algorithms=("MBPO", "SAC"), references=solved)
+    images = [drawn(panel) for panel in panels]
+    width = sum(image.width for image in images)
+    head = legend(panels[0], width)
+    whole = Image.new("RGB", (width, head.height + max(image.height for image in images)), "white")
+    whole.paste(head, (0, 0))
+    left = 0
+    for image in images:
+        whole.paste(image, (left, head.height))
+        left += image.width
+    whole.save(TOP / "docs" / "results.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
