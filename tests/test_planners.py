@@ -129,9 +129,12 @@ def test_self_normalised_weights_are_consistent():
     correction = planners.Correction(icy_road.log_ratio(icy_road.Config(), WRONG_ICE), self_normalised=1.0)
     bias = {}
     for particles, repeats in ((1, 4000), (4, 4000), (16, 4000), (64, 2000)):
-        value = lambda key, count=particles: estimate(  # noqa: E731
-            key, icy_model(WRONG_ICE), START["icy"], sequence(0, 0, 2), particles=count, correction=correction
-        )
+
+        def value(key, count=particles):
+            return estimate(
+                key, icy_model(WRONG_ICE), START["icy"], sequence(0, 0, 2), particles=count, correction=correction
+            )
+
         found = np.asarray(jax.jit(jax.vmap(value))(jax.random.split(KEY, repeats)).value[:, 0], np.float64)
         bias[particles] = swerving(particles) - truth
         assert abs(found.mean() - swerving(particles)) < 3.5 * found.std(ddof=1) / np.sqrt(repeats)
@@ -144,7 +147,10 @@ def test_self_normalised_weights_are_consistent():
 def test_a_common_factor_of_the_weights_does_not_matter_where_they_are_self_normalised():
     def value(shift, share):
         exact = icy_road.log_ratio(icy_road.Config(), WRONG_ICE)
-        logit = lambda obs, action, next_obs: exact(obs, action, next_obs) + shift  # noqa: E731
+
+        def logit(obs, action, next_obs):
+            return exact(obs, action, next_obs) + shift
+
         correction = planners.Correction(logit, self_normalised=share)
         found = estimate(
             KEY, icy_model(WRONG_ICE), START["icy"], sequence(0, 0, 2, 2), particles=32, correction=correction
@@ -169,9 +175,14 @@ def constant(value):
 
 def test_weights_are_products_in_log_space_clipped_twice():
     ones = jnp.ones((1, 6, 1))
-    value = lambda logit, **clips: float(  # noqa: E731
-        estimate(KEY, paid_model, jnp.zeros(1), ones, correction=planners.Correction(constant(logit), **clips)).value[0]
-    )
+
+    def value(logit, **clips):
+        return float(
+            estimate(
+                KEY, paid_model, jnp.zeros(1), ones, correction=planners.Correction(constant(logit), **clips)
+            ).value[0]
+        )
+
     np.testing.assert_allclose(value(1.0), np.exp(np.arange(6)).sum(), rtol=1e-5)
     np.testing.assert_allclose(value(1.0, weight_clip=2.5), np.exp(np.minimum(np.arange(6), 2.5)).sum(), rtol=1e-5)
     np.testing.assert_allclose(value(4.0, logit_clip=0.5), np.exp(0.5 * np.arange(6)).sum(), rtol=1e-5)
@@ -260,7 +271,10 @@ def test_a_final_value_is_unbiased_in_a_wrong_model():
     place = 4 * 5  # four steps at a speed of five, in steps of 0.1 m
     exact = 5.0 + 5.0 + 0.5 * steps.known[:, 4, 5, place, 0, 0].sum()
     corrected, plain = (np.asarray(estimated(c)) for c in (planners.Correction(right), None))
-    error = lambda x: x.std() / np.sqrt(len(x))  # noqa: E731
+
+    def error(x):
+        return x.std() / np.sqrt(len(x))
+
     assert abs(corrected.mean() - exact) < 3 * error(corrected) < 6
     assert abs(plain.mean() - exact) > 10 * error(plain)
 
@@ -302,7 +316,10 @@ def test_effective_sample_size_is_the_particles_or_what_is_left_of_them():
 
 def test_one_sequence_and_one_step_are_enough():
     score = partial(estimate, model_step=paid_model)
-    scored = lambda key, obs, sequences: score(key, obs=obs, sequences=sequences)  # noqa: E731
+
+    def scored(key, obs, sequences):
+        return score(key, obs=obs, sequences=sequences)
+
     proposal = planners.choices(3)
     for sequences, horizon in ((1, 1), (1, 4), (5, 1)):
         plan = jax.jit(planners.random_shooting(scored, proposal, sequences, horizon))(KEY, jnp.zeros(1))
@@ -321,8 +338,13 @@ def test_sequences_with_shared_beginnings_are_worth_the_same_without_chance():
         return next_obs, action[:, 1] * obs[:, 0], (next_obs[:, 0] < 0.8).astype(jnp.float32)
 
     correction = planners.Correction(lambda obs, action, next_obs: next_obs[:, 0] - obs[:, 0] * action[:, 0])
-    whole = lambda obs, action: jnp.cumsum(obs[..., 0] * action[..., 1], axis=0)  # noqa: E731
-    last = lambda obs: 2.0 * obs[-1, :, 0] + obs[0, :, 0]  # noqa: E731
+
+    def whole(obs, action):
+        return jnp.cumsum(obs[..., 0] * action[..., 1], axis=0)
+
+    def last(obs):
+        return 2.0 * obs[-1, :, 0] + obs[0, :, 0]
+
     for horizon, path_reward, final_value in ((1, None, None), (4, None, None), (4, whole, None), (4, whole, last)):
         options = {
             "particles": 2,
@@ -348,9 +370,12 @@ def test_sequences_with_shared_beginnings_have_the_values_of_sequences_alone():
     a, b = (np.asarray(jax.jit(f)(keys), np.float64) for f in (together, alone))
     error = np.sqrt((a.var(axis=0) + b.var(axis=0)) / len(keys))
     np.testing.assert_array_less(abs(a.mean(axis=0) - b.mean(axis=0)), 4.5 * error + 1e-5)
+
     # The reward does not depend on the last transition: sequences that differ in their last action only by what it
     # pays at once have the same draws, sequences alone do not.
-    spread = lambda values: np.ptp(values.reshape(len(keys), 27, 3), axis=-1).std(axis=0).max()  # noqa: E731
+    def spread(values):
+        return np.ptp(values.reshape(len(keys), 27, 3), axis=-1).std(axis=0).max()
+
     assert spread(a) < 1e-4 < spread(b)
 
 
@@ -394,7 +419,10 @@ def test_fitted_choices_find_the_best_sequence(search):
 def test_scores_that_are_not_numbers_lose():
     candidates = planners.all_sequences(3, 1)
     for bad in ([jnp.nan, -jnp.inf, -3.0], [jnp.inf, jnp.nan, -3.0]):
-        score = lambda key, obs, s, bad=bad: planners.Scored(jnp.array(bad), jnp.ones(3))  # noqa: E731
+
+        def score(key, obs, s, bad=bad):
+            return planners.Scored(jnp.array(bad), jnp.ones(3))
+
         np.testing.assert_array_equal(planners.exhaustive(score, candidates)(KEY, jnp.zeros(1)).action, [0, 0, 1])
 
 

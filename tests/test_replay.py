@@ -144,8 +144,13 @@ def test_only_the_search_looks_through_the_replay():
     top = list(jax.make_jaxpr(sample_many)(jax.random.split(jax.random.key(0)), states).eqns)
     loops = [e for e in top if e.primitive.name == "while"]
     assert len(loops) == 2 and all(map(has_batched_end, loops))  # rounds of drawing, then the search
-    wide = lambda eqns: [e for e in eqns for v in e.outvars if CAPACITY in getattr(v.aval, "shape", ())]  # noqa: E731
-    inner = lambda e: [i for p in core.jaxprs_in_params(e.params) for i in equations(p)]  # noqa: E731
+
+    def wide(eqns):
+        return [e for e in eqns for v in e.outvars if CAPACITY in getattr(v.aval, "shape", ())]
+
+    def inner(e):
+        return [i for p in core.jaxprs_in_params(e.params) for i in equations(p)]
+
     assert wide(inner(loops[1]))
     assert not wide(top) and not [e for e in top if e is not loops[1] and wide(inner(e))]
 
@@ -154,7 +159,10 @@ def test_the_compiled_program_searches_inside_the_loop_only():
     """XLA moves what does not change in a loop out of it."""
     draw = jax.jit(lambda k, s: MEMORY.sample_sequences(k, s, 20, 3))
     program = draw.lower(jax.random.key(0), MEMORY.init()).compile().as_text()
-    wide = lambda text: set(re.findall(rf"= \w+(\[(?:\d+,)*{CAPACITY}(?:,\d+)*\])", text))  # noqa: E731
+
+    def wide(text):
+        return set(re.findall(rf"= \w+(\[(?:\d+,)*{CAPACITY}(?:,\d+)*\])", text))
+
     inside, outside = program.split("\nENTRY ")
     assert wide(inside) - wide(outside) and wide(outside) == {f"[{CAPACITY},{row_width(SPEC)}]"}
 

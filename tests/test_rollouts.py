@@ -15,7 +15,11 @@ from mbrl_jax.data.slabs import make_slabs
 from mbrl_jax.envs.probes import LENGTH
 from mbrl_jax.types import Env, Policy
 
-HOLD = lambda key, obs: jnp.full((*obs.shape[:-1], 1), 0.25)  # noqa: E731
+
+def hold(key, obs):
+    return jnp.full((*obs.shape[:-1], 1), 0.25)
+
+
 """A policy whose action is always 0.25."""
 
 
@@ -110,7 +114,7 @@ def test_no_finished_episode_gives_nan_statistics():
     ],
 )
 def test_evaluation_returns_are_exact(name, total, length):
-    totals, lengths = rollouts.evaluate(jax.random.key(0), envs.make(name), rollouts.stateless(HOLD), 3)
+    totals, lengths = rollouts.evaluate(jax.random.key(0), envs.make(name), rollouts.stateless(hold), 3)
     np.testing.assert_allclose(totals, [total] * 3)
     np.testing.assert_array_equal(lengths, [length] * 3)
 
@@ -124,7 +128,7 @@ def test_evaluated_episodes_stop_counting_at_their_own_end():
         return state._replace(obs=jnp.where(jax.random.bernoulli(key), 0.6, 0.0) * jnp.ones(1))
 
     env = Env(reset, base.step, base.spec)
-    totals, lengths = rollouts.evaluate(jax.random.key(3), env, rollouts.stateless(HOLD), 40)
+    totals, lengths = rollouts.evaluate(jax.random.key(3), env, rollouts.stateless(hold), 40)
     assert set(np.asarray(lengths)) == {2.0, 5.0}
     np.testing.assert_array_equal(totals, lengths)
 
@@ -157,7 +161,9 @@ def test_the_loop_reports_the_episodes_that_the_guard_has_ended(every):
     def policy(agent):
         return rollouts.stateless(lambda key, obs: jnp.where(jnp.abs(obs - 3 / LENGTH) < 0.1, jnp.nan, 0.0))
 
-    idle = lambda key, agent, stored: (agent, {})  # noqa: E731
+    def idle(key, agent, stored):
+        return agent, {}
+
     carry = (rollouts.start(jax.random.key(0), env), memory.init(), ())
     actor, stored, _, info = rollouts.interact(jax.random.key(1), env, memory, policy, idle, carry, 10, every)
     assert info["train/failures"] == info["train/episodes"] == 2 and info["train/length"] == 4
@@ -196,7 +202,10 @@ def test_improving_less_often_acts_on_the_same_agent_in_between():
         return agent + 1.0, {"size": stored.size.value.astype(jnp.float32), "key": jax.random.uniform(key)}
 
     carry = (rollouts.start(jax.random.key(0), env), memory.init(), jnp.float32(0.0))
-    run = lambda every: rollouts.interact(jax.random.key(1), env, memory, policy, improve, carry, 9, every)  # noqa: E731
+
+    def run(every):
+        return rollouts.interact(jax.random.key(1), env, memory, policy, improve, carry, 9, every)
+
     (actor, stored, agent, info), (one_actor, one, _, _) = run(3), run(1)
     assert agent == 3.0 and stored.size.value == 9
     np.testing.assert_allclose(info["size"], np.mean([3, 6, 9]))
@@ -233,12 +242,18 @@ STARTS = jnp.array([[0.0], [3.0], [1.0], [2.0], [-5.0], [3.0]])
 def test_branches_store_survivors_only_and_stop_where_they_terminate(horizon):
     spec = envs.make("probe-action-v0").spec
     slabs = make_slabs(spec, 1, HORIZON, ROWS)
-    write = lambda into, h, rows, count: slabs.write(into, jnp.int32(0), h, rows, count)  # noqa: E731
+
+    def write(into, h, rows, count):
+        return slabs.write(into, jnp.int32(0), h, rows, count)
+
     policy, model = (
         rollouts.stateless(lambda key, obs: jnp.ones((obs.shape[0], 1))),
         rollouts.memoryless(counting_model),
     )
-    branch = lambda h: rollouts.branch(jax.random.key(0), model, policy, STARTS, h, write, slabs.init())  # noqa: E731
+
+    def branch(h):
+        return rollouts.branch(jax.random.key(0), model, policy, STARTS, h, write, slabs.init())
+
     state, failures = jax.jit(branch)(jnp.int32(horizon))
     assert failures == 0
     alive = list(np.asarray(STARTS)[:, 0])
@@ -258,7 +273,9 @@ def test_branches_store_survivors_only_and_stop_where_they_terminate(horizon):
 def test_branches_use_fresh_randomness_at_every_step_and_row():
     spec = envs.make("probe-action-v0").spec
     slabs = make_slabs(spec, 1, 3, 50)
-    write = lambda into, h, rows, count: slabs.write(into, jnp.int32(0), h, rows, count)  # noqa: E731
+
+    def write(into, h, rows, count):
+        return slabs.write(into, jnp.int32(0), h, rows, count)
 
     def noise(key, obs, action):
         return obs, jax.random.normal(key, (50,)), jnp.ones(50)

@@ -74,7 +74,10 @@ def _own(frame: pd.DataFrame) -> pd.DataFrame:
 def _panels(frame: pd.DataFrame) -> dict[str, list[str]]:
     """Panel titles and the algorithms in them, as in the paper."""
     labels = list(frame["algorithm"].unique())
-    pick = lambda start: [name for name in labels if name.startswith(start)]  # noqa: E731
+
+    def pick(start: str) -> list[str]:
+        return [name for name in labels if name.startswith(start)]
+
     return {
         "No model": ["MBPO", *pick("SAC")],
         "Roll-out length": ["MBPO", *pick("roll-outs")],

@@ -126,7 +126,10 @@ def fit(
         (params, opt), _ = lax.scan(improve, (now.params, now.opt), keys)
         found = score(params)
         better = found < now.best.score
-        keep = lambda new, old: jnp.where(better, new, old)  # noqa: E731
+
+        def keep(new: Array, old: Array) -> Array:
+            return jnp.where(better, new, old)
+
         steps = now.best.steps + config.interval
         best = Fit(jax.tree.map(keep, params, now.best.params), keep(found, now.best.score), steps)
         return _Progress(params, opt, best, jnp.where(better, 0, now.stale + 1))

@@ -15,14 +15,20 @@ SPEC = rollouts.normalised(envs.make("lqr-v0")).spec
 
 def random_transitions(seed, *shape):
     rng = np.random.default_rng(seed)
-    real = lambda *dims: jnp.asarray(rng.normal(size=(*shape, *dims)), jnp.float32)  # noqa: E731
+
+    def real(*dims):
+        return jnp.asarray(rng.normal(size=(*shape, *dims)), jnp.float32)
+
     action = jnp.tanh(real(SPEC.action_dim))
     return Transition(real(SPEC.obs_dim), action, real(), jnp.ones(shape), real(SPEC.obs_dim), jnp.zeros(shape, bool))
 
 
 def linear_policy(**changes):
     """A policy with the mean `bias + gain z`, without density."""
-    mean = lambda p, z: p["bias"] + p["gain"] * z  # noqa: E731
+
+    def mean(p, z):
+        return p["bias"] + p["gain"] * z
+
     functions = {
         "init": lambda key: {},
         "mean": mean,
@@ -57,6 +63,9 @@ def seen(nets, data, **params):
 def flat_data(steps=2, noise=0.0):
     """Four sequences of one-dimensional observations and actions, and their first transitions as the batch."""
     one = random_transitions(2, 4, steps)
-    cut = lambda t: t._replace(obs=t.obs[..., :1], next_obs=t.next_obs[..., :1], action=0.1 * t.action)  # noqa: E731
+
+    def cut(t):
+        return t._replace(obs=t.obs[..., :1], next_obs=t.next_obs[..., :1], action=0.1 * t.action)
+
     batch = jax.tree.map(lambda x: x[:, 0], one)
     return latent.Data(cut(one), cut(batch), jnp.float32(noise))

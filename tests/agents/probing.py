@@ -65,7 +65,10 @@ def train(make, config, updates, shape, names):
         return jax.lax.scan(update, learner.init(key), jax.random.split(key, updates))[0]
 
     states = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(1), len(names)), data)
-    found = lambda i: (unpack(data[i], SPEC), jax.tree.map(lambda x: x[i], states))  # noqa: E731
+
+    def found(i):
+        return unpack(data[i], SPEC), jax.tree.map(lambda x: x[i], states)
+
     return {name: Trained(name, *found(i), config) for i, name in enumerate(names)}
 
 

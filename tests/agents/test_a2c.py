@@ -81,14 +81,18 @@ def test_an_update_is_adam_on_the_gradients_of_the_formulas():
     agent = agents.make(AGENT, spec)
     old = agents.renewed(agent.init(KEY), batch.obs)
     new, info = jax.jit(agent.update)(KEY, old, jax.tree.map(lambda x: x[None], batch))
-    scale = lambda x: (x - old.seen.mean) / old.seen.std  # noqa: E731
+
+    def scale(x):
+        return (x - old.seen.mean) / old.seen.std
 
     def forward(params, x):
         layers = params["params"]
         hidden = jnp.tanh(x @ layers["Dense_0"]["kernel"] + layers["Dense_0"]["bias"])
         return hidden @ layers["Dense_1"]["kernel"] + layers["Dense_1"]["bias"]
 
-    value = lambda params, obs: forward(params, scale(obs))[..., 0]  # noqa: E731
+    def value(params, obs):
+        return forward(params, scale(obs))[..., 0]
+
     now, following = (np.asarray(value(old.params["critic"], x), np.float64) for x in (batch.obs, batch.next_obs))
     advantage = by_recursion(jax.tree.map(np.asarray, batch), now, following)
     scaled = (advantage - advantage.mean()) / advantage.std()

@@ -80,7 +80,10 @@ def reached(variant):
         return {group: gradient(group, state) for group in CASES[variant]}
 
     found = jax.jit(gradients, compiler_options=FAST)(KEY)
-    some = lambda tree: any((np.asarray(g) != 0).any() for g in jax.tree.leaves(tree))  # noqa: E731
+
+    def some(tree):
+        return any((np.asarray(g) != 0).any() for g in jax.tree.leaves(tree))
+
     return {group: {name: some(tree) for name, tree in by.items()} for group, by in found.items()}
 
 
@@ -215,7 +218,10 @@ def test_one_update_is_four_in_turn_then_the_targets(updated):
         return state.params
 
     params = jax.jit(written_out, compiler_options=FAST)(before)
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5)  # noqa: E731
+
+    def close(a, b):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5)
+
     jax.tree.map(close, after.params, params)
     online = {"encoder": after.params["world"]["encoder"], "critics": after.params["critics"]}
     jax.tree.map(close, after.target, jax.tree.map(lambda o, n: 0.7 * o + 0.3 * n, before.target, online))
@@ -251,7 +257,10 @@ def test_the_lower_bound_is_eq_8_from_the_given_action(monkeypatch):
     """K = 2 by hand, from the target encoding, later actions the policy's mean, beside the smaller of two critics."""
     rz, ra, kz, ka, kn, vz, va = 0.3, -0.7, 0.2, 0.5, 1.1, 1.3, -0.4
     gamma, c, b, g, t, m = 0.9, 0.1, 0.05, 0.2, 0.9, -0.6
-    two = lambda p, z, a: jnp.stack([i + (p["z"] * z + p["a"] * a)[..., 0] for i in (1.0, 0.0)])  # noqa: E731
+
+    def two(p, z, a):
+        return jnp.stack([i + (p["z"] * z + p["a"] * a)[..., 0] for i in (1.0, 0.0)])
+
     nets = linear(encode=lambda p, obs: Diagonal(p * obs, 0 * obs), values=two)
     monkeypatch.setattr(latent, "nets_of", lambda config, spec, parts: nets)
     heads = {"reward": {"z": rz, "a": ra}, "classifier": {"z": kz, "a": ka, "next": kn}}

@@ -144,7 +144,10 @@ def test_the_plain_logarithm_is_cut_off():
 def test_td3s_policy_loss_is_the_smaller_value_and_sees_the_action():
     """Q = ± (v z + w a) at z = 0.5 and a = b + g z: the smaller is −|v z + w a|."""
     v, w, b, g = 1.3, -0.6, 0.05, 0.2
-    both = lambda p, z, a: jnp.stack([x * (p["z"] * z + p["a"] * a)[..., 0] for x in (1.0, -1.0)])  # noqa: E731
+
+    def both(p, z, a):
+        return jnp.stack([x * (p["z"] * z + p["a"] * a)[..., 0] for x in (1.0, -1.0)])
+
     ctx = seen(linear(values=both), flat_data(), critics={"z": v, "a": w})
     loss = VARIANTS["TD3 loss"].actor(Config())
     params = {"bias": jnp.float32(b), "gain": jnp.float32(g)}
@@ -175,7 +178,10 @@ def test_value_prediction_adds_the_errors_up_along_the_sequence(steps):
     The error at z_0 reaches the encoder alone (Figure 18), that at z_1 the model too (Figure 19).
     """
     gamma, following, value = 0.9, 5.0, {"c": 2.0, "z": 1.3, "a": 0.6}
-    two = lambda p, z, a: jnp.stack([p["c"] + i + (p["z"] * z + p["a"] * a)[..., 0] for i in (0.0, 1.0)])  # noqa: E731
+
+    def two(p, z, a):
+        return jnp.stack([p["c"] + i + (p["z"] * z + p["a"] * a)[..., 0] for i in (0.0, 1.0)])
+
     data = flat_data()
     ends = jnp.array([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     data = data._replace(sequences=data.sequences._replace(discount=ends))

@@ -60,9 +60,16 @@ def test_targets_take_the_minimum_over_uniform_subsets(still, subset):
 def written_out(key, state, batches):
     """Each critic by itself on every batch, targets following; then actor and temperature once, by the mean critic."""
     actor, critic = MLP((8,), 2), MLP((8,), 1)
-    member = lambda tree, i: jax.tree.map(lambda leaf: leaf[i], tree)  # noqa: E731
-    value = lambda p, obs, action: critic.apply(p, jnp.concatenate([obs, action], axis=-1))[:, 0]  # noqa: E731
-    draw = lambda p, k, obs: tanh_gaussian(actor.apply(p, obs)).sample_and_log_prob(seed=k)  # noqa: E731
+
+    def member(tree, i):
+        return jax.tree.map(lambda leaf: leaf[i], tree)
+
+    def value(p, obs, action):
+        return critic.apply(p, jnp.concatenate([obs, action], axis=-1))[:, 0]
+
+    def draw(p, k, obs):
+        return tanh_gaussian(actor.apply(p, obs)).sample_and_log_prob(seed=k)
+
     k_critic, k_policy = jax.random.split(key)
     own, target = ([member(tree, i) for i in range(4)] for tree in (state.params["critic"], state.target))
     opts, adam = [optax.adam(2e-3).init(p) for p in own], optax.adam(2e-3)
@@ -73,7 +80,10 @@ def written_out(key, state, batches):
         smallest = jnp.stack([value(p, batch.next_obs, action) for p in target]).min(axis=0)
         y = batch.reward + GAMMA * batch.discount * (smallest - alpha * log_prob)
         for i in range(4):
-            loss = lambda p: (0.5 * (value(p, batch.obs, batch.action) - y) ** 2).mean()  # noqa: B023, E731
+
+            def loss(p):
+                return (0.5 * (value(p, batch.obs, batch.action) - y) ** 2).mean()  # noqa: B023
+
             updates, opts[i] = adam.update(jax.grad(loss)(own[i]), opts[i])
             own[i] = optax.apply_updates(own[i], updates)
         target = [jax.tree.map(lambda a, b: 0.7 * a + 0.3 * b, old, new) for old, new in zip(target, own, strict=True)]
@@ -97,7 +107,10 @@ def test_one_update_is_each_critic_by_itself_then_the_policy_once(state):
     state = state._replace(target=jax.tree.map(lambda x: x + 0.1, state.target))
     batches, key = probing.random_batch((2, 16)), jax.random.key(5)
     found, info = jax.jit(redq.make(SMALL, SPEC, subset=4, policy_delay=2).update)(key, state, batches)
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)  # noqa: E731
+
+    def close(a, b):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+
     jax.tree.map(close, (found.params, found.target), jax.jit(written_out)(key, state, batches))
     assert all(v.shape == () and np.isfinite(v) for v in info.values())
     assert [int(opt[0].count) for opt in found.opt] == [2, 1]

@@ -95,9 +95,12 @@ def test_the_policys_gradient_passes_through_the_model(state):
     @jax.jit
     def gradient(actor, model_params):
         model = recurrent.dynamics(SMALL.model, SPEC, model_params)
-        loss = lambda a: sac_svg.policy_loss(  # noqa: E731
-            {**state.policy.params, "actor": a}, SMALL, SPEC, KEY, batch.obs, model, progress(True)
-        )[0]
+
+        def loss(a):
+            return sac_svg.policy_loss(
+                {**state.policy.params, "actor": a}, SMALL, SPEC, KEY, batch.obs, model, progress(True)
+            )[0]
+
         return jax.grad(loss)(actor)
 
     moving = state.model.params
@@ -116,8 +119,13 @@ def written_out(state, obs):
     """The actor's loss of the released code (`expand_Q`), one row and one step after the other."""
     params = state.policy.params
     agent, head = MLP((8,), 2), MLP((8,), 1)
-    network = lambda p, x, u: head.apply(p, jnp.concatenate([x, u], axis=-1))[:, 0]  # noqa: E731
-    member = lambda i: jax.tree.map(lambda leaf: leaf[i], params["critic"])  # noqa: E731
+
+    def network(p, x, u):
+        return head.apply(p, jnp.concatenate([x, u], axis=-1))[:, 0]
+
+    def member(i):
+        return jax.tree.map(lambda leaf: leaf[i], params["critic"])
+
     alpha, model = jnp.exp(params["log_temperature"]), dynamics(state)
     _, k_last, k_steps = jax.random.split(KEY, 3)
     keys = [*(jax.random.split(k)[1] for k in jax.random.split(k_steps, HORIZON - 1)), k_last]
@@ -156,7 +164,10 @@ def test_one_update_is_that_of_every_part_by_itself(state):
     learn, model = jax.jit(recurrent.make(SMALL.model, SPEC).update), state.model
     for t in range(4):
         model, _ = learn(KEY, model, jax.tree.map(lambda x: x[t : t + 1], batch.windows))  # noqa: B023
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6)  # noqa: E731
+
+    def close(a, b):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6)
+
     jax.tree.map(close, found.model.params, model.params)
     _, k_target, k_actor = jax.random.split(step_key(KEY), 3)
     fit = sac.bootstrap(SMALL.agent, SPEC)(k_target, state.policy, batch.transitions)

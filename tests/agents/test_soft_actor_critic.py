@@ -71,7 +71,10 @@ def test_one_update_is_three_separate_ones_then_the_targets():
         key, batch = jax.random.key(t), random_batch(16, t)
         state, info = update(key, state, jax.tree.map(lambda x: x[None], batch))
         params, target, opts = separate(jax.random.split(key, 1)[0], params, target, opts, batch)
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)  # noqa: E731
+
+    def close(a, b):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+
     jax.tree.map(close, (state.params, state.target), (params, target))
     assert all(v.shape == (1,) and np.isfinite(v).all() for v in info.values())
 
@@ -114,7 +117,9 @@ def constant_networks(state, value):
 
 
 def entropy_of_tanh_normal():
-    log_det = lambda u: stats.norm.pdf(u) * np.log1p(-(np.tanh(u) ** 2))  # noqa: E731
+    def log_det(u):
+        return stats.norm.pdf(u) * np.log1p(-(np.tanh(u) ** 2))
+
     return stats.norm.entropy() + integrate.quad(log_det, -9, 9)[0]
 
 

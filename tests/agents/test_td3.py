@@ -51,7 +51,10 @@ def test_the_smoothed_action_has_the_clipped_gaussians_distribution(state):
     """a' = clip(0.8 + clip(ε, ±0.5), ±1) seen through the critic a' + 1; ε is drawn for every row and key anew."""
     target = linear_critics(state, [1.0, 1.0], [0.0, 0.0])
     batch = probing.random_batch((5000,))._replace(reward=jnp.zeros(5000), discount=jnp.ones(5000))
-    draw = lambda seed: td3.targets(SMALL, SPEC, jax.random.key(seed), target, batch) / GAMMA - 1.0  # noqa: E731
+
+    def draw(seed):
+        return td3.targets(SMALL, SPEC, jax.random.key(seed), target, batch) / GAMMA - 1.0
+
     action = np.asarray(draw(1), np.float64)
     assert not np.allclose(action, draw(2))
     noise = stats.norm(scale=0.2)
@@ -69,8 +72,13 @@ def test_the_smoothed_action_has_the_clipped_gaussians_distribution(state):
 def written_out(key, state, batches):
     """Three updates of each critic by itself, then the actor by the first critic, then all targets."""
     actor, critic = MLP((8,), 1), MLP((8,), 1)
-    member = lambda tree, i: jax.tree.map(lambda leaf: leaf[i], tree)  # noqa: E731
-    value = lambda p, obs, action: critic.apply(p, jnp.concatenate([obs, action], axis=-1))[:, 0]  # noqa: E731
+
+    def member(tree, i):
+        return jax.tree.map(lambda leaf: leaf[i], tree)
+
+    def value(p, obs, action):
+        return critic.apply(p, jnp.concatenate([obs, action], axis=-1))[:, 0]
+
     k_critic, _ = jax.random.split(key)
     own = [member(state.params["critic"], i) for i in range(2)]
     opts = [optax.adam(2e-3).init(p) for p in own]
@@ -81,10 +89,16 @@ def written_out(key, state, batches):
         both = [value(member(state.target["critic"], i), batch.next_obs, action) for i in range(2)]
         y = batch.reward + GAMMA * batch.discount * jnp.minimum(*both)
         for i in range(2):
-            loss = lambda p: (0.5 * (value(p, batch.obs, batch.action) - y) ** 2).mean()  # noqa: B023, E731
+
+            def loss(p):
+                return (0.5 * (value(p, batch.obs, batch.action) - y) ** 2).mean()  # noqa: B023
+
             updates, opts[i] = optax.adam(2e-3).update(jax.grad(loss)(own[i]), opts[i])
             own[i] = optax.apply_updates(own[i], updates)
-    loss = lambda p: -value(own[0], batch.obs, jnp.tanh(actor.apply(p, batch.obs))).mean()  # noqa: E731
+
+    def loss(p):
+        return -value(own[0], batch.obs, jnp.tanh(actor.apply(p, batch.obs))).mean()
+
     old = state.params["actor"]
     updates, _ = optax.adam(1e-3).update(jax.grad(loss)(old), optax.adam(1e-3).init(old))
     params = {"actor": optax.apply_updates(old, updates), "critic": jax.tree.map(lambda *x: jnp.stack(x), *own)}
@@ -95,7 +109,10 @@ def test_one_update_is_three_of_each_critic_then_one_of_the_actor_and_the_target
     state = state._replace(target=jax.tree.map(lambda x: x + 0.1, state.target))
     batches, key = probing.random_batch((3, 16)), jax.random.key(5)
     found, info = jax.jit(td3.make(SMALL, SPEC).update)(key, state, batches)
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)  # noqa: E731
+
+    def close(a, b):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+
     jax.tree.map(close, (found.params, found.target), jax.jit(written_out)(key, state, batches))
     assert all(v.shape == () and np.isfinite(v) for v in info.values())
     assert (int(found.opt["critic"][0].count), int(found.opt["actor"][0].count)) == (3, 1)

@@ -107,11 +107,17 @@ def test_every_variant_keeps_one_structure(name):
     before = jax.eval_shape(learner.init, key)
     data = latent.Data(sequences, batch, jax.ShapeDtypeStruct((1,), jnp.float32))
     after, info = jax.eval_shape(learner.update, key, before, data)
-    describe = lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type)  # noqa: E731
+
+    def describe(leaf):
+        return leaf.shape, leaf.dtype, leaf.weak_type
+
     assert jax.tree.map(describe, before) == jax.tree.map(describe, after)
     assert not any(leaf.weak_type for leaf in jax.tree.leaves(before))
     assert {"alm/critic_loss", "alm/world_loss", "alm/actor_loss"} <= set(info)
-    act = lambda state, obs: rollouts.first_action(key, latent.mode(CONFIG.agent, spec, state, parts), obs)  # noqa: E731
+
+    def act(state, obs):
+        return rollouts.first_action(key, latent.mode(CONFIG.agent, spec, state, parts), obs)
+
     assert jax.eval_shape(act, before, jnp.zeros((5, 1))).shape == (5, 1)
 
 
@@ -152,7 +158,10 @@ def test_behaviour_cloning_needs_noise_and_other_variants_do_not():
 def test_a_variant_by_its_name_acts_in_the_environments_units():
     algorithm = alm.make(CONFIG, ENV, "no KL")
     shape = jax.eval_shape(algorithm.init, jax.random.key(0))
-    act = lambda state, obs: rollouts.first_action(jax.random.key(0), algorithm.policy(state), obs)  # noqa: E731
+
+    def act(state, obs):
+        return rollouts.first_action(jax.random.key(0), algorithm.policy(state), obs)
+
     assert jax.eval_shape(act, shape, jnp.zeros((5, 1))).shape == (5, 1)
 
 

@@ -91,7 +91,10 @@ def test_sac_svg_learns_from_windows_within_episodes_and_renews_its_scaler_per_i
 
 def test_steps_between_updates_must_divide_those_of_an_iteration():
     env = envs.make("probe-action-v0")
-    policy = lambda state: rollouts.uniform(env.spec)  # noqa: E731
+
+    def policy(state):
+        return rollouts.uniform(env.spec)
+
     agent = Method(lambda key: (), policy, policy, lambda *_: ((), {}), off_policy.unprepared)
     with pytest.raises(ValueError, match="multiple of the steps between two updates, got 10 and 3"):
         off_policy.make(env, replay.make(env.spec, 4), agent, warmup_steps=1, steps_per_iteration=10, every=3)

@@ -75,7 +75,10 @@ def test_one_structure_in_and_out():
     before = jax.eval_shape(algorithm.init, KEY)
     after, info = jax.eval_shape(algorithm.step, KEY, before)
     assert jax.tree.structure(before) == jax.tree.structure(after)
-    describe = lambda leaf: (leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False))  # noqa: E731
+
+    def describe(leaf):
+        return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)
+
     assert jax.tree.map(describe, before) == jax.tree.map(describe, after)
     assert not any(leaf.weak_type for leaf in jax.tree.leaves(before))
     assert all(leaf.shape == () for leaf in info.values())

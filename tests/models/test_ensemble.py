@@ -50,7 +50,10 @@ def test_the_loss_is_the_released_codes(rng):
     weight = jnp.broadcast_to(jnp.arange(8) < count, (3, 8)).astype(jnp.float32)
     layers = jax.tree.map(lambda p: np.asarray(p, np.float64), params["net"]["params"])
     high, low = (np.asarray(params[name], np.float64) for name in ("max_log_var", "min_log_var"))
-    softplus = lambda v: np.logaddexp(v, 0)  # noqa: E731
+
+    def softplus(v):
+        return np.logaddexp(v, 0)
+
     exact = 0.01 * (high.sum() - low.sum())
     for m in range(3):
         first, second = ({k: v[m] for k, v in layers[f"Dense_{i}"].items()} for i in range(2))

@@ -37,7 +37,10 @@ def random_state(config, seed=0):
     rng = np.random.default_rng(seed)
     params = mixture.make(config, SPEC).init(KEY).params
     params = jax.tree.map(lambda p: p + jnp.asarray(0.3 * rng.normal(size=p.shape), jnp.float32), params)
-    scaler = lambda n: normalise.Scaler(jnp.asarray(rng.normal(size=n)), jnp.asarray(rng.uniform(0.5, 2, n)))  # noqa: E731
+
+    def scaler(n):
+        return normalise.Scaler(jnp.asarray(rng.normal(size=n)), jnp.asarray(rng.uniform(0.5, 2, n)))
+
     scalers = jax.tree.map(lambda x: x.astype(jnp.float32), (scaler(3), scaler(2)))
     return mixture.State(params, *scalers)
 
@@ -287,8 +290,13 @@ def test_held_out_rows_never_train(count):
 
 def test_a_fit_keeps_its_best_and_stops_when_it_gets_worse():
     config = fitting.Config(learning_rate=0.1, batch=1, interval=5, patience=3, max_steps=10_000)
-    loss = lambda p, key: -p  # noqa: E731 (the parameter grows by 0.1 per step)
-    score = lambda p: jnp.abs(p - 2.0)  # noqa: E731
+
+    def loss(p, key):
+        return -p  # the parameter grows by 0.1 per step
+
+    def score(p):
+        return jnp.abs(p - 2.0)
+
     found = jax.jit(lambda: fitting.fit(KEY, config, jnp.zeros(()), loss, score))()
     np.testing.assert_allclose(found.params, 2.0, atol=1e-4)
     assert found.steps == 20 + 15

@@ -136,7 +136,10 @@ def test_training_holds_observations_constant_but_the_policys_gradient_passes(st
     np.testing.assert_array_equal(held, 0.0)
     by_action = jax.grad(lambda action: recurrent.predicted(model, data.obs[:, 0], action)[:, 1].sum())(data.action)
     assert np.abs(by_action[:, 0]).max() > 1e-4  # through the memory
-    moved = lambda obs: model.step(KEY, model.start(KEY, obs), obs, data.action[:, 0])[1].next_obs.sum()  # noqa: E731
+
+    def moved(obs):
+        return model.step(KEY, model.start(KEY, obs), obs, data.action[:, 0])[1].next_obs.sum()
+
     free = jax.grad(moved)(data.obs[:, 0])
     assert np.abs(free - 1.0).max() > 1e-3 and np.abs(free).min() > 0
 

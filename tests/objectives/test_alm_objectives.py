@@ -20,7 +20,10 @@ VALUE = jnp.array([4.0, -3.0])
 def test_kl_is_the_integral():
     p, q = stats.norm(0.3, 0.8), stats.norm(-0.5, 1.7)
     exact = integrate.quad(lambda x: p.pdf(x) * (p.logpdf(x) - q.logpdf(x)), -12, 12)[0]
-    one = lambda x: jnp.array([x], jnp.float32)  # noqa: E731
+
+    def one(x):
+        return jnp.array([x], jnp.float32)
+
     np.testing.assert_allclose(diagonal_kl(one(0.3), one(0.8), one(-0.5), one(1.7)), exact, rtol=1e-5)
 
 
@@ -95,7 +98,10 @@ def test_one_and_all_steps_of_lambda_returns(rng):
 
 def test_gradients_flow_through_returns_into_rewards_ratios_and_values():
     ratio, value = jnp.zeros((2, 1)), jnp.ones((2, 1))
-    total = lambda *a: policy_loss(*a, 0.5, 0.25, 0.1).sum()  # noqa: E731
+
+    def total(*a):
+        return policy_loss(*a, 0.5, 0.25, 0.1).sum()
+
     reward, ratio, value = jax.grad(total, argnums=(0, 1, 2))(ratio, ratio, value)
     # −(R_0 + ½ R_1) with R_0 = r̃_0 + ⅜ Q_1 + ⅛ R_1 and R_1 = r̃_1 + ½ Q_2.
     np.testing.assert_allclose(reward[:, 0], [-1.0, -0.625], rtol=1e-6)

@@ -28,7 +28,10 @@ def test_the_best_variance_is_the_squared_error():
 def test_log_variances_are_bounded_as_in_the_released_code(rng):
     low, high = np.array([-10.0, -2.0]), np.array([0.5, 1.0])
     raw = rng.normal(scale=8, size=(50, 2))
-    softplus = lambda x: np.logaddexp(x, 0)  # noqa: E731
+
+    def softplus(x):
+        return np.logaddexp(x, 0)
+
     upper = high - softplus(high - raw)
     exact = low + softplus(upper - low)
     as_float = [jnp.asarray(x, jnp.float32) for x in (raw, low, high)]

@@ -21,7 +21,9 @@ def test_soft_target_by_hand():
 
 
 def test_no_gradient_flows_through_soft_targets():
-    total = lambda *args: soft_target(*args).sum()  # noqa: E731
+    def total(*args):
+        return soft_target(*args).sum()
+
     grads = jax.grad(total, argnums=(0, 1, 2, 3, 4))(REWARD, DISCOUNT, VALUE, LOG_PROB, TEMPERATURE)
     assert all((g == 0).all() for g in grads)
 
@@ -36,7 +38,10 @@ def test_critic_loss_by_hand_and_its_gradient():
 
 def test_actor_loss_by_hand_and_its_gradients():
     np.testing.assert_allclose(actor_loss(LOG_PROB, VALUE, TEMPERATURE), [-3.5, 8.0])
-    total = lambda *args: actor_loss(*args).sum()  # noqa: E731
+
+    def total(*args):
+        return actor_loss(*args).sum()
+
     g_log_prob, g_value, g_temperature = jax.grad(total, argnums=(0, 1, 2))(LOG_PROB, VALUE, TEMPERATURE)
     np.testing.assert_allclose(g_log_prob, [0.5, 0.5])
     np.testing.assert_allclose(g_value, [[-1.0, 0.0], [0.0, -1.0]])  # only the smallest critic steers
@@ -46,7 +51,10 @@ def test_actor_loss_by_hand_and_its_gradients():
 def test_temperature_loss_by_hand_and_its_gradients():
     log_temperature = jnp.float32(-0.3)
     np.testing.assert_allclose(temperature_loss(log_temperature, LOG_PROB, -1.5), [-0.75, 0.15], rtol=1e-6)
-    total = lambda *args: temperature_loss(*args, -1.5).mean()  # noqa: E731
+
+    def total(*args):
+        return temperature_loss(*args, -1.5).mean()
+
     g_temperature, g_log_prob = jax.grad(total, argnums=(0, 1))(log_temperature, LOG_PROB)
     np.testing.assert_allclose(g_temperature, 1.0)
     np.testing.assert_array_equal(g_log_prob, 0.0)

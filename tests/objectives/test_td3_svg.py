@@ -55,7 +55,9 @@ def test_one_action_is_soft_actor_critics_value():
 
 
 def test_gradients_of_the_expanded_return_are_its_weights():
-    total = lambda *args: expanded_return(*args, jnp.float32(0.1), 0.9).sum()  # noqa: E731
+    def total(*args):
+        return expanded_return(*args, jnp.float32(0.1), 0.9).sum()
+
     grads = jax.grad(total, argnums=(0, 1, 2, 3))(REWARD, ALIVE, jnp.array([8.0]), LOG_PROB)
     expected = (
         [[1.0], [0.9 * 0.5]],

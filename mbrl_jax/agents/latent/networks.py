@@ -122,7 +122,10 @@ class Nets(NamedTuple):
 def gaussian_encoder(config: Config, spec: Spec) -> Encoder:
     """The learned encoder e(z | s), a diagonal Gaussian (Appendix D)."""
     module = mlp(config.hidden, 2 * config.latent_dim)
-    init = lambda key: module.init(key, jnp.zeros((1, spec.obs_dim)))  # noqa: E731
+
+    def init(key: Key) -> PyTree:
+        return module.init(key, jnp.zeros((1, spec.obs_dim)))
+
     return Encoder(init, lambda params, obs: _limited(config, _call(module, params, obs)), config.latent_dim)
 
 
@@ -142,7 +145,9 @@ def _call(module: nn.Module, params: PyTree, *inputs: Array) -> PyTree:
 def noisy_policy(config: Config, spec: Spec, dim: int) -> PolicyHead:
     """ALM's policy: tanh of a network of the representation's `dim` entries, with scheduled noise (Appendix D)."""
     module = mlp(config.hidden, spec.action_dim)
-    mean = lambda params, z: jnp.tanh(_call(module, params, z))  # noqa: E731
+
+    def mean(params: PyTree, z: Array) -> Array:
+        return jnp.tanh(_call(module, params, z))
 
     def draw(params: PyTree, key: Key, z: Array, noise: Array, limit: Array | float | None) -> tuple[Array, Array]:
         return perturbed(key, mean(params, z), noise, limit), jnp.zeros_like(z[..., 0])
@@ -164,7 +169,10 @@ def networks(config: Config, spec: Spec, encoder: Encoder, policy: PolicyHead) -
 
     def init(key: Key) -> dict[str, PyTree]:
         k_encoder, k_model, k_reward, k_classifier, k_critics, k_actor = jax.random.split(key, 6)
-        fresh = lambda module, k, dim: module.init(k, jnp.zeros((1, dim)))  # noqa: E731
+
+        def fresh(module: nn.Module, k: Key, dim: int) -> PyTree:
+            return module.init(k, jnp.zeros((1, dim)))
+
         return {
             "world": {"encoder": encoder.init(k_encoder), "model": fresh(model, k_model, z + a)},
             "heads": {

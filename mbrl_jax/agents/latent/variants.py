@@ -225,7 +225,10 @@ def _value_error(config: Config, params: PyTree, key: Key, ctx: Context, steps: 
     sequences = jax.tree.map(lambda x: x.swapaxes(0, 1)[:steps], ctx.data.sequences)
     next_z = sample(k_next, nets.encode(state.target["encoder"], sequences.next_obs))
     next_action, _ = latent.explored(config, ctx, state.params["actor"], k_act, next_z)
-    flat = lambda x: x.reshape(*x.shape[:-2], -1)  # noqa: E731
+
+    def flat(x: Array) -> Array:
+        return x.reshape(*x.shape[:-2], -1)
+
     next_value = flat(nets.values(state.target["critics"], next_z, next_action))
     reward, discount = flat(sequences.reward), config.gamma * flat(sequences.discount)
     target = actor_critic.soft_target(reward, discount, next_value, jnp.zeros_like(reward), jnp.zeros(()))
