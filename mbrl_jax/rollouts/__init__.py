@@ -1,6 +1,16 @@
 """Roll-outs: `real`, of the environment with automatic resets, and `imagined`, of a model."""
 
-from mbrl_jax.rollouts.imagined import Standing, advance, begin, branch, follow, memoryless, unroll, written_out
+from mbrl_jax.rollouts.imagined import (
+    Standing,
+    advance,
+    begin,
+    branch,
+    follow,
+    memoryless,
+    restarting,
+    unroll,
+    written_out,
+)
 from mbrl_jax.rollouts.real import (
     Actor,
     Episodes,
@@ -42,6 +52,7 @@ __all__ = [
     "memoryless",
     "normalised",
     "remember",
+    "restarting",
     "start",
     "stateless",
     "step",
