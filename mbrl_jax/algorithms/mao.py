@@ -1,7 +1,7 @@
 """MAO (Modhe et al., 2021, Algorithm 2): SLBO whose model minimises its advantage, |V(s') − V(ŝ')|, at frozen values.
 
 The values are fitted anew while the model is. Settings that the paper does not give, and what its smallest weights do,
-are in docs/mao.md.
+are in docs/slbo.md.
 """
 
 from __future__ import annotations

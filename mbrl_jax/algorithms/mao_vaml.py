@@ -1,7 +1,7 @@
 """MA-VAML (Modhe et al., 2021): MAO with the square of its loss, (V(s') − V(ŝ'))².
 
 With the selected weights nothing is learned: the decay of the model's weights outweighs the loss, all hidden units die,
-and the mean change is predicted for good (docs/mao.md).
+and the mean change is predicted for good (docs/slbo.md).
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def test_roll_outs_start_again_where_the_task_ends():
 
 
 def test_an_environment_whose_reward_is_unknown_is_refused():
-    with pytest.raises(ValueError, match=r"reward must be a function of \(obs, action, next_obs\), that of intersection"):
+    with pytest.raises(ValueError, match=r"must be a function of \(obs, action, next_obs\), that of intersection"):
         slbo.make(CONFIG, envs.make("intersection"))
 
 
