@@ -25,7 +25,7 @@ def still():
 
 
 def test_the_noise_is_an_ornstein_uhlenbeck_process():
-    policy, obs = slbo.noisy(CONFIG, still(), 1), jnp.zeros((400, 2))
+    policy, obs = rollouts.ornstein_uhlenbeck(still(), 1, 0.85, 0.3), jnp.zeros((400, 2))
 
     def step(memory, k):
         memory, action, _ = policy.act(k, memory, obs)
