@@ -28,6 +28,7 @@ __all__ = [
     "init_stack",
     "kernel_norms",
     "narrow_normal",
+    "normc",
     "perturbed",
     "sample",
     "tanh_gaussian",
@@ -44,6 +45,19 @@ def narrow_normal(key: Key, shape: Sequence[int], dtype=jnp.float32) -> Array:
     """
     scale = 1.0 / (2.0 * shape[-2] ** 0.5)
     return scale * jax.random.truncated_normal(key, -2.0, 2.0, tuple(shape), dtype)
+
+
+def normc(norm: float) -> Initialiser:
+    """Standard normal weights `[in, out]` whose columns are scaled to a length: each unit's inputs have that norm.
+
+    Source: OpenAI baselines (`normc_initializer`), whose policies SLBO's and Wang et al.'s code have.
+    """
+
+    def draw_columns(key: Key, shape: Sequence[int], dtype=jnp.float32) -> Array:
+        weights = jax.random.normal(key, tuple(shape), dtype)
+        return norm * weights / jnp.linalg.norm(weights, axis=0, keepdims=True)
+
+    return draw_columns
 
 
 @jax.custom_jvp
@@ -70,19 +84,21 @@ class MLP(nn.Module):
       out_dim: width of the output.
       activation: elementwise function.
       kernel_init: initialiser of the weights; biases start at zero. The default is Glorot-uniform, as in Keras.
+      last_init: initialiser of the output's weights; None: as the others'.
     """
 
     hidden: tuple[int, ...]
     out_dim: int
     activation: Callable[[Array], Array] = nn.relu
     kernel_init: Initialiser = nn.initializers.glorot_uniform()
+    last_init: Initialiser | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps `x[..., in_dim]` to `[..., out_dim]`."""
         for width in self.hidden:
             x = self.activation(nn.Dense(width, kernel_init=self.kernel_init)(x))
-        return nn.Dense(self.out_dim, kernel_init=self.kernel_init)(x)
+        return nn.Dense(self.out_dim, kernel_init=self.last_init or self.kernel_init)(x)
 
 
 class NormedMLP(nn.Module):

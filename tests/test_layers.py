@@ -15,7 +15,7 @@ FLOORS = (
     ("mbrl_jax.envs",),
     ("mbrl_jax.tabular",),
     ("mbrl_jax.objectives", "mbrl_jax.theory"),
-    ("mbrl_jax.networks", "mbrl_jax.trust_region", "mbrl_jax.data"),
+    ("mbrl_jax.networks", "mbrl_jax.optimisers", "mbrl_jax.trust_region", "mbrl_jax.data"),
     ("mbrl_jax.rollouts",),
     ("mbrl_jax.planners",),
     ("mbrl_jax.models",),

@@ -17,6 +17,7 @@ from mbrl_jax.checks import check_not_negative, check_positive, check_share, che
 from mbrl_jax.data import normalise
 from mbrl_jax.networks import MLP, apply
 from mbrl_jax.objectives.actor_critic import policy_gradient_loss
+from mbrl_jax.objectives.likelihood import gaussian_log_prob
 from mbrl_jax.objectives.returns import generalised_advantages
 from mbrl_jax.rollouts import stateless
 from mbrl_jax.types import Agent, Info, Key, Policy, PyTree, Spec, Transition
@@ -77,9 +78,7 @@ def _gaussian(config: Config, spec: Spec, state: State, params: PyTree, obs: Arr
 
 def log_prob(config: Config, spec: Spec, state: State, params: PyTree, obs: Array, action: Array) -> Array:
     """log π(action | obs) in nats, `[...]`, of actions before they are clipped to [-1, 1]."""
-    mean, log_std = _gaussian(config, spec, state, params, obs)
-    scaled = (action - mean) * jnp.exp(-log_std)
-    return (-0.5 * jnp.square(scaled) - log_std - 0.5 * jnp.log(2.0 * jnp.pi)).sum(axis=-1)
+    return gaussian_log_prob(*_gaussian(config, spec, state, params, obs), action)
 
 
 def act(config: Config, spec: Spec, state: State) -> Policy[tuple[()]]:

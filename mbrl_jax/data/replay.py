@@ -17,7 +17,7 @@ from jaxtyping import Array
 from mbrl_jax.data.rows import pack, row_width, unpack
 from mbrl_jax.types import Config, Key, Shared, Spec, Storage, Transition
 
-__all__ = ["Replay", "ReplayState", "make", "of_run"]
+__all__ = ["Replay", "ReplayState", "extend", "make", "of_run", "sample_consecutive"]
 
 ROUNDS = 64  # of drawing windows; with one transition in five starting one, a draw in 1.6 million is left after them
 
@@ -80,6 +80,26 @@ def make(spec: Spec, capacity: int) -> Replay:
 def of_run(config: Config, spec: Spec) -> Replay:
     """A replay for the run of a configuration: `replay_capacity` transitions, or all that it can collect if fewer."""
     return make(spec, min(config.replay_capacity, config.steps + config.warmup_steps))
+
+
+def extend(memory: Replay, state: ReplayState, steps: Transition) -> ReplayState:
+    """The replay with transitions `[time, ...]` of one environment, the oldest first."""
+
+    def add(state: ReplayState, step: Transition) -> tuple[ReplayState, None]:
+        return memory.add(state, step), None
+
+    return lax.scan(add, state, steps)[0]
+
+
+def sample_consecutive(key: Key, state: ReplayState, spec: Spec, shape: tuple[int, ...], length: int) -> Transition:
+    """Transitions `[length, *shape, ...]` that follow one another in the ring, from uniformly random first ones.
+
+    They go on past the ends of episodes and from the youngest to the oldest transition: whoever uses them looks for
+    what ended. Needs size >= 1.
+    """
+    first = jax.random.randint(key, shape, 0, state.size.value)
+    offset = jnp.arange(length).reshape(length, *[1] * len(shape))
+    return unpack(state.rows.value[(first[None] + offset) % state.size.value], spec)
 
 
 def _slot(state: ReplayState, age: Array) -> Array:

@@ -34,6 +34,7 @@ def make(
     environments: int,
     steps: int,
     fragments: int = 1,
+    forget: bool = True,
 ) -> Algorithm[State[S]]:
     """A method on `env`; one iteration is `fragments` times (act, prepare, improve).
 
@@ -44,6 +45,7 @@ def make(
       environments: N, environments side by side; their episodes go on from fragment to fragment.
       steps: T, steps of each in a fragment.
       fragments: fragments of one call of `step`.
+      forget: whether the memory of `explore` starts afresh where an episode ends; false for noise that goes on.
     """
     unit = rollouts.normalised(env)
 
@@ -60,7 +62,7 @@ def make(
     def one(state: State[S], key: Key) -> tuple[State[S], tuple[rollouts.Episodes, Info]]:
         k_act, k_prepare, k_improve = jax.random.split(key, 3)
         policy = method.explore(state.agent)
-        actors, fragment, episodes = rollouts.fragment(k_act, unit, policy, state.actors, steps)
+        actors, fragment, episodes = rollouts.fragment(k_act, unit, policy, state.actors, steps, forget)
         agent, prepared = method.prepare(k_prepare, state.agent, fragment)
         agent, info = method.improve(k_improve, agent, fragment)
         return State(actors, agent), (episodes, {**prepared, **info})

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from mbrl_jax.types import along, checked
 
-__all__ = ["bounded_log_var", "bounded_variance", "categorical_nll", "gaussian_nll"]
+__all__ = ["bounded_log_var", "bounded_variance", "categorical_nll", "gaussian_log_prob", "gaussian_nll"]
 
 
 @checked
@@ -20,6 +20,15 @@ def gaussian_nll(
     Source: Chua et al., 2018 (PETS), Eq. 1, as used by Janner et al., 2019 (MBPO), Sec. 4.2 and their code.
     """
     return jnp.square(mean - target) * jnp.exp(-log_var) + log_var
+
+
+@checked
+def gaussian_log_prob(
+    mean: Float[Array, "*batch dim"], log_std: Float[Array, "*batch dim"], value: Float[Array, "*batch dim"]
+) -> Float[Array, "*batch"]:
+    r"""Log-density of a diagonal Gaussian, in nats: −Σ_d ½ (x_d − μ_d)² / σ_d² + log σ_d + ½ log 2π."""
+    scaled = (value - mean) * jnp.exp(-log_std)
+    return (-0.5 * jnp.square(scaled) - log_std - 0.5 * jnp.log(2.0 * jnp.pi)).sum(axis=-1)
 
 
 @checked

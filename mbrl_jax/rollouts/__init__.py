@@ -1,6 +1,17 @@
-"""Roll-outs: `real`, of the environment with automatic resets, `whole`, of its episodes, and `imagined`, of a model."""
+"""Roll-outs: `real`, of the environment with automatic resets, `whole`, of its episodes, `imagined`, of a model."""
 
-from mbrl_jax.rollouts.imagined import Standing, advance, begin, branch, follow, memoryless, unroll, written_out
+from mbrl_jax.rollouts.imagined import (
+    Standing,
+    advance,
+    begin,
+    branch,
+    follow,
+    memoryless,
+    restarting,
+    unroll,
+    written_out,
+)
+from mbrl_jax.rollouts.noise import ornstein_uhlenbeck
 from mbrl_jax.rollouts.policies import first_action, for_env, stateless, to_env, uniform
 from mbrl_jax.rollouts.real import (
     Actor,
@@ -36,7 +47,9 @@ __all__ = [
     "interact",
     "memoryless",
     "normalised",
+    "ornstein_uhlenbeck",
     "remember",
+    "restarting",
     "start",
     "stateless",
     "step",

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from mbrl_jax.data.rows import pack
 from mbrl_jax.types import Dynamics, Imagined, Key, M, Policy, PyTree, Transition, checked
 
-__all__ = ["Standing", "advance", "begin", "branch", "follow", "memoryless", "unroll", "written_out"]
+__all__ = ["Standing", "advance", "begin", "branch", "follow", "memoryless", "restarting", "unroll", "written_out"]
 
 Step = Callable[[Key, Array, Array], tuple[Array, Array, Array]]
 
@@ -65,6 +65,36 @@ def unroll(
         return advance(k, dynamics, policy, now)
 
     return written_out(body, start, keys) if in_line else lax.scan(body, start, keys)
+
+
+@checked
+def restarting(
+    key: Key, dynamics: Dynamics[PyTree], policy: Policy[PyTree], obs: Float[Array, "batch obs_dim"], horizon: int
+) -> Transition:
+    """Episodes in the model, `[horizon, B, ...]`, as of a real environment that is reset where the task ends.
+
+    A row that ends goes on from the start of a random row, which is as good as a reset if the rows' own starts are.
+
+    Args:
+      obs: where the rows start, `[B, O]`.
+      horizon: steps of each row; all are truncated at the last one, where the task has not ended there.
+    """
+    k_begin, k_picks, k_steps = jax.random.split(key, 3)
+    fresh = begin(k_begin, dynamics, policy, obs)
+    picks = jax.random.randint(k_picks, (horizon, obs.shape[0]), 0, obs.shape[0])
+
+    def body(now: Standing, xs: tuple[Key, Array]) -> tuple[Standing, Transition]:
+        k, pick = xs
+        now, taken = advance(k, dynamics, policy, now)
+
+        def choose(first: Array, moved: Array) -> Array:
+            return jnp.where((taken.discount == 0).reshape(-1, *[1] * (moved.ndim - 1)), first[pick], moved)
+
+        return jax.tree.map(choose, fresh, now), taken
+
+    _, steps = lax.scan(body, fresh, (jax.random.split(k_steps, horizon), picks))
+    last = (jnp.arange(horizon) == horizon - 1)[:, None]
+    return steps._replace(truncated=last & (steps.discount > 0))
 
 
 @checked

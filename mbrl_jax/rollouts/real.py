@@ -30,7 +30,6 @@ __all__ = [
     "step",
 ]
 
-
 Reward = Callable[[Array, Array, Array], Array]
 PathReward = Callable[[Array, Array], Array]
 
@@ -57,15 +56,8 @@ def normalised(env: Env) -> Env:
     def path_reward(obs: Array, action: Array) -> Array:
         return cast(PathReward, env.path_reward)(obs, to_env(spec, action))
 
-    return Env(
-        env.reset,
-        env_step,
-        unit,
-        None if env.reward is None else reward,
-        env.terminal,
-        None if env.path_reward is None else path_reward,
-        env.restart,
-    )
+    of_step, of_path = None if env.reward is None else reward, None if env.path_reward is None else path_reward
+    return Env(env.reset, env_step, unit, of_step, env.terminal, of_path, env.restart)
 
 
 def check_steps(steps: int, per_iteration: int, warmup: int) -> None:
@@ -230,11 +222,14 @@ def interact(
 
 
 @checked
-def fragment(key: Key, env: Env, policy: Policy, actors: Actor, steps: int) -> tuple[Actor, Transition, Episodes]:
+def fragment(
+    key: Key, env: Env, policy: Policy, actors: Actor, steps: int, forget: bool = True
+) -> tuple[Actor, Transition, Episodes]:
     """`steps` steps of N environments side by side, which are reset where their episodes end.
 
     Args:
       actors: N of them, each leaf `[N, ...]`, their memories `[N, 1, ...]`.
+      forget: whether memories start afresh there too; false for exploration noise that goes on.
 
     Returns:
       The actors afterwards, and transitions and episodes `[steps, N, ...]`.
@@ -248,7 +243,7 @@ def fragment(key: Key, env: Env, policy: Policy, actors: Actor, steps: int) -> t
         held = actors._replace(memory=jax.tree.map(lambda x: x[:, None], memory))
         moved = jax.vmap(lambda k, actor, a: step(k, env, actor, a))
         actors, transition, episodes = moved(jax.random.split(k_step, count), held, action)
-        actors = _restarted(policy, actors, episodes.ended > 0)
+        actors = _restarted(policy, actors, (episodes.ended > 0) & forget)
         return actors, (transition._replace(extras=extras), episodes)
 
     actors, (transitions, episodes) = lax.scan(play, actors, jax.random.split(key, steps))
@@ -257,9 +252,8 @@ def fragment(key: Key, env: Env, policy: Policy, actors: Actor, steps: int) -> t
 
 def _restarted(policy: Policy[PyTree], actors: Actor, ended: Array) -> Actor:
     """The actors `[N, ...]` with fresh memories where their episodes ended."""
-    fresh = jax.tree.map(lambda x: x[:, None], policy.start(actors.env.obs))
 
     def choose(new: Array, old: Array) -> Array:
-        return jnp.where(ended.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+        return jnp.where(jnp.expand_dims(ended, range(1, old.ndim)), new[:, None], old)
 
-    return actors._replace(memory=jax.tree.map(choose, fresh, actors.memory))
+    return actors._replace(memory=jax.tree.map(choose, policy.start(actors.env.obs), actors.memory))

@@ -1,0 +1,8 @@
+from dataclasses import replace
+
+from cases import LINEAR
+from cases.mao import CASES as MAO
+from cases.mao import VALUED
+from mbrl_jax.algorithms import find
+
+CASES = {"": replace(MAO[""], algorithm=find("mao_vaml").make(VALUED, LINEAR))}
