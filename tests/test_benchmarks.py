@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import alm, baselines, common, workloads
+from benchmarks import alm, baselines, common, slbo, workloads
 from benchmarks import dam as dam_benchmark
 from benchmarks import envs as env_benchmark
 from benchmarks.peers import compare, serve
@@ -19,6 +19,7 @@ from mbrl_jax import envs
 from mbrl_jax.agents import sac
 from mbrl_jax.agents.latent.networks import Config
 from mbrl_jax.algorithms import dam
+from mbrl_jax.algorithms import slbo as slbo_algorithm
 from mbrl_jax.testing.programs import trace
 
 TINY = workloads.Sizes(hidden=(8, 8), model_hidden=(8, 8), members=2, batch=8, rollout_batch=16)
@@ -195,3 +196,18 @@ def test_planner_evaluations_are_the_model_steps_of_a_decision():
     random = dam.Planning(sequences=48, particles=20, horizon=5)
     assert dam_benchmark.evaluations(random, 3) == 48 * 20 * 4
     assert dam_benchmark.evaluations(replace(random, search="exhaustive"), 3) == (3 + 9 + 27 + 81) * 20
+
+
+def test_the_parts_of_a_stage_of_slbo_are_what_a_stage_has():
+    config = slbo_algorithm.preset(slbo.ENV)
+    small = replace(config.model, hidden=(8,))
+    config = replace(config, model=small, model_updates=3, policy_batch=200, iterations=2, policy_updates=2)
+    found = slbo.parts(config)
+    assert {name: (part.units, part.per_stage) for name, part in found.items()} == {
+        "model updates": (3, 6),
+        "imagined steps": (200, 800),
+        "trust-region steps": (1, 4),
+    }
+    weights = 8 * (4 + 1) + 3 * (8 + 1)  # three observations and an action; biases
+    assert found["imagined steps"].flops == 2 * weights
+    assert found["model updates"].flops == 6 * 2 * 128 * weights
