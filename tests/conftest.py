@@ -1,4 +1,7 @@
-"""Settings of every test, made before JAX is first used: two CPU devices, one compilation cache, strict warnings."""
+"""Settings of every test, made before JAX is first used.
+
+Two CPU devices, one compilation cache, no promotion of types or axes, and warnings that are errors.
+"""
 
 import functools
 import gc
@@ -55,6 +58,8 @@ def pytest_configure(config):
         jax.config.update("jax_compilation_cache_dir", str(Path(config.rootpath) / ".cache" / "tests"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
+    jax.config.update("jax_numpy_rank_promotion", "raise")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what these packages warn of when they are imported
         relax(FOREIGN)

@@ -1,4 +1,4 @@
-"""No algorithm promotes a type or an axis by itself: traced, not run, with both of JAX's promotions refused."""
+"""Promotions of types and axes are refused in every test (`conftest.py`): all presets are traced with that, not run."""
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +9,6 @@ from mbrl_jax.algorithms import REGISTRY, preset
 
 ENVS = {"dam": "icy_road"}
 """Where the environment of the others, a linear one, is not what an algorithm is for."""
-
-
-@pytest.fixture(autouse=True)
-def no_promotion():
-    """Types and axes as they stand in the source."""
-    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
-        yield
 
 
 @pytest.mark.parametrize("promotes", [lambda: jnp.ones(2) + jnp.ones((3, 2)), lambda: jnp.ones(2) * jnp.arange(2)])

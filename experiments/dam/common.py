@@ -157,10 +157,8 @@ class Cell(Run):
 
     def lanes(self) -> list[Lane]:
         """All lanes, labelled by the two halves of the method; other numbers are in the variant's name."""
-        shown = [name for name, _ in SWEEP]
-        return [
-            replace(lane, label=self._label({name: lane.values[name] for name in shown})) for lane in super().lanes()
-        ]
+        lanes = super().lanes()
+        return [replace(lane, label=self._label({name: lane.values[name] for name, _ in SWEEP})) for lane in lanes]
 
     def environment(self) -> Env:
         """The environment, under a name that says what is different."""

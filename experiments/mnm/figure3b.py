@@ -18,7 +18,7 @@ from mbrl_jax import tabular
 from mbrl_jax.algorithms.tabular.alternation import Iterate, alternate, converged, mixed_return
 from mbrl_jax.objectives.ratios import Terms
 from mbrl_jax.report import Artefact, Block, Claim, Figure, Table, figures, theme
-from mbrl_jax.theory import mnm, mnm_tight
+from mbrl_jax.theory import mnm
 
 __all__ = ["ARTEFACT"]
 
@@ -48,7 +48,7 @@ def program() -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return {
             "return": jnp.log(mixed_return(mdp, record)),
             "lower bound": in_model(augmented),
-            "learned discount": mnm_tight.optimal_discount_bound(mdp, record.model, record.policy, 300),
+            "learned discount": mnm.optimal_discount_bound(mdp, record.model, record.policy, 300),
             "vmbpo": jnp.log(in_model(penalised)),
             "return, averaged policy": mnm.log_return(mdp, record.policy),
             "lower bound, averaged policy": mnm.lower_bound(mdp, record.model, record.policy),

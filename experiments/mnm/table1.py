@@ -16,7 +16,7 @@ from jax import lax
 from experiments import exact
 from mbrl_jax import tabular
 from mbrl_jax.report import Artefact, Block, Claim, Table, Text
-from mbrl_jax.theory import mnm, mnm_tight, prior_bounds
+from mbrl_jax.theory import mnm, prior_bounds
 
 __all__ = ["ARTEFACT"]
 
@@ -67,7 +67,7 @@ def _inspect(key: jax.Array) -> dict[str, jax.Array]:
     singh, simple = (
         partial(_of_model, bound, mdp, policy) for bound in (prior_bounds.simulation_bound, mnm.lower_bound)
     )
-    learned = partial(_of_model, partial(mnm_tight.optimal_discount_bound, length=200), mdp, policy)
+    learned = partial(_of_model, partial(mnm.optimal_discount_bound, length=200), mdp, policy)
     tilted = mnm.tilted_model(mdp.transition, mdp.discount * mnm.lower_bound_values(mdp, model, policy))
     far = prior_bounds.reference_policy_bound(mdp, model, policy, reference)
     excess = [relative(far - truth), relative(singh(model) - truth)]
@@ -95,13 +95,13 @@ def _trajectory_bound(mdp: tabular.MDP, policy: jax.Array, model: jax.Array) -> 
     """Eq. 14 on three-step trajectories: distance from the truth at Eq. 15 and 16, drop on the way there."""
     paths = tabular.enumerate_paths(4, 3, 3)
     rewards = tabular.path_rewards(mdp, paths)
-    returns = mnm_tight.finite_return(rewards, mdp.discount)
+    returns = mnm.finite_return(rewards, mdp.discount)
     log_p = tabular.log_probability(mdp, policy, paths)
     log_q = tabular.log_probability(tabular.with_model(mdp, model), policy, paths)
-    horizon = mnm_tight.optimal_horizon(rewards, mdp.discount)
-    best = mnm_tight.optimal_trajectories(log_p, returns)
-    start = mnm_tight.trajectory_bound(log_p, log_q, horizon, rewards, mdp.discount)
-    end = mnm_tight.trajectory_bound(log_p, best, horizon, rewards, mdp.discount)
+    horizon = mnm.optimal_horizon(rewards, mdp.discount)
+    best = mnm.optimal_trajectories(log_p, returns)
+    start = mnm.trajectory_bound(log_p, log_q, horizon, rewards, mdp.discount)
+    end = mnm.trajectory_bound(log_p, best, horizon, rewards, mdp.discount)
     return jnp.abs(jax.nn.logsumexp(log_p + jnp.log(returns)) - end), start - end
 
 

@@ -1,8 +1,7 @@
 """Gym's MuJoCo tasks as data. Definitions: Gymnasium's `envs/mujoco/*_v4.py` and `*_v5.py`.
 
 Names: `-v4` and `-v5` are Gymnasium's tasks. `-v2` is used where the papers' task is neither: Ant and Humanoid with
-contact costs and all contact forces, and their truncated observations. The MJCF models come from the installed
-`gymnasium` package, so that they are the very files the tasks are tested against.
+contact costs and all contact forces, and their truncated observations. The MJCF models are `gymnasium`'s own files.
 """
 
 from __future__ import annotations

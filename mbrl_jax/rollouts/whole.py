@@ -67,8 +67,9 @@ def evaluate(
         memory, action, _ = policy.act(k_act, now.memory, now.states.obs)
         states, transition = jax.vmap(env.step)(jax.random.split(k_step, episodes), now.states, action)
         total = now.total + jnp.where(now.alive, transition.reward, 0.0)
+        length = now.length + now.alive.astype(now.length.dtype)
         ended = (transition.discount == 0) | transition.truncated
-        return _Running(now.time + 1, states, memory, now.alive & ~ended, total, now.length + now.alive)
+        return _Running(now.time + 1, states, memory, now.alive & ~ended, total, length)
 
     def running(now: _Running) -> Array:
         return (now.time < env.spec.time_limit) & now.alive.any()

@@ -33,12 +33,12 @@ def random_mdp(key: Key, states: int, actions: int, *, scale: Scalar = 1.0, dtyp
     sizes = jax.random.uniform(k_size, (2,))
     used_states = 2 + jnp.floor(sizes[0] * (states - 1)).astype(jnp.int32)
     used_actions = 1 + jnp.floor(sizes[1] * actions).astype(jnp.int32)
-    real = jnp.arange(states) < used_states
+    real = jnp.arange(states, dtype=jnp.int32) < used_states
     logits = scale * jax.random.normal(k_step, (states, actions, states), dtype)
     step = jax.nn.softmax(jnp.where(along(real, logits), logits, -jnp.inf), axis=-1)
     step = jnp.where(real[:, None, None], step, jnp.eye(states, dtype=dtype)[:, None, :])
     reward = jnp.exp(jax.random.uniform(k_reward, (states, actions), dtype, jnp.log(0.01), jnp.log(10.0)))
-    surplus = jnp.arange(actions) >= used_actions
+    surplus = jnp.arange(actions, dtype=jnp.int32) >= used_actions
     step = jnp.where(surplus[None, :, None], step[:, :1], step)
     reward = jnp.where(surplus[None], reward[:, :1], reward)
     start = jax.nn.softmax(jnp.where(real, scale * jax.random.normal(k_start, (states,), dtype), -jnp.inf))

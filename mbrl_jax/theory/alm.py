@@ -64,12 +64,13 @@ def normalised_q(mdp: MDP, policy: Float[Values, "states actions"]) -> Float[Arr
 def _terms(mdp: MDP, latent: Latent, behaviour: Values, steps: int) -> _Terms:
     """Runs the joint distribution of (state, latent) under `q^K` (Eq. 4) for `steps` steps, `[steps + 1]` each."""
     log_q = jnp.log(normalised_q(mdp, behaviour))
-    logs = divergence.product_or_zero(mdp.transition[..., None], jnp.log(latent.encoder)).sum(axis=2)
+    log_encoder = jnp.log(latent.encoder)[None, None]
+    logs = divergence.product_or_zero(mdp.transition[..., None], log_encoder).sum(axis=2)
     entropy = divergence.product_or_zero(latent.dynamics, jnp.log(latent.dynamics)).sum(axis=-1)
-    action_ratio = divergence.log_ratio(behaviour[:, None, :], latent.policy)
+    action_ratio = divergence.log_ratio(behaviour[:, None, :], latent.policy[None])
 
     def step(joint: Array, _: None) -> tuple[Array, _Terms]:
-        acting = joint[:, :, None] * latent.policy
+        acting = joint[:, :, None] * latent.policy[None]
         by_state = acting.sum(axis=1)
         cross = jnp.einsum("sza,zay->say", acting, latent.dynamics)
         terms = _Terms(

@@ -28,7 +28,7 @@ __all__ = [
 
 @checked
 def trajectory_estimate(
-    weights: Float[Values, "*batch transitions"], rewards: Float[Values, "*batch transitions+1"]
+    weights: Float[Values, "*batch transitions"], rewards: Float[Values, "*batch time"]
 ) -> Float[Array, "*batch"]:
     """Eq. 2 and 3, `[...]`: the whole return times the product of all weights."""
     return jnp.prod(weights, axis=-1) * rewards.sum(axis=-1)

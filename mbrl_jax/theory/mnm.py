@@ -1,7 +1,12 @@
 """MnM's objective on finite MDPs: the lower bound of Eysenbach et al., "Mismatched No More" (2022), exactly.
 
 All quantities are in nats of log return. `transition`, `model` are `[S, A, S]`; `reward` is `[S, A]` and positive.
-Equation and lemma numbers are the paper's. See `mnm_tight` for the bound with a learned discount.
+Equation and lemma numbers are the paper's.
+
+The bound with a learned discount (Appendix A and B.4) has two forms. For a discount that depends on time alone,
+`learned_discount_bound` is exact from marginals for any horizon. For a discount that may depend on the trajectory, the
+bound is a sum over enumerated trajectories, `trajectory_bound`, and it is tight at Eq. 15 and 16. Lemma A.1 claims
+tightness for the first form too; that needs the second (docs/theory.md).
 """
 
 from __future__ import annotations
@@ -15,22 +20,30 @@ from jaxtyping import Array, Float, Int
 from mbrl_jax.objectives.ratios import classifier_logit, classifier_reward
 from mbrl_jax.tabular import divergence, evaluate
 from mbrl_jax.tabular.mdp import MDP, with_model
-from mbrl_jax.types import Scalar, Values, checked
+from mbrl_jax.types import Scalar, Values, along, checked
 
 __all__ = [
     "JointOptimum",
     "augmented_reward",
     "best_model",
+    "discount_scores",
     "expected_partial_sum",
     "expected_terminal_reward",
+    "finite_return",
     "goal_log_density",
     "goal_lower_bound",
+    "learned_discount_bound",
     "log_return",
     "lower_bound",
     "lower_bound_values",
     "model_objective",
+    "optimal_discount",
+    "optimal_discount_bound",
+    "optimal_horizon",
+    "optimal_trajectories",
     "optimise",
     "tilted_model",
+    "trajectory_bound",
 ]
 
 
@@ -88,7 +101,8 @@ def model_objective(
     Appendix B.6 derives it with `gamma V(s')` in the place of `V(s')`: pass `discount * value` for the form whose
     maximiser also maximises Eq. 2, or `value` for the form that is printed and that the authors ran.
     """
-    return evaluate.expected_reward(model, value + classifier_logit(transition, model))
+    logit = classifier_logit(transition, model)
+    return evaluate.expected_reward(model, along(jnp.asarray(value), logit) + logit)
 
 
 @checked
@@ -96,7 +110,8 @@ def tilted_model(
     transition: Float[Values, "states actions states"], value: Float[Values, " states"]
 ) -> Float[Array, "states actions states"]:
     """Maximiser `[S, A, S]` of `model_objective`: `q proportional to p exp(value)`, computed without overflow."""
-    return jax.nn.softmax(jnp.log(transition) + value, axis=-1)
+    log_step = jnp.log(transition)
+    return jax.nn.softmax(log_step + along(jnp.asarray(value), log_step), axis=-1)
 
 
 def _soft_backup(mdp: MDP, value: Array) -> Array:
@@ -178,3 +193,103 @@ def goal_lower_bound(
     visits = evaluate.state_action_occupancy(with_model(mdp, model), policy)
     reward = (1 - mdp.discount) * reached + correction
     return divergence.product_or_zero(visits, reward).sum() / (1 - mdp.discount)
+
+
+@checked
+def discount_scores(
+    mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"], length: int
+) -> Float[Array, " {length}"]:
+    """`[length]`, what a horizon H contributes to Eq. 10 before its entropy: `E_q[log r_H] + H log gamma - KL_{<H}`.
+
+    `KL_{<H}` is the expected log-ratio of the transitions before `s_H`. Eq. 10 as printed also charges the transition
+    after `s_H`, which `r(s_H, a_H)` does not depend on; leaving it out is still a bound, a tighter one, and is what
+    the authors' Fig. 3b shows.
+    """
+    marginals = evaluate.state_marginals(model, policy, mdp.initial, length)
+    visits = marginals[:, :, None] * policy[None]
+    rewards = divergence.product_or_zero(visits, jnp.log(mdp.reward)[None]).sum(axis=(1, 2))
+    gap = divergence.kl_divergence(model, mdp.transition)
+    spent = divergence.product_or_zero(visits, gap[None]).sum(axis=(1, 2))
+    before = jnp.concatenate([jnp.zeros_like(spent[:1]), jnp.cumsum(spent)[:-1]])
+    time = jnp.arange(length, dtype=rewards.dtype)
+    return rewards + jnp.where(time > 0, time * jnp.log(mdp.discount), 0) - before
+
+
+@checked
+def learned_discount_bound(
+    mdp: MDP,
+    model: Float[Values, "states actions states"],
+    policy: Float[Values, "states actions"],
+    horizon: Float[Values, " length"],
+) -> Float[Array, ""]:
+    """The objective of Eq. 10 for a learned discount `horizon [length]` (a distribution over time steps).
+
+    A lower bound on `log_return` (first half of Lemma A.1) for any model, policy and `horizon`; times beyond
+    `length` have probability 0 under `horizon`, which is allowed, so the MDP's own horizon stays infinite.
+    """
+    scores = discount_scores(mdp, model, policy, horizon.shape[0])
+    return divergence.product_or_zero(horizon, scores - jnp.log(horizon)).sum()
+
+
+@checked
+def optimal_discount(
+    mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"], length: int
+) -> Float[Array, " {length}"]:
+    """The learned discount `[length]` that maximises `learned_discount_bound`: a softmax of the scores."""
+    return jax.nn.softmax(discount_scores(mdp, model, policy, length))
+
+
+@checked
+def optimal_discount_bound(
+    mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"], length: int
+) -> Float[Array, ""]:
+    """Value of `learned_discount_bound` at `optimal_discount`: a log-sum-exp of the scores."""
+    return jax.nn.logsumexp(discount_scores(mdp, model, policy, length))
+
+
+@checked
+def finite_return(rewards: Float[Values, "paths length"], discount: Scalar) -> Float[Array, " paths"]:
+    """`[N]` discounted return of each enumerated trajectory; `rewards [N, length]`."""
+    return jnp.asarray(rewards) @ discount ** jnp.arange(rewards.shape[-1], dtype=rewards.dtype)
+
+
+@checked
+def optimal_horizon(rewards: Float[Values, "paths length"], discount: Scalar) -> Float[Array, "paths length"]:
+    """Eq. 15: the optimal discount `[N, length]` of each trajectory, `gamma*(H | tau) = p(H) r_H / sum p r`."""
+    powers = discount ** jnp.arange(rewards.shape[-1], dtype=rewards.dtype)
+    weighted = jnp.asarray(rewards) * powers[None]
+    return weighted / weighted.sum(axis=-1, keepdims=True)
+
+
+@checked
+def optimal_trajectories(
+    log_probability: Float[Values, " paths"], returns: Float[Values, " paths"]
+) -> Float[Array, " paths"]:
+    """Eq. 16: log of the optimal trajectory distribution `[N]`, `q*(tau) = p(tau) R(tau) / E_p[R]`."""
+    return jax.nn.log_softmax(log_probability + jnp.log(returns))
+
+
+@checked
+def trajectory_bound(
+    log_true: Float[Values, " paths"],
+    log_model: Float[Values, " paths"],
+    horizon: Float[Values, "paths length"],
+    rewards: Float[Values, "paths length"],
+    discount: Scalar,
+) -> Float[Array, ""]:
+    """Eq. 14: the bound with a trajectory-dependent discount, summed over all trajectories of a length.
+
+    Args:
+      log_true: `[N]` log-probability of each trajectory under the true dynamics and the policy.
+      log_model: `[N]` the same for any distribution over trajectories; it need not be Markovian.
+      horizon: `[N, length]` learned discount `gamma(H | tau)`, rows sum to 1.
+      rewards: `[N, length]` positive rewards.
+      discount: the task's discount; the return is `sum_{t < length} discount^t r_t`.
+
+    Returns:
+      A scalar in nats, at most `log E_p[return]`, with equality at `optimal_horizon` and `optimal_trajectories`.
+    """
+    time = jnp.arange(rewards.shape[-1], dtype=rewards.dtype)
+    powers = discount**time
+    inner = divergence.product_or_zero(horizon, jnp.log(powers[None] * rewards) - jnp.log(horizon)).sum(axis=-1)
+    return divergence.product_or_zero(jnp.exp(log_model), log_true - log_model + inner).sum()

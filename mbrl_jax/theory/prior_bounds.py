@@ -46,7 +46,7 @@ def reference_policy_bound(
     units of value, with the true next state in place of their deterministic prediction's error.
     """
     value = evaluate.state_value(with_model(mdp, model), policy)
-    error = jnp.abs(value - (model @ value)[..., None])
+    error = jnp.abs(value[None, None] - (model @ value)[..., None])
     visits = evaluate.state_action_occupancy(mdp, reference)
     discrepancy = jnp.sum(visits * jnp.sum(mdp.transition * error, axis=-1))
     return mdp.initial @ value - mdp.discount / (1 - mdp.discount) * discrepancy

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from mbrl_jax.tabular import divergence, evaluate
 from mbrl_jax.tabular.mdp import MDP, with_model
-from mbrl_jax.types import Scalar, Values, checked
+from mbrl_jax.types import Scalar, Values, along, checked
 
 __all__ = ["entropic_return", "mean_plus_variance", "objective", "optimal_objective"]
 
@@ -49,7 +49,8 @@ def optimal_objective(
     log_step = jnp.log(mdp.transition)
 
     def backup(value: Array) -> Array:
-        tilted = jax.nn.logsumexp(log_step + temperature * mdp.discount * value, axis=-1) / temperature
+        weight = temperature * mdp.discount * value
+        tilted = jax.nn.logsumexp(log_step + along(weight, log_step), axis=-1) / temperature
         return jnp.sum(policy * (mdp.reward + tilted), axis=-1)
 
     return mdp.initial @ evaluate.iterate(backup, evaluate.state_value(mdp, policy), tolerance, max_sweeps)[0]
@@ -67,7 +68,7 @@ def entropic_return(
     log_step, log_policy = jnp.log(mdp.transition), jnp.log(policy)
 
     def back(value: Array, scale: Array) -> tuple[Array, None]:
-        after = jax.nn.logsumexp(log_step + value, axis=-1)
+        after = jax.nn.logsumexp(log_step + along(value, log_step), axis=-1)
         return jax.nn.logsumexp(log_policy + scale * mdp.reward + after, axis=-1), None
 
     scales = temperature * mdp.discount ** jnp.arange(length, dtype=mdp.reward.dtype)

@@ -6,6 +6,7 @@ from mdp_batches import batched, equal, holds, property_test, verify
 
 from mbrl_jax import tabular
 from mbrl_jax.objectives import ratios, value_aware
+from mbrl_jax.objectives.latent import log_reward
 from mbrl_jax.theory import alm, dam
 
 
@@ -128,9 +129,9 @@ def _alm(d):
     arbitrary = jax.nn.softmax(jax.random.normal(d.key, (steps + 1,), jnp.float64))
     terms = jax.random.normal(d.key, (steps + 1,), jnp.float64)
     share = jax.random.uniform(d.key, (), jnp.float64)
-    gap = mdp.reward - latent.log_reward(mdp.reward, 100.0)
+    gap = mdp.reward - log_reward(mdp.reward, 100.0)
     return {
-        "lemma A.1": equal(prior @ jnp.cumsum(terms), terms @ mdp.discount ** jnp.arange(steps + 1)),
+        "lemma A.1": equal(prior @ jnp.cumsum(terms), terms @ mdp.discount ** jnp.arange(steps + 1.0)),
         "lemma A.2": equal(prior @ payoffs, jnp.exp(truth)),
         "theorem 3.1": jnp.min(holds(bounds, truth)),
         "A.6, decreasing in K": jnp.min(holds(bounds[1:], bounds[:-1])),

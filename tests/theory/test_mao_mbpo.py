@@ -103,7 +103,7 @@ LENGTH = 80
 
 def _finite(transition, policy, mdp):
     marginals = tabular.state_marginals(transition, policy, mdp.initial, LENGTH)
-    return (marginals @ jnp.sum(policy * mdp.reward, axis=-1)) @ mdp.discount ** jnp.arange(LENGTH)
+    return (marginals @ jnp.sum(policy * mdp.reward, axis=-1)) @ mdp.discount ** jnp.arange(float(LENGTH))
 
 
 def _branches(d):
@@ -123,7 +123,7 @@ def _branches(d):
     found = {
         "lemma B.1": holds(joint, expected),
         "lemma B.1, maximum": holds(expected, worst),
-        "lemma B.2": jnp.min(holds(drift, jnp.arange(LENGTH) * (error + shift))),
+        "lemma B.2": jnp.min(holds(drift, jnp.arange(float(LENGTH)) * (error + shift))),
         "lemma B.3": holds(
             jnp.abs(_finite(mdp.transition, old, mdp) - modelled), mbpo.lemma_b3(r_max, gamma, error, shift)
         ),

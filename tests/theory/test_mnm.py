@@ -6,7 +6,7 @@ from mdp_batches import batched, equal, holds, property_test, verify
 
 from mbrl_jax import tabular
 from mbrl_jax.objectives import ratios
-from mbrl_jax.theory import mnm, mnm_tight, vmbpo
+from mbrl_jax.theory import mnm, vmbpo
 
 
 def _markov(d):
@@ -16,14 +16,14 @@ def _markov(d):
     printed = mnm.tilted_model(mdp.transition, best.value)
     terms = jax.random.normal(d.key, (40,), jnp.float64)
     horizon = jax.nn.softmax(3 * jax.random.normal(d.key, (48,), jnp.float64))
-    learned = mnm_tight.learned_discount_bound(mdp, model, policy, horizon)
+    learned = mnm.learned_discount_bound(mdp, model, policy, horizon)
     value = mnm.lower_bound_values(mdp, model, policy)
     better = mnm.tilted_model(mdp.transition, mdp.discount * value)
     logit = ratios.classifier_logit(mdp.transition, model)
     estimate = ratios.classifier_reward(mdp.reward[..., None], logit, mdp.discount)
     augmented = mnm.augmented_reward(mdp, model)
     goal = jnp.argmax(d.mdp.initial)
-    geometric = mdp.discount ** jnp.arange(40)
+    geometric = mdp.discount ** jnp.arange(40.0)
     optimum = tabular.value_iteration(mdp)
     return {
         "theorem 3.1": holds(bound, truth),
@@ -39,11 +39,11 @@ def _markov(d):
         "eq. 9 with gamma raises the bound": holds(bound, mnm.lower_bound(mdp, better, policy)),
         "eq. 9 as printed": holds(mnm.lower_bound(mdp, printed, policy), mdp.initial @ best.value),
         "lemma A.1, lower bound": holds(learned, truth),
-        "optimal discount is best": holds(learned, mnm_tight.optimal_discount_bound(mdp, model, policy, 48)),
-        "optimal discount, lower bound": holds(mnm_tight.optimal_discount_bound(mdp, model, policy, 48), truth),
+        "optimal discount is best": holds(learned, mnm.optimal_discount_bound(mdp, model, policy, 48)),
+        "optimal discount, lower bound": holds(mnm.optimal_discount_bound(mdp, model, policy, 48), truth),
         "optimal discount attains": equal(
-            mnm_tight.learned_discount_bound(mdp, model, policy, mnm_tight.optimal_discount(mdp, model, policy, 48)),
-            mnm_tight.optimal_discount_bound(mdp, model, policy, 48),
+            mnm.learned_discount_bound(mdp, model, policy, mnm.optimal_discount(mdp, model, policy, 48)),
+            mnm.optimal_discount_bound(mdp, model, policy, 48),
         ),
         "classifier reward": equal(jnp.where(model > 0, estimate, 0), jnp.where(model > 0, augmented, 0)),
         "lemma B.1": equal(mnm.expected_partial_sum(terms, mdp.discount), terms @ geometric),
@@ -74,15 +74,15 @@ def _trajectories(d):
     length = 3 if mdp.initial.size == 4 else 2
     paths = tabular.enumerate_paths(*mdp.reward.shape, length)
     rewards = tabular.path_rewards(mdp, paths)
-    returns = mnm_tight.finite_return(rewards, mdp.discount)
+    returns = mnm.finite_return(rewards, mdp.discount)
     log_p = tabular.log_probability(mdp, d.policy, paths)
     log_q = tabular.log_probability(tabular.with_model(mdp, d.model), d.policy, paths)
     truth = jax.nn.logsumexp(log_p + jnp.log(returns))
     any_horizon = jax.nn.softmax(2 * jax.random.normal(d.key, rewards.shape, jnp.float64), axis=-1)
-    horizon, best = mnm_tight.optimal_horizon(rewards, mdp.discount), mnm_tight.optimal_trajectories(log_p, returns)
+    horizon, best = mnm.optimal_horizon(rewards, mdp.discount), mnm.optimal_trajectories(log_p, returns)
 
     def bound(model, times):
-        return mnm_tight.trajectory_bound(log_p, model, times, rewards, mdp.discount)
+        return mnm.trajectory_bound(log_p, model, times, rewards, mdp.discount)
 
     time = jnp.arange(length, dtype=jnp.float64)
     direct = sum(
@@ -119,7 +119,7 @@ def _risk(d):
     reward = jnp.sum(chosen * d.mdp.reward, axis=-1, keepdims=True)
     start = jax.nn.one_hot(jnp.argmax(d.mdp.initial), 8, dtype=jnp.float64)
     mdp, policy = tabular.MDP(step, reward, start, d.mdp.discount), jnp.ones((8, 1))
-    powers = mdp.discount ** jnp.arange(length)
+    powers = mdp.discount ** jnp.arange(float(length))
 
     def finite_mean(task, acting):
         marginals = tabular.state_marginals(task.transition, acting, task.initial, length)
@@ -181,7 +181,7 @@ def test_lemma_a1_is_not_tight_with_a_discount_of_time_alone():
 
         def bound(share):
             model = mdp.transition.at[0, 0, 1].set(share).at[0, 0, 3].set(1 - share)
-            return mnm_tight.optimal_discount_bound(mdp, model, policy, 60)
+            return mnm.optimal_discount_bound(mdp, model, policy, 60)
 
         best = jax.vmap(bound)(shares).max()
         assert best < truth - 0.01
