@@ -27,7 +27,7 @@ from mbrl_jax.loops.on_policy import State
 from mbrl_jax.models import multi_step
 from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Model, Policy, Shared, Transition
 
-__all__ = ["Config", "Learning", "State", "make", "quick", "scaled"]
+__all__ = ["Config", "Learning", "State", "bonus", "make", "quick", "scaled"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,11 +161,15 @@ def _fit_model(world: _World, key: Key, now: Learning) -> tuple[Learning, Info]:
     return now._replace(model=carry[0], agent=carry[1]), jax.tree.map(jnp.mean, info)
 
 
+def bonus(config: Config, stage: Array) -> Array:
+    """Weight of the entropy in a stage, the first of which is 1."""
+    return jnp.where(stage <= config.entropy_stages, config.agent.entropy, 0.0)
+
+
 def _improve_policy(world: _World, key: Key, now: Learning) -> tuple[Learning, Info]:
     """`policy_updates` trust-region steps, each on imagined steps from real resets."""
     config = world.config
-    weight = jnp.where(now.stage.value <= config.entropy_stages, config.agent.entropy, 0.0)
-    agent = trpo.make(replace(config.agent, entropy=weight), world.unit.spec)
+    agent = trpo.make(replace(config.agent, entropy=bonus(config, now.stage.value)), world.unit.spec)
     k_resets, k_updates = jax.random.split(key)
 
     def one(state: trpo.State, xs: tuple[Key, Array]) -> tuple[trpo.State, Info]:

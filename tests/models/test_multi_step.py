@@ -10,6 +10,7 @@ import pytest
 
 from mbrl_jax import envs, rollouts
 from mbrl_jax.data import replay
+from mbrl_jax.data.rows import unpack
 from mbrl_jax.models import multi_step, value_losses
 from mbrl_jax.objectives import value_aware
 from mbrl_jax.types import Shared, Storage, Transition
@@ -21,25 +22,29 @@ KEY = jax.random.key(0)
 
 
 @functools.cache
-def data(steps=1000):
+def data():
     """Steps of the random policy in a replay, the last one cut off."""
-    memory = replay.make(SPEC, steps)
-    actor, stored = jax.jit(lambda k: rollouts.collect(k, ENV, memory, rollouts.uniform(SPEC), steps))(KEY)
-    del actor
+    memory = replay.make(SPEC, 1000)
+    stored = jax.jit(lambda k: rollouts.collect(k, ENV, memory, rollouts.uniform(SPEC), 1000)[1])(KEY)
     return stored._replace(rows=Storage(stored.rows.value.at[-1, -1].set(1.0)))
 
 
 def windows(batch=12, horizon=2):
-    return replay.sample_consecutive(KEY, data(), SPEC, (batch,), horizon)
+    return jax.jit(lambda stored: replay.sample_consecutive(KEY, stored, SPEC, (batch,), horizon))(data())
 
 
 def make(config=CONFIG, objective=multi_step.change_norm, value=None):
     """The model and its state with the statistics of the data."""
     given = {} if value is None else {"value": value}
     model = multi_step.make(config, SPEC, ENV.reward, ENV.terminal, objective, **given)
-    state = model.init(KEY)
-    rows = replay.sample_consecutive(KEY, data(), SPEC, (), 1000)
-    return model, multi_step.renewed(state, rows)
+    rows = unpack(data().rows.value, SPEC)
+    return model, jax.jit(lambda key: multi_step.renewed(model.init(key), rows))(KEY)
+
+
+@jax.jit
+def predict(state, obs, action):
+    """ŝ' of the package."""
+    return multi_step.next_obs(CONFIG, SPEC, state, state.params, obs, action)
 
 
 def forward(state, obs, action):
@@ -69,8 +74,11 @@ def by_numpy(state, batch):
 
 
 def loss_of(config, state, batch, value=None, objective=multi_step.change_norm):
-    found = multi_step.predicted(config, SPEC, state, state.params, batch)
-    return objective(config, found, batch, value)
+    @jax.jit
+    def loss(state, batch):
+        return objective(config, multi_step.predicted(config, SPEC, state, state.params, batch), batch, value)
+
+    return loss(state, batch)
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 3])
@@ -94,12 +102,10 @@ def test_a_step_after_an_end_counts_as_a_first_one():
 
 
 def test_a_perfect_model_has_no_loss_and_a_finite_gradient():
-    model, state = make()
-    del model
-    config, batch = replace(CONFIG, horizon=3), windows(horizon=3)
+    state, config, batch = make()[1], replace(CONFIG, horizon=3), windows(horizon=3)
     obs, rows = batch.obs[0], []
     for h in range(3):
-        after = multi_step.next_obs(config, SPEC, state, state.params, obs, batch.action[h])
+        after = predict(state, obs, batch.action[h])
         rows.append((obs, after))
         obs = after
     truth = batch._replace(
@@ -109,11 +115,9 @@ def test_a_perfect_model_has_no_loss_and_a_finite_gradient():
     )
 
     def loss(params):
-        return multi_step.change_norm(
-            config, multi_step.predicted(config, SPEC, state, params, truth), truth, lambda obs: obs
-        )
+        return loss_of(config, state._replace(params=params), truth)
 
-    found, grads = jax.value_and_grad(loss)(state.params)
+    found, grads = jax.jit(jax.value_and_grad(loss))(state.params)
     assert found < 1e-9
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
@@ -139,7 +143,7 @@ def test_gradients_flow_through_the_state_that_is_rolled_on():
 
 def test_at_first_the_mean_change_is_predicted():
     state, batch = make(replace(CONFIG, initial_std=1e-5))[1], windows()
-    after = multi_step.next_obs(CONFIG, SPEC, state, state.params, batch.obs, batch.action)
+    after = predict(state, batch.obs, batch.action)
     expected = batch.obs + state.change.mean
     np.testing.assert_allclose(after, expected, atol=2e-6 * float(jnp.abs(expected).max()))
 
@@ -147,7 +151,7 @@ def test_at_first_the_mean_change_is_predicted():
 def test_predictions_stay_within_a_hundred_deviations():
     state = make()[1]
     far = jnp.full((1, SPEC.obs_dim), 1e6)
-    after = multi_step.next_obs(CONFIG, SPEC, state, state.params, far, jnp.zeros((1, 1)))
+    after = predict(state, far, jnp.zeros((1, 1)))
     np.testing.assert_allclose(after[0], state.obs.mean + 100 * state.obs.std, rtol=1e-5)
 
 
@@ -197,7 +201,7 @@ def largest(params):
 @pytest.mark.parametrize(("objective", "weight"), [(value_losses.vaml, 1e-10), (multi_step.change_norm, 1.0)])
 def test_a_loss_that_decay_outweighs_kills_the_model(objective, weight):
     """Modhe et al.'s weights of VAML leave nothing but the mean change; SLBO's loss learns from the same start."""
-    config = multi_step.Config(horizon=1, weight=weight)
+    config = multi_step.Config(hidden=(200, 200), horizon=1, weight=weight)
     model, state = make(config, objective, value)
 
     @jax.jit
@@ -211,6 +215,10 @@ def test_a_loss_that_decay_outweighs_kills_the_model(objective, weight):
         assert largest(state.params) < 1e-12 and multi_step.alive(state.params) == 0 and 0.9 < error < 1.1
     else:
         assert multi_step.alive(state.params) > 0.5 and error < 0.15
+
+
+def steps_of(config, state, batch):
+    return jax.jit(lambda s, b: multi_step.predicted(config, SPEC, s, s.params, b))(state, batch)
 
 
 LOSSES = {
@@ -227,7 +235,7 @@ def test_value_losses_are_their_formulas(objective):
     config, batch = replace(CONFIG, weight=0.5, smoothness=0.25), windows()
     batch = batch._replace(truncated=jnp.zeros((2, 12), bool).at[0, 3].set(True))
     state = make(config)[1]
-    found = multi_step.predicted(config, SPEC, state, state.params, batch)
+    found = steps_of(config, state, batch)
     difference = np.asarray(value(batch.next_obs) - value(found.after), np.float64)
     first = np.where(np.arange(12) == 3, 0.0, difference[0])
     expected = 0.5 * LOSSES[objective](difference) + 0.25 * np.abs(difference[1] - first).mean()
@@ -241,7 +249,7 @@ def test_without_ends_the_smoothness_is_that_of_whole_sequences():
     rolled = batch._replace(next_obs=jnp.concatenate([batch.obs[1:], batch.next_obs[2:]]))
     config = replace(CONFIG, horizon=3)
     state = make(config)[1]
-    found = multi_step.predicted(config, SPEC, state, state.params, rolled)
+    found = steps_of(config, state, rolled)
     whole = value_aware.value_predictive_smoothness(value(found.after), value(rolled.next_obs)).mean()
     np.testing.assert_allclose(value_losses.smoothness(found, rolled, value), whole, rtol=1e-5)
 

@@ -13,13 +13,13 @@ CONFIG = slbo.Config(
     policy_batch=20,
     refresh_batch=20,
     rollout_horizon=10,
-    entropy_stages=1,
+    value_refresh=2,
     model=multi_step.Config(hidden=(8, 8)),
     agent=trpo.Config(policy_hidden=(8,), value_hidden=(8,), value_batch=8, value_epochs=2),
 )
 CASES = {
     "": Case(
-        algorithm=slbo.make(CONFIG, LINEAR),
+        algorithm=slbo.make(CONFIG, LINEAR),  # with values refreshed, as MAO has them
         env_steps=20,
         warmup_steps=0,
         iterations=2,
@@ -34,8 +34,8 @@ CASES = {
             "rows": agent.agent.seen.rows,
             "stored": agent.stored.size.value,
         },
-        # 2 stages x 2 x 4 windows; and x 2 fragments x 2 passes x 2 batches of 8 in 20 rows
-        stepped={"model": 16, "critic": 32, "stage": 2, "rows": 40, "stored": 40},
+        # 2 stages x 2 x 4 windows; and x (2 updates + 2 refreshes) x 2 passes x 2 batches of 8 in 20 rows
+        stepped={"model": 16, "critic": 64, "stage": 2, "rows": 40, "stored": 40},
         metrics=("model/loss", "model/rmse", "model/alive", "trpo/kl", "trpo/accepted", "slbo/imagined_return"),
         weights=lambda agent: agent.model.params["params"]["Dense_0"]["kernel"],
         replay=False,
