@@ -15,14 +15,20 @@ from mbrl_jax.report import Artefact, Block, Claim, MissingDataError, Rivals, se
 __all__ = ["ARTEFACT"]
 
 NAME = "mao/figure2"
-SHORT = ("mbbl_pendulum-v0", "mbbl_cartpole-v0", "mbbl_acrobot-v0")
-TASKS = (*SHORT, "mbbl_ant-v0", "mbbl_half_cheetah-v0", "mbbl_swimmer-v0")
 ANT = "mbbl_ant-v0"
+TASKS = (
+    "mbbl_pendulum-v0",
+    "mbbl_cartpole-v0",
+    "mbbl_acrobot-v0",
+    ANT,
+    "mbbl_half_cheetah-v0",
+    "mbbl_swimmer-v0",
+)
 
 
 def tasks(profile: str) -> tuple[str, ...]:
-    """The tasks of a profile: the three without MuJoCo on a laptop."""
-    return {"smoke": SHORT[:1], "laptop": SHORT}.get(profile, TASKS)
+    """The tasks of a profile: two without MuJoCo on a laptop, where the third needs more than it has."""
+    return {"smoke": TASKS[:1], "laptop": TASKS[:2]}.get(profile, TASKS)
 
 
 def run(profile: str, root: Path) -> None:
