@@ -52,7 +52,7 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
     return [
         Figure(
             figures.learning_curves(frame, algorithms=[SLBO], envs=there, references=lines),
-            f"Return of the stochastic policy against real environment steps: IQM over {seeds} seeds with 95 % intervals.",
+            f"Return of the stochastic policy against real steps: IQM over {seeds} seeds with 95 % intervals.",
         ),
         Table(
             pd.DataFrame(rows),
@@ -87,7 +87,7 @@ ARTEFACT = Artefact(
     run=run,
     blocks=blocks,
     claims=CLAIMS,
-    note="The laptop profile has 10 stages of 2,000 real steps with 10 times 100 model updates and 20 policy updates of "
-    "2,000 imagined steps (released code: 20 stages of 10,000, 20 times 100 and 40 of 4,000).",
+    note="The laptop profile has 10 stages of 2,000 real steps with 10 times 100 model updates and 20 policy updates "
+    "of 2,000 imagined steps (released code: 20 stages of 10,000, 20 times 100 and 40 of 4,000).",
     on_request=("smoke", "laptop"),
 )
