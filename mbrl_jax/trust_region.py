@@ -121,7 +121,7 @@ def _search(at: Callable[[Array], Trial], accept: Accept, moving: Array, tries: 
     def look(now: _Search) -> _Search:
         share = jnp.exp2(-now.tried.astype(dtype))
         trial = at(share)
-        return _Search(share, now.tried + 1, accept(trial), trial.gain, trial.kl)
+        return _Search(share, now.tried + 1, accept(trial), trial.gain.astype(dtype), trial.kl.astype(dtype))
 
     def looking(now: _Search) -> Array:
         return moving & ~now.taken & (now.tried < tries)

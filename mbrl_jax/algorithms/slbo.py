@@ -39,7 +39,7 @@ from mbrl_jax.types import (
     check_share,
 )
 
-__all__ = ["Config", "Learning", "State", "make", "noisy", "quick", "scaled"]
+__all__ = ["Config", "Learning", "State", "make", "quick", "scaled"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,24 +126,6 @@ class _World(NamedTuple):
         )
 
 
-def noisy(config: Config, policy: Policy[tuple[()]], action_dim: int) -> Policy[Array]:
-    """The policy with Ornstein–Uhlenbeck noise x, its memory `[B, action_dim]`: x ← kept · x + std · N(0, 1).
-
-    Its standard deviation in the long run is std / √(1 − kept²), that between neighbouring steps correlates by kept.
-    """
-
-    def start(obs: Array) -> Array:
-        return jnp.zeros((*obs.shape[:-1], action_dim), obs.dtype)
-
-    def act(key: Key, noise: Array, obs: Array) -> tuple[Array, Array, tuple[()]]:
-        k_act, k_noise = jax.random.split(key)
-        action = policy.act(k_act, (), obs)[1]
-        noise = config.noise_kept * noise + config.noise_std * jax.random.normal(k_noise, noise.shape, noise.dtype)
-        return noise, action + noise, ()
-
-    return Policy(start, act)
-
-
 def _imagine(world: _World, key: Key, model: multi_step.State, agent: trpo.State, starts: Array) -> Transition:
     """Imagined steps `[rollout_horizon, B, ...]` of the policy from real resets `[B, obs_dim]`."""
     config, spec = world.config, world.unit.spec
@@ -209,6 +191,23 @@ def _improve_policy(world: _World, key: Key, now: Learning) -> tuple[Learning, I
     return now._replace(agent=state), jax.tree.map(jnp.mean, info)
 
 
+def _iteration(world: _World, now: Learning, key: Key) -> tuple[Learning, Info]:
+    """The model's updates, then the policy's."""
+    k_model, k_policy = jax.random.split(key)
+    now, fitted = _fit_model(world, k_model, now)
+    now, info = _improve_policy(world, k_policy, now)
+    return now, {**fitted, **info, "model/alive": multi_step.alive(now.model.params)}
+
+
+def _prepare(world: _World, key: Key, now: Learning, fragment: Transition) -> tuple[Learning, Info]:
+    """Stores the stage's steps, the last one as cut off, and renews the statistics."""
+    del key
+    steps = jax.tree.map(lambda x: x[:, 0], fragment)
+    stored = replay.extend(world.memory, now.stored, steps._replace(truncated=steps.truncated.at[-1].set(True)))
+    model, agent = multi_step.renewed(now.model, steps), trpo.renewed(now.agent, steps.obs)
+    return Learning(stored, model, agent, Shared(now.stage.value + 1)), {}
+
+
 def make(
     config: Config, env: Env, objective: multi_step.Objective = multi_step.change_norm
 ) -> Algorithm[State[Learning]]:
@@ -235,33 +234,19 @@ def make(
         state = agent.init(k_agent)
         return Learning(memory.init(), world.model(state).init(k_model), state, Shared(jnp.zeros((), jnp.int32)))
 
-    def prepare(key: Key, now: Learning, fragment: Transition) -> tuple[Learning, Info]:
-        """Stores the stage's steps, the last one as cut off, and renews the statistics."""
-        del key
-        steps = jax.tree.map(lambda x: x[:, 0], fragment)
-        stored = replay.extend(memory, now.stored, steps._replace(truncated=steps.truncated.at[-1].set(True)))
-        model, learner = multi_step.renewed(now.model, steps), trpo.renewed(now.agent, steps.obs)
-        return Learning(stored, model, learner, Shared(now.stage.value + 1)), {}
-
     def improve(key: Key, now: Learning, fragment: Transition) -> tuple[Learning, Info]:
         del fragment
-
-        def iteration(now: Learning, k: Key) -> tuple[Learning, Info]:
-            k_model, k_policy = jax.random.split(k)
-            now, fitted = _fit_model(world, k_model, now)
-            now, info = _improve_policy(world, k_policy, now)
-            return now, {**fitted, **info, "model/alive": multi_step.alive(now.model.params)}
-
-        now, info = lax.scan(iteration, now, jax.random.split(key, config.iterations))
+        now, info = lax.scan(partial(_iteration, world), now, jax.random.split(key, config.iterations))
         return now, {**jax.tree.map(jnp.mean, info), "model/alive": info["model/alive"][-1]}
 
     def explore(now: Learning) -> Policy[Array]:
-        return noisy(config, trpo.act(config.agent, spec, now.agent), spec.action_dim)
+        policy = trpo.act(config.agent, spec, now.agent)
+        return rollouts.ornstein_uhlenbeck(policy, spec.action_dim, config.noise_kept, config.noise_std)
 
     def mode(now: Learning) -> Policy[tuple[()]]:
         return (agent.act if config.stochastic_evaluation else agent.mode)(now.agent)
 
-    method = Method(init, explore, mode, improve, prepare)
+    method = Method(init, explore, mode, improve, partial(_prepare, world))
     return on_policy.make(env, method, environments=1, steps=config.stage_steps, forget=False)
 
 

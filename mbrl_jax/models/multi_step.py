@@ -174,6 +174,17 @@ def alive(params: PyTree, least: float = 1e-6) -> Array:
     return (units > least).astype(units.dtype).mean()
 
 
+def _loss(
+    config: Config, spec: Spec, objective: Objective, value: Value, params: PyTree, state: State, windows: Transition
+) -> tuple[Array, Info]:
+    """What is minimised, and metrics: the objective, and the standardised error of the first step."""
+    found = predicted(config, spec, state, params, windows)
+    error = (found.after[0] - windows.next_obs[0]) / along(found.scale, found.after[0])
+    main = objective(config, found, windows, value)
+    square = jnp.stack([jnp.square(leaf).sum() for leaf in jax.tree.leaves(params)]).sum()
+    return main + 0.5 * config.decay * square, {"model/loss": main, "model/rmse": jnp.sqrt(jnp.square(error).mean())}
+
+
 def _unvalued(obs: Array) -> Array:
     raise ValueError("this objective is of values: give the model's make a `value`")
 
@@ -208,17 +219,8 @@ def make(
         params = network.init(key, jnp.zeros((1, spec.obs_dim + spec.action_dim)))
         return State(params, optimiser.init(params), normalise.running(spec.obs_dim), normalise.running(spec.obs_dim))
 
-    def loss(params: PyTree, state: State, windows: Transition) -> tuple[Array, Info]:
-        found = predicted(config, spec, state, params, windows)
-        error = (found.after[0] - windows.next_obs[0]) / along(found.scale, found.after[0])
-        main = objective(config, found, windows, value)
-        square = jnp.stack([jnp.square(leaf).sum() for leaf in jax.tree.leaves(params)]).sum()
-        return main + 0.5 * config.decay * square, {
-            "model/loss": main,
-            "model/rmse": jnp.sqrt(jnp.square(error).mean()),
-        }
-
     def step(state: State, windows: Transition) -> tuple[State, Info]:
+        loss = partial(_loss, config, spec, objective, value)
         grads, info = jax.grad(loss, has_aux=True)(state.params, state, windows)
         updates, opt = optimiser.update(grads, state.opt, state.params)
         return state._replace(params=optax.apply_updates(state.params, updates), opt=opt), info

@@ -1,4 +1,4 @@
-"""Roll-outs: `real`, of the environment with automatic resets, and `imagined`, of a model."""
+"""Roll-outs: `real`, of the environment with automatic resets, and `imagined`, of a model; `noise` that goes on."""
 
 from mbrl_jax.rollouts.imagined import (
     Standing,
@@ -11,6 +11,7 @@ from mbrl_jax.rollouts.imagined import (
     unroll,
     written_out,
 )
+from mbrl_jax.rollouts.noise import ornstein_uhlenbeck
 from mbrl_jax.rollouts.real import (
     Actor,
     Episodes,
@@ -51,6 +52,7 @@ __all__ = [
     "interact",
     "memoryless",
     "normalised",
+    "ornstein_uhlenbeck",
     "remember",
     "restarting",
     "start",

@@ -46,8 +46,8 @@ def updated(config=AGENT):
 
 def test_statistics_in_five_chunks_are_those_of_all_rows():
     rows = np.random.default_rng(0).normal(3.0, [0.1, 5.0, 1e3], (500, 3))
+    _, state, _ = before()
     with jax.enable_x64(True):
-        _, state, _ = before()
         state, renew = state._replace(seen=normalise.running(3)), jax.jit(agents.renewed)
         for piece in np.split(rows, [7, 20, 21, 300]):
             state = renew(state, jnp.asarray(piece))

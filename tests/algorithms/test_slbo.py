@@ -11,7 +11,7 @@ from cases import LINEAR
 from cases.slbo import CONFIG
 
 from mbrl_jax import envs, rollouts
-from mbrl_jax.algorithms import find, preset, slbo
+from mbrl_jax.algorithms import preset, slbo
 from mbrl_jax.algorithms.mao import smooth
 from mbrl_jax.data.rows import unpack
 from mbrl_jax.types import Policy
@@ -25,7 +25,7 @@ def still():
 
 
 def test_the_noise_is_an_ornstein_uhlenbeck_process():
-    policy, obs = slbo.noisy(CONFIG, still(), 1), jnp.zeros((400, 2))
+    policy, obs = rollouts.ornstein_uhlenbeck(still(), 1, 0.85, 0.3), jnp.zeros((400, 2))
 
     def step(memory, k):
         memory, action, _ = policy.act(k, memory, obs)
@@ -55,11 +55,15 @@ def test_noise_goes_on_where_episodes_end(forget, last):
 
 
 @functools.cache
-def ran(config=CONFIG, name="slbo", stages=2):
-    """The learned state after some stages, and their metrics."""
-    algorithm = find(name).make(config, LINEAR)
+def ran():
+    """The learned state after two stages, and their metrics.
+
+    An entropy bonus of NaN lets no step of the policy be taken as long as it counts.
+    """
+    config = replace(CONFIG, value_refresh=2, agent=replace(CONFIG.agent, entropy=float("nan")))
+    algorithm = slbo.make(config, LINEAR)
     step, state, infos = jax.jit(algorithm.step), jax.jit(algorithm.init)(KEY), []
-    for t in range(stages):
+    for t in range(2):
         state, info = step(jax.random.fold_in(KEY, t), state)
         infos.append(info)
     return state, infos
@@ -78,19 +82,15 @@ def test_a_stages_steps_are_stored_with_the_last_one_cut_off():
 
 
 def test_the_bonus_for_entropy_ends_with_its_stages():
-    """One stage has it; then the policy moves as without."""
-    never = replace(CONFIG, entropy_stages=0)
-    without = replace(CONFIG, agent=replace(CONFIG.agent, entropy=0.0))
-    same = (ran(never, stages=1), ran(without, stages=1))
-    jax.tree.map(np.testing.assert_array_equal, *(state.agent.agent.params for state, _ in same))
-    stds = [state.agent.agent.params["actor"]["log_std"] for state, _ in (ran(stages=1), same[0])]
-    assert not np.array_equal(*stds)
+    """The first stage has it, the second has not."""
+    first, second = (info["trpo/accepted"] for info in ran()[1])
+    assert first == 0 and second > 0
 
 
 def test_values_are_refreshed_while_the_model_is_fitted():
     """By fits of their own: 2 stages x 2 iterations x (2 policy updates + 2 refreshes) x 2 passes x 2 batches."""
-    state = ran(replace(CONFIG, value_refresh=2))[0]
-    assert state.agent.agent.opt.count == 64 and state.agent.model.opt[1].count == 16
+    learned = ran()[0].agent
+    assert learned.agent.opt.count == 64 and learned.model.opt[1].count == 16
 
 
 def test_roll_outs_start_again_where_the_task_ends():
@@ -114,12 +114,12 @@ def test_an_environment_whose_reward_is_unknown_is_refused():
 
 
 def test_the_evaluated_policy_draws_or_does_not():
-    state = ran(stages=1)[0]
+    state = ran()[0]
     obs, spreads = jnp.zeros((50, 2)), []
     for stochastic in (True, False):
         algorithm = slbo.make(replace(CONFIG, stochastic_evaluation=stochastic), LINEAR)
         spreads.append(float(rollouts.first_action(KEY, algorithm.policy(state), obs).std()))
-    assert spreads[0] > 1 and spreads[1] < 1e-6
+    assert spreads[0] > 1 and spreads[1] < 1e-4
 
 
 def test_the_presets_are_the_released_settings():

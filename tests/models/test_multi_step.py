@@ -90,7 +90,7 @@ def test_a_step_after_an_end_counts_as_a_first_one():
     one = loss_of(replace(CONFIG, horizon=1), state, ones)
     np.testing.assert_allclose(loss_of(CONFIG, state, cut), one, rtol=1e-6)
     going = batch._replace(truncated=jnp.zeros_like(batch.truncated))
-    assert abs(loss_of(CONFIG, state, going) - one) > 1e-3
+    assert abs(loss_of(CONFIG, state, going) - one) > 1e-4
 
 
 def test_a_perfect_model_has_no_loss_and_a_finite_gradient():
@@ -197,12 +197,12 @@ def largest(params):
 @pytest.mark.parametrize(("objective", "weight"), [(value_losses.vaml, 1e-10), (multi_step.change_norm, 1.0)])
 def test_a_loss_that_decay_outweighs_kills_the_model(objective, weight):
     """Modhe et al.'s weights of VAML leave nothing but the mean change; SLBO's loss learns from the same start."""
-    config = multi_step.Config(hidden=(64, 64), weight=weight)
+    config = multi_step.Config(horizon=1, weight=weight)
     model, state = make(config, objective, value)
 
     @jax.jit
     def run(state):
-        drawn = replay.sample_consecutive(KEY, data(), SPEC, (300, 128), 2)
+        drawn = replay.sample_consecutive(KEY, data(), SPEC, (300, 128), 1)
         return model.update(KEY, state, jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), drawn))
 
     state, info = run(state)
