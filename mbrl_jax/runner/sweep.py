@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 from mbrl_jax import envs
 from mbrl_jax.algorithms import REGISTRY, preset
-from mbrl_jax.checks import nearest
+from mbrl_jax.checks import MOST_LANES, nearest, shown, whole_seeds
 from mbrl_jax.runner import record
 from mbrl_jax.runner.run import Run, override, sweepable
 from mbrl_jax.types import Config, Facts
@@ -130,11 +130,9 @@ def _strings(data: Facts, key: str) -> list[str]:
 
 
 def _seeds(value: object) -> tuple[int, ...]:
-    if type(value) is int and value >= 1:
-        return tuple(range(value))
-    if isinstance(value, list) and value and all(type(each) is int for each in value):
-        return tuple(value)
-    raise ValueError(f"seeds must be a number >= 1 or a list of seeds, got {value!r}")
+    if not isinstance(value, list) and not (type(value) is int and 1 <= value <= MOST_LANES):
+        raise ValueError(f"seeds must be a number from 1 to {MOST_LANES:,} or a list of seeds, got {shown(value)}")
+    return whole_seeds(range(value) if isinstance(value, int) else value)
 
 
 def _tables(data: Facts, algorithm: str) -> tuple[Facts, dict[str, tuple[Any, ...]]]:
