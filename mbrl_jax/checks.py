@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import os
 import re
 import reprlib
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple, Union
 
 import jax
@@ -27,6 +29,7 @@ __all__ = [
     "check_share",
     "check_widths",
     "nearest",
+    "resolved",
     "shown",
     "whole_seeds",
 ]
@@ -198,6 +201,21 @@ def whole_seeds(given: object) -> tuple[int, ...]:
     raise ValueError(
         f"seeds must be a sequence of 1 to {MOST_LANES:,} distinct whole numbers in [0, 2**32), got {shown(given)}"
     )
+
+
+def resolved(path: str | os.PathLike[str]) -> Path:
+    """The path of a folder or file that a person names: the one place where `~` becomes the home directory.
+
+    Raises:
+      ValueError: it is not a path, not UTF-8 (the formats of results cannot hold others), or has an unknown home.
+    """
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
+    if not isinstance(text, str) or "\0" in text or text.encode(errors="replace").decode() != text:
+        raise ValueError(f"a path must be UTF-8 text without null characters, got {shown(text)}")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"'~' must stand for a home directory that is known here, got {shown(text)}") from error
 
 
 def nearest(given: str, known: Iterable[str], what: str) -> str:

@@ -103,9 +103,10 @@ def _status(planned: list[Block], args: Sweep) -> int:
 def _state(identity: str, root: Path) -> tuple[str, Facts]:
     """What is known of a block: finished, running (its lock is held), begun, or nothing."""
     from mbrl_jax import results
+    from mbrl_jax.checks import resolved
     from mbrl_jax.runner.lock import held
 
-    running = held(root / "runs" / identity)
+    running = held(resolved(root) / "runs" / identity)
     try:
         facts = results.manifest(root, identity)
     except FileNotFoundError:

@@ -156,6 +156,7 @@ def _execution(options: Train, opened: Iterable[Sink]) -> Options:
 
 def _print_scores(root: Path, identity: str) -> None:
     from mbrl_jax import results
+    from mbrl_jax.checks import resolved
 
     frame, facts = results.load_run(root, identity), results.manifest(root, identity)
     scores = frame.loc[(frame["metric"] == "eval/return_mean") & (frame["env_step"] == facts["steps"])]
@@ -164,4 +165,4 @@ def _print_scores(root: Path, identity: str) -> None:
     for name, step in facts["diverged"].items():
         print(f"{name}: diverged at step {step:,}", file=sys.stderr)
     seconds = f"compiled in {facts['compile_seconds']:.1f} s, ran {facts['run_seconds']:.1f} s"
-    print(f"run {identity}: {seconds}; stored in {root / 'runs' / identity}")
+    print(f"run {identity}: {seconds}; stored in {resolved(root) / 'runs' / identity}")

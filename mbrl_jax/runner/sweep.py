@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 from mbrl_jax import envs
 from mbrl_jax.algorithms import REGISTRY, preset
-from mbrl_jax.checks import MOST_LANES, nearest, shown, whole_seeds
+from mbrl_jax.checks import MOST_LANES, nearest, resolved, shown, whole_seeds
 from mbrl_jax.runner import record
 from mbrl_jax.runner.run import Run, override, sweepable
 from mbrl_jax.types import Config, Facts
@@ -81,7 +81,7 @@ def read(path: str | Path) -> Sweep:
       OSError: the file cannot be read.
     """
     try:
-        data = tomllib.loads(Path(path).read_text())
+        data = tomllib.loads(resolved(path).read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"a sweep must be a TOML file, {path} is not: {error}") from error
     known = [f.name for f in dataclasses.fields(Sweep) if f.name not in ("fixed", "swept")]
