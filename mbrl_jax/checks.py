@@ -74,6 +74,10 @@ def _within(low: float, high: float) -> Callable[[float], bool]:
     return holds
 
 
+def _positive(value: float) -> bool:
+    return SMALLEST <= value <= LARGEST
+
+
 def _is_name(text: str) -> bool:
     """Whether a text can be a name in the store, in labels and in files: not UTF-8 is not printable."""
     return text.isprintable() and text not in ("", ".", "..") and "/" not in text and len(text.encode()) <= NAME_BYTES
@@ -90,7 +94,7 @@ RULES = (
     Rule(int, "eval_.*|keep|devices|max_lanes", "a whole number from 1 to 2**31 - 1", _within(1, COUNTER)),
     Rule(int, ".*", "a whole number within +-(2**31 - 1)", _within(-COUNTER, COUNTER)),
     Rule(float, ".*_seconds", "a finite number of seconds, not negative", _within(0, LARGEST)),
-    Rule(float, "(.*_)?temperature", "a finite number above 0", _within(SMALLEST, LARGEST)),
+    Rule(float, "(.*_)?(temperature|max_.*norm|(logit|weight)_clip|mean_limit)", "positive and finite", _positive),
     Rule(float, "(.*_)?(lr|rate|decay|noise|clip|penalty)", "a finite number, not negative", _within(0, LARGEST)),
     Rule(float, ".*", "a finite number", _within(-LARGEST, LARGEST)),
     Rule(str, "name|algorithm|profile", A_NAME, _is_name),
@@ -129,7 +133,7 @@ def check_fields(given: object, prefix: str = "") -> None:
             check_fields(value, f"{prefix}{name}.")
     for small, large in AT_MOST:
         low, high = getattr(given, small, None), getattr(given, large, None)
-        if isinstance(low, int) and isinstance(high, int) and low > high:
+        if isinstance(low, int) and isinstance(high, int) and 1 <= high < low:
             raise ValueError(f"{prefix}{large} must be at least {small}, got {high} and {low}")
 
 

@@ -39,8 +39,10 @@ class Sweep:
 def sweep(words: list[str]) -> int:
     """Runs the command; 1 if a block failed, else 0."""
     args = tyro.cli(Sweep, prog="mbrl sweep", args=words)
+    from mbrl_jax.checks import check_fields
     from mbrl_jax.runner import setup
 
+    check_fields(args)
     setup.configure()
     from mbrl_jax.runner import sweep as planning
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from mbrl_jax import results
-from mbrl_jax.checks import resolved
+from mbrl_jax.checks import check_fields, resolved
 from mbrl_jax.runner import memory, program, record
 from mbrl_jax.runner.checkpoint import Checkpoints
 from mbrl_jax.runner.lock import BusyError, Lock
@@ -102,6 +102,7 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
       Interrupted: SIGINT or SIGTERM came; everything so far is in a checkpoint.
     """
     root, options = resolved(root), options or Options()
+    check_fields(options)
     env = run.environment()
     identity = run.run_id(env)
     if results.finished(root, identity):

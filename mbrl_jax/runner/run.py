@@ -14,7 +14,7 @@ import numpy as np
 
 from mbrl_jax import envs, results
 from mbrl_jax.algorithms import Entry, find
-from mbrl_jax.checks import nearest, whole_seeds
+from mbrl_jax.checks import check_fields, nearest, whole_seeds
 from mbrl_jax.types import Algorithm, Config, Env, Facts
 
 __all__ = ["Lane", "Run", "override", "sweepable"]
@@ -64,6 +64,7 @@ class Run:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seeds", whole_seeds(self.seeds))
+        check_fields(self)
         if not isinstance(self.config, self.entry.config):
             raise ValueError(
                 f"the configuration of {self.entry.name} is a {self.entry.config.__qualname__}, "
@@ -71,8 +72,6 @@ class Run:
             )
         for value in self.options.values():
             _stated(value)
-        if self.eval_episodes < 1:
-            raise ValueError(f"eval_episodes must be at least 1, got {self.eval_episodes}")
         swept = [name for name, _ in self.sweep]
         if len(set(swept)) != len(swept):
             raise ValueError(f"a hyper-parameter may be swept once, got {', '.join(swept)}")

@@ -76,7 +76,7 @@ def test_large_blocks_are_split_by_their_seeds(tmp_path):
         ("[mbpo.sweep]", "[mbpo.sweep]\nsteps = [1000]", "either set or swept"),
         ('"sac", "mbpo"', '"sac"', r"\[mbpo\] needs 'mbpo' among the algorithms"),
         ("seeds = [4, 2]", "seeds = 0", "seeds must be a number from 1 to 1,048,576"),
-        ("seeds = [4, 2]", "eval_every = 0", "eval_every must be of type int >= 1"),
+        ("seeds = [4, 2]", "eval_every = 0", "eval_every must be a whole number from 1"),
         ("seeds = [4, 2]", "eval_every = 100", "eval_every must be a multiple"),
         ("seeds = [4, 2]", "seeds = ", "must be a TOML file"),
     ],
