@@ -10,7 +10,6 @@ one, never half of one. A run is finished when its manifest says so. `load()` gi
 
 from __future__ import annotations
 
-import difflib
 import errno
 import hashlib
 import io
@@ -32,6 +31,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mbrl_jax.checks import nearest, resolved
 from mbrl_jax.types import Facts
 
 __all__ = [
@@ -111,7 +111,7 @@ def save(
     """
     facts = _checked_manifest(run, manifest)
     table = _checked_table(metrics, facts)
-    folder = Path(root) / "runs" / run
+    folder = resolved(root) / "runs" / run
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
@@ -128,7 +128,7 @@ def finished(root: str | Path, run: str) -> bool:
         complete = manifest(root, run)["status"] == "finished"
     except (ResultsError, FileNotFoundError):
         return False
-    return complete and (Path(root) / "runs" / run / "metrics.parquet").is_file()
+    return complete and (resolved(root) / "runs" / run / "metrics.parquet").is_file()
 
 
 def manifest(root: str | Path, run: str) -> Facts:
@@ -138,7 +138,7 @@ def manifest(root: str | Path, run: str) -> Facts:
       FileNotFoundError: there is none.
       ResultsError: it cannot be read; the message names the file.
     """
-    path = Path(root) / "runs" / run / "manifest.json"
+    path = resolved(root) / "runs" / run / "manifest.json"
     try:
         facts = json.loads(path.read_text())
         missing = [name for name in REQUIRED if name not in facts]
@@ -160,7 +160,7 @@ def load_run(root: str | Path, run: str) -> pd.DataFrame:
       FileNotFoundError: there are none.
       ResultsError: the table is truncated or corrupt (pages carry checksums); the message names the file.
     """
-    path = Path(root) / "runs" / run / "metrics.parquet"
+    path = resolved(root) / "runs" / run / "metrics.parquet"
     try:
         table = pq.read_table(path, columns=list(COLUMNS), page_checksum_verification=True)
         frame = table.cast(_TABLE).to_pandas()
@@ -190,8 +190,7 @@ def load(root: str | Path = "results", *, only_finished: bool = False, **filters
     known = ("run", *COLUMNS)
     for name in filters:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise ValueError(f"a filter must be one of {', '.join(known)}, got {name!r}; did you mean {close!r}?")
+            raise ValueError(nearest(name, known, "a filter"))
     wanted = {name: _listed(value) for name, value in filters.items()}
     frames = []
     for run, facts in _readable_manifests(root):
@@ -224,7 +223,7 @@ def arrays(root: str | Path, run: str) -> dict[str, np.ndarray]:
     Raises:
       ResultsError: the file is damaged or holds pickled objects; the message names it.
     """
-    path = Path(root) / "runs" / run / "arrays.npz"
+    path = resolved(root) / "runs" / run / "arrays.npz"
     if not path.is_file():
         return {}
     try:
@@ -241,7 +240,7 @@ def check_writable(root: str | Path, need_bytes: int = 64 * 2**20) -> None:
     Raises:
       OSError: `root` cannot be created or written, or has less than `need_bytes` free.
     """
-    root = Path(root)
+    root = resolved(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
         probe = root / f".writable-{os.getpid()}"
@@ -261,6 +260,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
       OSError: it could not be written; what was there before is kept.
     """
+    path = resolved(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
@@ -348,7 +348,7 @@ def _packed(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _readable_manifests(root: str | Path) -> Iterable[tuple[str, Facts]]:
-    for folder in sorted((Path(root) / "runs").glob("*/manifest.json")):
+    for folder in sorted((resolved(root) / "runs").glob("*/manifest.json")):
         try:
             yield folder.parent.name, manifest(root, folder.parent.name)
         except (ResultsError, FileNotFoundError) as error:

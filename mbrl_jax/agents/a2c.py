@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array
 
 from mbrl_jax.agents import critics
-from mbrl_jax.checks import check_not_negative, check_positive, check_share, check_widths
+from mbrl_jax.checks import check_fields, check_not_negative, check_share, check_widths
 from mbrl_jax.data import normalise
 from mbrl_jax.networks import MLP, apply
 from mbrl_jax.objectives.actor_critic import policy_gradient_loss
@@ -47,10 +47,10 @@ class Config:
     """Largest global norm of each network's gradient."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_widths(self, "hidden")
         check_share(self, "gamma", "trace")
-        check_not_negative(self, "entropy", "clip")
-        check_positive(self)
+        check_not_negative(self, "entropy")
 
 
 class State(NamedTuple):

@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 from mbrl_jax import networks
 from mbrl_jax.agents import critics
+from mbrl_jax.checks import check_fields
 from mbrl_jax.networks import MLP, apply, draw, init_stack, tanh_gaussian
 from mbrl_jax.objectives import actor_critic
 from mbrl_jax.objectives.returns import expanded_targets
@@ -67,9 +68,8 @@ class Config:
     """α before training (MBPO code: log α = 0)."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         critics.check(self)
-        if isinstance(self.initial_temperature, int | float) and self.initial_temperature <= 0:
-            raise ValueError(f"initial_temperature must be positive, got {self.initial_temperature}")
 
 
 class State(NamedTuple):

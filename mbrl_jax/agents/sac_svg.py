@@ -21,7 +21,7 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax.agents import critics, sac
-from mbrl_jax.checks import check_not_negative, check_widths
+from mbrl_jax.checks import check_fields, check_not_negative, check_widths
 from mbrl_jax.data import normalise
 from mbrl_jax.models import recurrent
 from mbrl_jax.networks import MLP, apply
@@ -70,6 +70,7 @@ class Config:
     """Actor, critics and temperature (SVG code)."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.horizon < 2:
             raise ValueError(f"horizon must be at least 2 (with 1 this is SAC), got {self.horizon}")
         check_widths(self, "head_hidden")

@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array
 
 from mbrl_jax.agents import critics
-from mbrl_jax.checks import check_not_negative, check_positive
+from mbrl_jax.checks import check_fields, check_positive
 from mbrl_jax.networks import MLP, apply, init_stack
 from mbrl_jax.objectives.actor_critic import critic_loss, minimum_target, smoothed_action
 from mbrl_jax.rollouts import stateless
@@ -47,9 +47,9 @@ class Config:
     """Updates of the critics per update of the actor and of all targets (TD3 code)."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         critics.check(self)
         check_positive(self, "policy_delay")
-        check_not_negative(self, "policy_noise", "noise_clip", "exploration_noise")
 
 
 class State(NamedTuple):

@@ -8,7 +8,7 @@ import jax
 
 from mbrl_jax import rollouts
 from mbrl_jax.agents import a2c
-from mbrl_jax.checks import check_positive
+from mbrl_jax.checks import check_fields, check_positive
 from mbrl_jax.loops import on_policy
 from mbrl_jax.loops.on_policy import State
 from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Transition
@@ -32,6 +32,7 @@ class Config:
     """The agent's hyper-parameters."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_positive(self, "environments", "fragment", "fragments")
         rollouts.check_steps(self.steps, self.environments * self.fragment * self.fragments, 1)
 

@@ -18,7 +18,7 @@ from jaxtyping import Array
 from mbrl_jax import rollouts
 from mbrl_jax.agents.latent import learner as latent
 from mbrl_jax.agents.latent.variants import VARIANTS, cloning
-from mbrl_jax.checks import check_not_negative, check_positive, nearest
+from mbrl_jax.checks import check_fields, check_positive, nearest
 from mbrl_jax.data import replay
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
@@ -54,9 +54,9 @@ class Config:
     """The networks' and losses' hyper-parameters."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         rollouts.check_steps(self.steps, self.steps_per_iteration, self.warmup_steps)
         check_positive(self, "updates_per_step", "batch", "replay_capacity", "noise_steps")
-        check_not_negative(self, "first_noise", "last_noise")
 
 
 def noise(config: Config, time: Array) -> Array:

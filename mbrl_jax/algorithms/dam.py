@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mbrl_jax import planners, rollouts
-from mbrl_jax.checks import check_positive
+from mbrl_jax.checks import check_fields, check_positive, check_share
 from mbrl_jax.loops import episodic
 from mbrl_jax.loops.episodic import Episodes, State
 from mbrl_jax.models import discriminator, mixture
@@ -56,13 +56,11 @@ class Planning:
     """1: weights of a step divided by their mean over a sequence's particles; 0: not (Algorithm 1)."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_positive(self, "horizon", "sequences", "particles", "iterations", "elites")
         if self.search == "exhaustive" and self.actions != "choices":
             raise ValueError(f"search='exhaustive' needs actions='choices', got {self.actions!r}")
-        for name in ("logit_clip", "weight_clip"):
-            value = getattr(self, name)
-            if isinstance(value, float | int) and value <= 0:
-                raise ValueError(f"{name} must be positive, got {value}")
+        check_share(self, "sigmoid", "self_normalised")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +85,9 @@ class Config:
     """How actions are chosen."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_positive(self, "steps", "warmup_episodes", "episodes")
+        check_share(self, "minimum_variance", "correction")
 
 
 class Learning(NamedTuple):

@@ -18,7 +18,7 @@ from jaxtyping import Array
 from mbrl_jax import rollouts
 from mbrl_jax.agents import sac
 from mbrl_jax.algorithms.tasks import task
-from mbrl_jax.checks import check_positive, check_share
+from mbrl_jax.checks import check_fields, check_positive, check_share
 from mbrl_jax.data import replay
 from mbrl_jax.data.rows import unpack
 from mbrl_jax.data.slabs import SlabsState, make_slabs
@@ -62,6 +62,7 @@ class Config:
     """The policy learner's hyper-parameters (target entropy −1 for Hopper: Janner et al. 2019, Table 1 and code)."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         rollouts.check_steps(self.steps, self.model_train_freq, self.warmup_steps)
         if self.epoch_length % self.model_train_freq:
             raise ValueError(

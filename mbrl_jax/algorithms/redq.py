@@ -9,7 +9,7 @@ from functools import partial
 from mbrl_jax import rollouts
 from mbrl_jax.agents import redq, sac
 from mbrl_jax.algorithms.tasks import task
-from mbrl_jax.checks import check_positive
+from mbrl_jax.checks import check_fields, check_positive
 from mbrl_jax.loops import off_policy
 from mbrl_jax.types import Algorithm, Env, Spec
 
@@ -40,6 +40,7 @@ class Config:
     """Actor, critics and temperature; `critics` is the ensemble's N (REDQ code; target entropy −1 for Hopper)."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         rollouts.check_steps(self.steps, self.steps_per_iteration, self.warmup_steps)
         check_positive(self, "updates_per_step", "policy_delay", "subset", "batch", "replay_capacity")
         if self.updates_per_step % self.policy_delay:

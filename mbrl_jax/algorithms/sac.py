@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from mbrl_jax import rollouts
 from mbrl_jax.agents import sac
 from mbrl_jax.algorithms.tasks import task
-from mbrl_jax.checks import check_positive
+from mbrl_jax.checks import check_fields, check_positive
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
 from mbrl_jax.types import Algorithm, Env
@@ -38,6 +38,7 @@ class Config:
     """The learner's hyper-parameters."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         rollouts.check_steps(self.steps, self.steps_per_iteration, self.warmup_steps)
         check_positive(self, "updates_per_step", "batch", "replay_capacity")
 

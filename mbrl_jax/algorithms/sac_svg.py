@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from mbrl_jax import rollouts
 from mbrl_jax.agents import sac_svg
 from mbrl_jax.algorithms.tasks import PENDULUMS, task
-from mbrl_jax.checks import check_positive
+from mbrl_jax.checks import check_fields, check_positive
 from mbrl_jax.data import replay
 from mbrl_jax.data.rows import unpack
 from mbrl_jax.loops import off_policy
@@ -47,6 +47,7 @@ class Config:
     """Updates of critics and actor per environment step (SVG code)."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         rollouts.check_steps(self.steps, self.steps_per_iteration, self.warmup_steps)
         check_positive(self, "model_updates", "model_batch", "batch", "replay_capacity")
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from mbrl_jax import rollouts
 from mbrl_jax.agents import td3
 from mbrl_jax.algorithms.tasks import PENDULUMS, task
-from mbrl_jax.checks import check_positive
+from mbrl_jax.checks import check_fields, check_positive
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
 from mbrl_jax.types import Algorithm, Env
@@ -36,6 +36,7 @@ class Config:
     """Updates of the critics per environment step (TD3 code)."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         rollouts.check_steps(self.steps, self.steps_per_iteration, self.warmup_steps)
         check_positive(self, "batch", "replay_capacity")
         if self.steps_per_iteration % self.agent.policy_delay:

@@ -87,14 +87,13 @@ def _memory() -> str:
 
 def _disk(root: Path) -> str:
     from mbrl_jax import results
+    from mbrl_jax.checks import resolved
 
-    there = root if root.exists() else Path(tempfile.mkdtemp(dir=root.absolute().parent))
-    try:
-        results.check_writable(there)
-        return f"{root.absolute()} is writable, {shutil.disk_usage(there).free / 2**30:.1f} GiB free"
-    finally:
-        if there != root:
-            there.rmdir()
+    root = resolved(root).absolute()
+    there = next(each for each in (root, *root.parents) if each.exists())
+    results.check_writable(there)
+    state = "is writable" if there == root else f"can be made in {there}"
+    return f"{root} {state}, {shutil.disk_usage(there).free / 2**30:.1f} GiB free"
 
 
 def _cache() -> str:

@@ -39,8 +39,10 @@ class Sweep:
 def sweep(words: list[str]) -> int:
     """Runs the command; 1 if a block failed, else 0."""
     args = tyro.cli(Sweep, prog="mbrl sweep", args=words)
+    from mbrl_jax.checks import check_fields
     from mbrl_jax.runner import setup
 
+    check_fields(args)
     setup.configure()
     from mbrl_jax.runner import sweep as planning
 
@@ -103,9 +105,10 @@ def _status(planned: list[Block], args: Sweep) -> int:
 def _state(identity: str, root: Path) -> tuple[str, Facts]:
     """What is known of a block: finished, running (its lock is held), begun, or nothing."""
     from mbrl_jax import results
+    from mbrl_jax.checks import resolved
     from mbrl_jax.runner.lock import held
 
-    running = held(root / "runs" / identity)
+    running = held(resolved(root) / "runs" / identity)
     try:
         facts = results.manifest(root, identity)
     except FileNotFoundError:

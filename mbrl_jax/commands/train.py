@@ -34,7 +34,7 @@ class Train:
     first_seed: int = 0
     """The first seed; the others follow."""
     eval_every: int | None = None
-    """Environment steps between evaluations; about 1,000 if not given."""
+    """Environment steps between evaluations; about 1,000 if not given, at most the whole run."""
     eval_episodes: int = 10
     """Episodes per evaluation: deterministic policy, true environment."""
     name: str = "train"
@@ -85,6 +85,7 @@ def parse(algorithm: str, words: list[str]) -> tuple[Train, Config]:
     """The options and the configuration that the words after the algorithm's name ask for."""
     from mbrl_jax import envs
     from mbrl_jax.algorithms import find, preset
+    from mbrl_jax.checks import check_fields
 
     entry, named = find(algorithm), _named_env(words)
     default = preset(algorithm, envs.resolve(named)) if named else entry.config()
@@ -99,6 +100,7 @@ def parse(algorithm: str, words: list[str]) -> tuple[Train, Config]:
     )
     about = f"{entry.about}. Defaults: " + (f"the preset for {named}." if named else "name an --env to see its preset.")
     parsed = tyro.cli(both, prog=f"mbrl train {algorithm}", description=about, args=words)
+    check_fields(parsed.options)
     return parsed.options, parsed.config
 
 
@@ -127,7 +129,7 @@ def _run(algorithm: str, options: Train, config: Config) -> None:
         env=env,
         engine=options.engine,
         seeds=tuple(range(options.first_seed, options.first_seed + options.seeds)),
-        eval_every=options.eval_every or -(-1000 // per) * per,
+        eval_every=min(-(-1000 // per) * per, config.steps) if options.eval_every is None else options.eval_every,
         eval_episodes=options.eval_episodes,
     )
     with sinks.opened(run, tensorboard=options.tensorboard, wandb=options.wandb) as opened:
@@ -156,6 +158,7 @@ def _execution(options: Train, opened: Iterable[Sink]) -> Options:
 
 def _print_scores(root: Path, identity: str) -> None:
     from mbrl_jax import results
+    from mbrl_jax.checks import resolved
 
     frame, facts = results.load_run(root, identity), results.manifest(root, identity)
     scores = frame.loc[(frame["metric"] == "eval/return_mean") & (frame["env_step"] == facts["steps"])]
@@ -164,4 +167,4 @@ def _print_scores(root: Path, identity: str) -> None:
     for name, step in facts["diverged"].items():
         print(f"{name}: diverged at step {step:,}", file=sys.stderr)
     seconds = f"compiled in {facts['compile_seconds']:.1f} s, ran {facts['run_seconds']:.1f} s"
-    print(f"run {identity}: {seconds}; stored in {root / 'runs' / identity}")
+    print(f"run {identity}: {seconds}; stored in {resolved(root) / 'runs' / identity}")

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from mbrl_jax.checks import check_fields
 from mbrl_jax.envs.base import build, float_dtype
 from mbrl_jax.types import Env, Key, Spec
 
@@ -61,6 +62,7 @@ class Config:
     """Length of a step of the Euler integration, new speeds first; not given in the paper (Figure 2 fits 1)."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 <= self.swerve_probability <= 1:
             raise ValueError(f"swerve_probability must lie in [0, 1], got {self.swerve_probability}")
         if self.swerve_speed <= 0 or self.dt <= 0:

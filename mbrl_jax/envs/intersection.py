@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from mbrl_jax.checks import check_fields
 from mbrl_jax.envs.base import build, float_dtype
 from mbrl_jax.types import Env, Key, Spec
 
@@ -71,6 +72,7 @@ class Config:
     """Chance that the other car turns left (Appendix C: 50 %)."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if min(self.dt, self.acceleration, self.max_speed, self.lane, self.collision_distance) <= 0:
             raise ValueError(f"dt, acceleration, max_speed, lane and collision_distance must be positive, got {self}")
         if self.lane >= self.half_width or self.other_start < self.half_width:

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from mbrl_jax.checks import resolved
 from mbrl_jax.envs import bits, drawings
 from mbrl_jax.envs.base import EnvState
 from mbrl_jax.envs.mujoco_mbbl import MBBL_TASKS
@@ -59,7 +60,7 @@ def save(frames: np.ndarray, path: str | os.PathLike[str], *, fps: float = 25.0)
       ValueError: if the frames or the file's suffix are not of these kinds.
       RuntimeError: for an mp4 without ffmpeg.
     """
-    path, frames = Path(path), np.asarray(frames)
+    path, frames = resolved(path), np.asarray(frames)
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
         raise ValueError(f"frames must be uint8 [T, H, W, 3] with T >= 1, got {frames.dtype} {frames.shape}")
     if path.suffix == ".png":

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from mbrl_jax.checks import check_not_negative, check_widths
+from mbrl_jax.checks import check_fields, check_widths
 from mbrl_jax.data import normalise
 from mbrl_jax.models import fitting, mixture
 from mbrl_jax.networks import MLP, apply, glorot
@@ -45,9 +45,9 @@ class Config:
     """How long and how fast."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_widths(self, "hidden", empty=True)
         mixture.check_fraction(self.holdout_fraction)
-        check_not_negative(self, "noise")
 
 
 class State(NamedTuple):

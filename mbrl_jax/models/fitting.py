@@ -12,7 +12,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool
 
-from mbrl_jax.checks import check_positive
+from mbrl_jax.checks import check_fields, check_positive
 from mbrl_jax.types import Key, PyTree, checked
 
 __all__ = ["Config", "Fit", "Split", "fit", "split"]
@@ -34,6 +34,7 @@ class Config:
     """Most gradient steps of a fit, rounded up to whole intervals."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_positive(self, "batch", "interval", "patience", "max_steps")
 
 

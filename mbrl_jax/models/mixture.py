@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from mbrl_jax.checks import check_positive, check_widths
+from mbrl_jax.checks import check_fields, check_positive, check_widths
 from mbrl_jax.data import normalise
 from mbrl_jax.models import fitting
 from mbrl_jax.networks import MLP, apply, glorot
@@ -48,6 +48,7 @@ class Config:
     """How long and how fast."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_positive(self, "components")
         check_widths(self, "hidden", empty=True)
         check_fraction(self.holdout_fraction)

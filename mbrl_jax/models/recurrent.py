@@ -16,7 +16,7 @@ import optax
 from jax import lax
 from jaxtyping import Array
 
-from mbrl_jax.checks import check_not_negative, check_positive, check_widths
+from mbrl_jax.checks import check_fields, check_positive, check_widths
 from mbrl_jax.networks import MLP
 from mbrl_jax.rollouts import begin, follow, unroll
 from mbrl_jax.types import Dynamics, Imagined, Info, Key, Model, PyTree, Spec, Transition
@@ -40,9 +40,9 @@ class Config:
     """Largest global norm of the gradient (SVG code: clip_grad_norm)."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_widths(self, "encoder", empty=True)
         check_positive(self, "width", "layers")
-        check_not_negative(self, "clip")
 
 
 class State(NamedTuple):

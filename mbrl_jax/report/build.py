@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from mbrl_jax import results
+from mbrl_jax.checks import resolved
 from mbrl_jax.report import html, page, theme
 from mbrl_jax.report.artefact import Animation, Artefact, Table, Text
 from mbrl_jax.report.claims import Claim, Judgement
@@ -34,7 +35,7 @@ def build(
     Raises:
       OSError: the files cannot be written.
     """
-    folder = Path(results_root) / "report" if out is None else Path(out)
+    folder = resolved(results_root) / "report" if out is None else resolved(out)
     sections = gather(artefacts, results_root)
     for name in ("figures", "tables"):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from mbrl_jax import results
+from mbrl_jax.checks import resolved
 from mbrl_jax.report import theme
 from mbrl_jax.report.artefact import Animation, Artefact, Block, Figure, Table, Text
 from mbrl_jax.report.claims import Claim, Judgement, Verdict, judge
@@ -65,7 +66,7 @@ def gather(artefacts: Sequence[Artefact], root: str | Path) -> list[Section]:
         warnings.simplefilter("always")
         manifests = results.manifests(root).to_dict("records")
     damaged = [str(warning.message) for warning in caught]
-    return [_section(artefact, Path(root), manifests, damaged) for artefact in artefacts]
+    return [_section(artefact, resolved(root), manifests, damaged) for artefact in artefacts]
 
 
 def _section(artefact: Artefact, root: Path, manifests: Sequence[Facts], damaged: Sequence[str]) -> Section:

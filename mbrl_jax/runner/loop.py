@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from mbrl_jax import results
+from mbrl_jax.checks import check_fields, resolved
 from mbrl_jax.runner import memory, program, record
 from mbrl_jax.runner.checkpoint import Checkpoints
 from mbrl_jax.runner.lock import BusyError, Lock
@@ -100,7 +101,8 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
       ResultsError: there are checkpoints and none of them is usable.
       Interrupted: SIGINT or SIGTERM came; everything so far is in a checkpoint.
     """
-    options = options or Options()
+    root, options = resolved(root), options or Options()
+    check_fields(options)
     env = run.environment()
     identity = run.run_id(env)
     if results.finished(root, identity):
@@ -108,7 +110,7 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
     algorithm = run.build(run.lanes()[0].values, env)
     schedule = record.schedule(run, algorithm)
     results.check_writable(root, DISK_SLACK)
-    with Lock(Path(root) / "runs" / identity):
+    with Lock(root / "runs" / identity):
         if results.finished(root, identity):  # by another process, just now
             return identity
         planned = plan_run(run, env, min(schedule.eval_iterations, MAX_CHUNK), options)
@@ -119,7 +121,7 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
         results.check_writable(root, DISK_SLACK + (options.keep + 1) * planned.memory.checkpoint)
         compiled = compile_run(planned)
         with Signals() as signals:
-            Session(run, env, algorithm, schedule, compiled, Path(root), identity, options).work(signals)
+            Session(run, env, algorithm, schedule, compiled, root, identity, options).work(signals)
             signals.stop_if_received()
     return identity
 
@@ -138,7 +140,7 @@ def final_state(run: Run, root: str | Path = "results") -> PyTree:
     one = jax.eval_shape(run.build(run.lanes()[0].values, env).init, jax.random.key(0))
     diverged = jax.eval_shape(lambda: jnp.zeros((), jnp.int32))
     like = program.shapes_of(without_storage(program.Carry(one, diverged)), len(run.lanes()))
-    folder = Path(root) / "runs" / identity / "final"
+    folder = resolved(root) / "runs" / identity / "final"
     checkpoints = Checkpoints(folder, keep=1)
     try:
         found = checkpoints.newest(plain_shapes(like))

@@ -36,13 +36,15 @@ def schedule(run: Run, algorithm: Algorithm) -> Schedule:
     """The run's schedule: evaluated before training (if wanted), every `eval_every` steps, and at the end.
 
     Raises:
-      ValueError: `eval_every` is not a multiple of the environment steps per iteration.
+      ValueError: `eval_every` is not a multiple of the environment steps per iteration, or beyond the run.
     """
     per = algorithm.env_steps
     if run.eval_every < 1 or run.eval_every % per:
         raise ValueError(
             f"eval_every must be a multiple of the {per} environment steps of an iteration, got {run.eval_every}"
         )
+    if run.eval_every > run.config.steps:
+        raise ValueError(f"eval_every must be at most the run's {run.config.steps} steps, got {run.eval_every}")
     iterations, every = run.config.steps // per, run.eval_every // per
     at = sorted({*range(0 if run.evaluated_untrained else every, iterations + 1, every), iterations})
     return Schedule(iterations, per, every, tuple(at))

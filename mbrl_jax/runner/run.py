@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from mbrl_jax import envs, results
 from mbrl_jax.algorithms import Entry, find
-from mbrl_jax.checks import nearest
+from mbrl_jax.checks import check_fields, nearest, whole_seeds
 from mbrl_jax.types import Algorithm, Config, Env, Facts
 
 __all__ = ["Lane", "Run", "override", "sweepable"]
@@ -42,7 +42,7 @@ class Run:
       config: the algorithm's configuration; must have a field `steps`.
       env: registry name of the environment.
       engine: physics engine; None chooses by device.
-      seeds: the seeds; all run at once.
+      seeds: the seeds, distinct whole numbers in [0, 2³²) in any sequence; all run at once.
       eval_every: environment steps between evaluations.
       eval_episodes: episodes per evaluation, deterministic policy, true environment.
       sweep: names of continuous hyper-parameters (dotted) with their values; every combination runs with every seed.
@@ -55,7 +55,7 @@ class Run:
     config: Config
     env: str
     engine: str | None = None
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    seeds: Sequence[int] = (0, 1, 2, 3, 4)
     eval_every: int = 1000
     eval_episodes: int = 10
     sweep: tuple[tuple[str, tuple[float, ...]], ...] = ()
@@ -63,6 +63,8 @@ class Run:
     options: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seeds", whole_seeds(self.seeds))
+        check_fields(self)
         if not isinstance(self.config, self.entry.config):
             raise ValueError(
                 f"the configuration of {self.entry.name} is a {self.entry.config.__qualname__}, "
@@ -70,10 +72,6 @@ class Run:
             )
         for value in self.options.values():
             _stated(value)
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(f"seeds must be distinct numbers >= 0, at least one, got {self.seeds}")
-        if self.eval_episodes < 1:
-            raise ValueError(f"eval_episodes must be at least 1, got {self.eval_episodes}")
         swept = [name for name, _ in self.sweep]
         if len(set(swept)) != len(swept):
             raise ValueError(f"a hyper-parameter may be swept once, got {', '.join(swept)}")

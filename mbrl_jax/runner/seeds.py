@@ -13,6 +13,7 @@ from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from mbrl_jax.checks import whole_seeds
 from mbrl_jax.runner.checkpoint import to_host
 from mbrl_jax.runner.program import default_batching
 from mbrl_jax.types import PyTree
@@ -36,6 +37,7 @@ def over_seeds(fn: Callable[..., PyTree], seeds: Sequence[int], *inputs: PyTree)
       seeds: the seeds.
       inputs: arrays with a leading axis of the seeds.
     """
+    seeds = whole_seeds(seeds)
     devices = jax.local_devices()[: len(seeds)]
     total = -(-len(seeds) // len(devices)) * len(devices)
     fill = np.minimum(np.arange(total), len(seeds) - 1)

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ class Options(NamedTuple):
     chunk_seconds: float = 5.0
     checkpoint_seconds: float = 120.0
     keep: int = 2
-    batching: str | None = None
+    batching: Literal["vmap", "map"] | None = None
     devices: Sequence[jax.Device] | None = None
     sinks: Sequence[Sink] = ()
     quiet: bool = False

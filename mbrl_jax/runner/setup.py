@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 
+from mbrl_jax.checks import resolved
 from mbrl_jax.host import available_cores
 
 __all__ = ["cache_folder", "configure"]
@@ -17,7 +18,7 @@ def cache_folder() -> Path:
     """Where compiled programs are kept between processes: JAX_COMPILATION_CACHE_DIR, or the user's cache folder."""
     named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if named:
-        return Path(named)
+        return resolved(named)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "mbrl_jax" / "xla"
 

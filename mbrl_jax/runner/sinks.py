@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
+from mbrl_jax.checks import resolved
 from mbrl_jax.runner.run import Run
 from mbrl_jax.runner.session import Sink
 
@@ -42,7 +43,7 @@ def opened(run: Run, tensorboard: str | Path | None = None, wandb: str | None = 
     with contextlib.ExitStack() as stack:
         sinks: list[Sink] = []
         if tensorboard is not None:
-            sinks.append(stack.enter_context(_tensorboard(run, Path(tensorboard))))
+            sinks.append(stack.enter_context(_tensorboard(run, resolved(tensorboard))))
         if wandb is not None:
             sinks.append(stack.enter_context(_wandb(run, wandb)))
         yield sinks

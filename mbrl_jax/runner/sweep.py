@@ -22,19 +22,21 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from mbrl_jax import envs
 from mbrl_jax.algorithms import REGISTRY, preset
-from mbrl_jax.checks import nearest
+from mbrl_jax.checks import MOST_LANES, check_fields, nearest, resolved, shown, whole_seeds
 from mbrl_jax.runner import record
 from mbrl_jax.runner.run import Run, override, sweepable
 from mbrl_jax.types import Config, Facts
 
 __all__ = ["Block", "Sweep", "blocks", "read", "shard"]
+
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +59,16 @@ class Sweep:
     name: str
     algorithms: tuple[str, ...]
     envs: tuple[str, ...]
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    seeds: Sequence[int] = (0, 1, 2, 3, 4)
     fixed: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     swept: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
     eval_every: int = 1000
     eval_episodes: int = 10
     engine: str | None = None
     max_lanes: int = 1024
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class Block(NamedTuple):
@@ -80,8 +85,9 @@ def read(path: str | Path) -> Sweep:
       ValueError: a name is not known (says which are near), or a value is not of its field's kind.
       OSError: the file cannot be read.
     """
+    path = resolved(path)
     try:
-        data = tomllib.loads(Path(path).read_text())
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"a sweep must be a TOML file, {path} is not: {error}") from error
     known = [f.name for f in dataclasses.fields(Sweep) if f.name not in ("fixed", "swept")]
@@ -98,9 +104,9 @@ def read(path: str | Path) -> Sweep:
     tables = {name: _tables(data, name) for name in algorithms}
     facts = {key: data[key] for key in known if key in data and key not in ("algorithms", "envs", "seeds")}
     sweep = Sweep(
-        **{"name": Path(path).stem, **_checked(facts)},
+        **{"name": path.stem, **facts},
         algorithms=algorithms,
-        envs=tuple(envs.resolve(name) for name in _strings(data, "envs")),
+        envs=tuple(_once("envs", [envs.resolve(name) for name in _strings(data, "envs")])),
         seeds=_seeds(data.get("seeds", 5)),
         fixed={name: fixed for name, (fixed, _) in tables.items()},
         swept={name: swept for name, (_, swept) in tables.items()},
@@ -110,31 +116,28 @@ def read(path: str | Path) -> Sweep:
     return sweep
 
 
-def _checked(facts: Facts) -> Facts:
-    kinds = {"name": str, "engine": str, "eval_every": int, "eval_episodes": int, "max_lanes": int}
-    for key, value in facts.items():
-        if type(value) is not kinds[key] or (kinds[key] is int and value < 1):
-            raise ValueError(
-                f"{key} must be of type {kinds[key].__name__}{' >= 1' * (kinds[key] is int)}, got {value!r}"
-            )
-    return facts
-
-
 def _strings(data: Facts, key: str) -> list[str]:
     value = data.get(key)
     if not isinstance(value, list) or not value or not all(isinstance(each, str) for each in value):
         raise ValueError(f"{key} must be a list of at least one name, got {value!r}")
-    if len(set(value)) != len(value):
-        raise ValueError(f"{key} must name each once, got {value!r}")
-    return value
+    return _once(key, value)
+
+
+def _once(key: str, values: list[V]) -> list[V]:
+    """The values, if none is there twice.
+
+    Raises:
+      ValueError: one is.
+    """
+    if len(set(map(repr, values))) != len(values):
+        raise ValueError(f"{key} must name each once, got {shown(values)}")
+    return values
 
 
 def _seeds(value: object) -> tuple[int, ...]:
-    if type(value) is int and value >= 1:
-        return tuple(range(value))
-    if isinstance(value, list) and value and all(type(each) is int for each in value):
-        return tuple(value)
-    raise ValueError(f"seeds must be a number >= 1 or a list of seeds, got {value!r}")
+    if not isinstance(value, list) and not (type(value) is int and 1 <= value <= MOST_LANES):
+        raise ValueError(f"seeds must be a number from 1 to {MOST_LANES:,} or a list of seeds, got {shown(value)}")
+    return whole_seeds(range(value) if isinstance(value, int) else value)
 
 
 def _tables(data: Facts, algorithm: str) -> tuple[Facts, dict[str, tuple[Any, ...]]]:
@@ -153,7 +156,7 @@ def _tables(data: Facts, algorithm: str) -> tuple[Facts, dict[str, tuple[Any, ..
     if both:
         raise ValueError(f"a field is either set or swept for {algorithm}, both are: {', '.join(both)}")
     fixed = {name: _like(name, value, like) for name, value in fixed.items()}
-    return fixed, {name: tuple(_like(name, value, like) for value in values) for name, values in swept.items()}
+    return fixed, {name: tuple(_once(name, [_like(name, each, like) for each in swept[name]])) for name in swept}
 
 
 def _flat(table: Mapping[str, object], like: Config, prefix: str = "") -> Facts:

@@ -171,7 +171,7 @@ def test_no_steps_of_expansion_are_the_one_step_targets():
         ({"critics": 0}, "critics must be at least 1, got 0"),
         ({"gamma": 1.1}, r"gamma must lie in \[0, 1\], got 1.1"),
         ({"tau": 0.0}, r"tau must lie in \(0, 1\], got 0.0"),
-        ({"initial_temperature": 0.0}, "initial_temperature must be positive, got 0.0"),
+        ({"initial_temperature": 0.0}, "initial_temperature must be positive and finite, got 0.0"),
     ],
 )
 def test_impossible_configurations_are_refused(changes, rule):

@@ -143,7 +143,7 @@ def test_exploration_is_gaussian_around_the_policy_and_clipped(state):
         ({"gamma": -0.1}, r"gamma must lie in \[0, 1\], got -0.1"),
         ({"tau": 1.5}, r"tau must lie in \(0, 1\], got 1.5"),
         ({"policy_delay": 0}, "policy_delay must be at least 1, got 0"),
-        ({"noise_clip": -0.1}, "noise_clip must not be negative, got -0.1"),
+        ({"noise_clip": -0.1}, "noise_clip must be a finite number, not negative, got -0.1"),
         ({"policy_noise": -1}, "policy_noise"),
         ({"exploration_noise": -1.0}, "exploration_noise"),
     ],

@@ -200,7 +200,7 @@ def test_presets_are_the_papers_and_released_settings():
         ({"steps": 15}, "got 15 and 10"),
         ({"batch": 0}, "batch must be"),
         ({"noise_steps": 0}, "noise_steps must be"),
-        ({"first_noise": -1.0}, "first_noise must not be negative"),
+        ({"first_noise": -1.0}, "first_noise must be a finite number, not negative"),
     ],
 )
 def test_impossible_configurations_are_refused(changes, rule):

@@ -192,8 +192,8 @@ def test_hyper_parameters_that_share_a_program():
             lambda: dam.make(CONFIG, envs.make("pendulum")),
             "scores of choices, pendulum-v1's are vectors",
         ),
-        (lambda: dam.Planning(logit_clip=-1.0), "logit_clip must be positive, got -1"),
-        (lambda: dam.Planning(weight_clip=0.0), "weight_clip must be positive, got 0"),
+        (lambda: dam.Planning(logit_clip=-1.0), "logit_clip must be positive and finite, got -1"),
+        (lambda: dam.Planning(weight_clip=0.0), "weight_clip must be positive and finite, got 0"),
     ],
 )
 def test_impossible_configurations_are_refused(change, rule):

@@ -317,7 +317,7 @@ def test_a_fit_keeps_its_best_and_stops_when_it_gets_worse():
         (lambda: mixture.Config(holdout_fraction=1.0), r"strictly between 0 and 1, got 1.0"),
         (lambda: mixture.Config(log_std=(1.0, 1.0)), "a lower and a higher bound"),
         (lambda: discriminator.Config(holdout_fraction=0.0), "strictly between 0 and 1, got 0.0"),
-        (lambda: discriminator.Config(noise=-0.1), "noise must not be negative, got -0.1"),
+        (lambda: discriminator.Config(noise=-0.1), "noise must be a finite number, not negative, got -0.1"),
         (lambda: fitting.Config(interval=0), "interval must be at least 1, got 0"),
     ],
 )

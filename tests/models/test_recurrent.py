@@ -202,7 +202,7 @@ def test_it_learns_a_linear_system(state):
         ({"encoder": (0,)}, r"encoder must name positive widths, got \(0,\)"),
         ({"width": 0}, "width must be at least 1"),
         ({"layers": 0}, "layers must be at least 1"),
-        ({"clip": -1.0}, "clip must not be negative"),
+        ({"clip": -1.0}, "clip must be a finite number, not negative"),
     ],
 )
 def test_impossible_configurations_are_refused(changes, rule):

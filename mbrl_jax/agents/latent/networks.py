@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mbrl_jax.checks import check_positive, check_share, check_widths
+from mbrl_jax.checks import check_fields, check_not_negative, check_positive, check_share, check_widths
 from mbrl_jax.networks import MLP, Diagonal, NormedMLP, bounded_diagonal, elu, perturbed
 from mbrl_jax.types import Key, PyTree, Spec
 
@@ -60,11 +60,13 @@ class Config:
     """Smallest and largest standard deviation of a representation (ALM code)."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_positive(self, "latent_dim", "horizon", "critics")
         check_widths(self, "hidden")
         check_widths(self, "model_hidden", "classifier_hidden", empty=True)
         check_share(self, "gamma", "trace")
         check_share(self, "tau", zero=False)
+        check_not_negative(self, "coefficient", "noise_limit")
         low, high = self.std_bounds
         if not 0 < low < high:
             raise ValueError(f"std_bounds must be increasing and positive, got {self.std_bounds}")

@@ -18,6 +18,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from mbrl_jax.checks import check_fields
 from mbrl_jax.objectives.ratios import Terms, switched_reward
 from mbrl_jax.tabular import MDP, divergence
 from mbrl_jax.types import Key, checked
@@ -57,6 +58,7 @@ class Config:
     eval_sweeps: int = 300  # 0.9^300 = 2e-14: the evaluation is exact to rounding
 
     def __post_init__(self):
+        check_fields(self)
         if self.iterations % self.eval_every:
             raise ValueError(f"eval_every must divide iterations, got {self.eval_every=}, {self.iterations=}")
 

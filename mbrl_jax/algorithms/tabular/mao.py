@@ -19,6 +19,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from mbrl_jax.checks import check_fields
 from mbrl_jax.objectives import likelihood, value_aware
 from mbrl_jax.types import Key, checked
 
@@ -65,6 +66,7 @@ class Config:
     eval_every: int = 2
 
     def __post_init__(self):
+        check_fields(self)
         if self.iterations % self.eval_every:
             raise ValueError(f"eval_every must divide iterations, got {self.eval_every=}, {self.iterations=}")
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from mbrl_jax.checks import check_not_negative, check_positive, check_widths
+from mbrl_jax.checks import check_fields, check_not_negative, check_positive, check_widths
 from mbrl_jax.data import normalise
 from mbrl_jax.networks import MLP, apply, narrow_normal
 from mbrl_jax.objectives.likelihood import bounded_log_var
@@ -58,6 +58,7 @@ class Config:
     """Standardise the targets over the training data too; the released code does not."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 1 <= self.elites <= self.members:
             raise ValueError(f"need 1 <= elites <= members, got elites={self.elites}, members={self.members}")
         check_widths(self, "hidden", empty=True)
