@@ -16,6 +16,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import warnings
 import zipfile
@@ -39,6 +40,7 @@ __all__ = [
     "ResultsError",
     "arrays",
     "check_writable",
+    "file_name",
     "finished",
     "load",
     "load_run",
@@ -247,6 +249,18 @@ def check_writable(root: str | Path, need_bytes: int = 64 * 2**20) -> None:
     if free < need_bytes:
         need, have = f"{need_bytes / 2**20:.0f} MiB", f"{free / 2**20:.0f} MiB"
         raise OSError(errno.ENOSPC, f"the results folder must have {need} free, {root} has {have}")
+
+
+def file_name(name: str) -> str:
+    """What a name is called in file names and on the page: short, safe everywhere, and of no other name.
+
+    `mbpo/figure2` is `mbpo-figure2`. A name that is not of this form keeps what is safe of its first letters and gets
+    a part of its hash, so that neither punctuation, capitals nor length make two names one.
+    """
+    if re.fullmatch("[a-z0-9_]+/[a-z0-9_]+", name) and len(name) <= 40:
+        return name.replace("/", "-")
+    readable = re.sub("[^A-Za-z0-9_]+", "-", name[:40]).strip("-") or "name"
+    return f"{readable}--{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:16]}"
 
 
 def write_whole(path: Path, content: bytes) -> None:

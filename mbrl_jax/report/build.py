@@ -11,7 +11,7 @@ from mbrl_jax import results
 from mbrl_jax.report import html, page, theme
 from mbrl_jax.report.artefact import Animation, Artefact, Table, Text
 from mbrl_jax.report.claims import Claim, Judgement
-from mbrl_jax.report.gather import PROFILES, Drawn, Section, anchor, gather
+from mbrl_jax.report.gather import PROFILES, Drawn, Section, gather
 
 __all__ = ["build"]
 
@@ -70,7 +70,7 @@ def _markdown(sections: Sequence[Section], folder: Path) -> str:
 
 
 def _section(section: Section, folder: Path) -> list[str]:
-    artefact, name = section.artefact, anchor(section.artefact.name)
+    artefact, name = section.artefact, results.file_name(section.artefact.name)
     parts = [f"## {artefact.title}", f"{artefact.paper} · `{artefact.name}`"]
     if section.runs:
         label = PROFILES.get(section.profile, section.profile)

@@ -17,7 +17,7 @@ from mbrl_jax.report.claims import Claim, Judgement, Verdict, judge
 from mbrl_jax.report.select import MissingDataError
 from mbrl_jax.types import Facts
 
-__all__ = ["PROFILES", "Drawn", "Section", "anchor", "gather"]
+__all__ = ["PROFILES", "Drawn", "Section", "gather"]
 
 PROFILES = {
     "paper": "the paper's scale",
@@ -52,11 +52,6 @@ class Section(NamedTuple):
     judged: Sequence[tuple[Claim, Judgement]]
     runs: Sequence[Facts]
     remarks: Sequence[str]
-
-
-def anchor(name: str) -> str:
-    """An artefact's name as an id and a part of file names."""
-    return name.replace("/", "-").replace(".", "-")
 
 
 def gather(artefacts: Sequence[Artefact], root: str | Path) -> list[Section]:
@@ -108,7 +103,9 @@ def _blocks(artefact: Artefact, frame: pd.DataFrame) -> tuple[list[Drawn | Table
     if frame.empty:
         return [], []
     try:
-        return [_drawn(block, f"{anchor(artefact.name)}-{i}") for i, block in enumerate(artefact.blocks(frame))], []
+        return [
+            _drawn(block, f"{results.file_name(artefact.name)}-{i}") for i, block in enumerate(artefact.blocks(frame))
+        ], []
     except MissingDataError as error:
         return [Text(f"Not all results are there yet: {error}.")], []
     except Exception as error:  # one drawing that fails must not take the report with it
