@@ -110,7 +110,7 @@ def _block(block: Drawn | Table | Animation | Text, name: str, folder: Path) -> 
         return [f"![{name}](figures/{name}.gif)", block.caption]
     return [
         _figure(block, name, folder),
-        ", ".join(f"{label} `{tint}`" for label, tint in block.legend.items()),
+        ", ".join(f"{_inline(label)} `{tint}`" for label, tint in block.legend.items()),
         block.caption,
     ]
 
@@ -127,5 +127,10 @@ def _figure(block: Drawn, name: str, folder: Path) -> str:
 def _rows(frame: pd.DataFrame) -> str:
     head = [str(name) for name in frame]
     body = [[page.number(value) for value in row] for row in frame.itertuples(index=False, name=None)]
-    table = [head, ["---"] * len(head), *body]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table)
+    table = [[_inline(cell) for cell in row] for row in (head, ["---"] * len(head), *body)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in table)
+
+
+def _inline(text: str) -> str:
+    """Text that stays in its cell and on its line."""
+    return " ".join(text.replace("|", "\\|").splitlines())

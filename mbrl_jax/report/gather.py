@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from matplotlib.figure import Figure as Drawing
 
 from mbrl_jax import results
 from mbrl_jax.report import theme
@@ -117,9 +118,8 @@ def _drawn(block: Block, prefix: str) -> Drawn | Table | Animation | Text:
         return block
     legend: dict[str, str] = {}
     for panel in block.panels:
-        for axes in getattr(panel, "axes", []):
-            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-                legend.setdefault(label, handle.get_color() if hasattr(handle, "get_color") else theme.color("muted"))
+        if isinstance(panel, Drawing):
+            legend |= {label: tint for label, tint in theme.legend(panel).items() if label not in legend}
     svgs = [theme.to_svg(panel, f"{prefix}-{i}") for i, panel in enumerate(block.panels)]
     return Drawn(svgs, legend, block.caption)
 
