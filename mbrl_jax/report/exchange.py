@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +12,7 @@ from typing import Protocol
 import pandas as pd
 
 from mbrl_jax import results
+from mbrl_jax.envs.registry import resolve
 
 __all__ = ["export_csv", "import_csv"]
 
@@ -45,7 +48,9 @@ def export_csv(frame: pd.DataFrame, path: str | Path) -> None:
 def import_csv(path: str | Path, experiment: str) -> pd.DataFrame:
     """Reads the exchange format into the long form, under the name `experiment`; `run` is the file's name.
 
-    Text is taken as it stands (`None`, `3` and nothing at all are labels); of numbers, an empty `value` is NaN.
+    Text is taken as it stands (`None`, `3` and nothing at all are labels); of numbers, an empty `value` is NaN. A task
+    gets our name of it, `pendulum-v1` for `Pendulum-v1`. With a warning, one that we do not have keeps its name, and
+    one whose name states no version is taken for our first.
 
     Raises:
       results.ResultsError: the file is no UTF-8 text, is not separated by commas, lacks a column or a cell, or a number
@@ -58,6 +63,8 @@ def import_csv(path: str | Path, experiment: str) -> pd.DataFrame:
         raise results.ResultsError(f"{path}: an exchange file must be UTF-8 text, got {error}") from error
     except (_FormError, csv.Error) as error:
         raise results.ResultsError(f"{path}{error}") from error
+    ours = {name: _task(name, path) for name in dict.fromkeys(map(str, columns["env_name"]))}
+    columns["env_name"] = [ours[str(name)] for name in columns["env_name"]]
     table = pd.DataFrame({old: columns[new] for old, new in EXCHANGE.items()})
     table = table.astype({"seed": "int64", "env_step": "int64", "value": "float64"})
     return pd.DataFrame(table.assign(experiment=experiment, run=Path(path).name)[["run", *results.COLUMNS]])
@@ -88,6 +95,20 @@ def _read(reader: Reader) -> dict[str, list[str | int | float]]:
             except (ValueError, OverflowError) as error:
                 raise _FormError(f", line {reader.line_num}: {name} must be {rule}, got {row[place]!r}") from error
     return columns
+
+
+def _task(name: str, path: str | Path) -> str:
+    """Our name of a task; a file's names import no module, so one with `:` stays what it is."""
+    try:
+        if ":" in name:
+            raise ValueError(f"an environment of another module is not looked up, got {name!r}")
+        ours = resolve(name)
+    except ValueError as error:
+        warnings.warn(f"{path}: {error}; it stays a task of its own", stacklevel=4)
+        return name
+    if not re.search(r"-v\d+$", name):
+        warnings.warn(f"{path}: {name!r} states no version, taken for {ours}", stacklevel=4)
+    return ours
 
 
 def _number(text: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,7 +77,7 @@ def _section(artefact: Artefact, root: Path, manifests: Sequence[Facts], damaged
     frame.attrs["root"] = str(root)
     remarks = [str(warning.message) for warning in caught if str(warning.message) not in damaged] + list(damaged)
     remarks += [f"{replaced} older run(s) of the same seeds are left out"] if replaced else []
-    remarks += _mixed(frame, runs)
+    remarks += _mixed(frame, runs) + _respelt(frame)
     unfinished = [facts["run"] for facts in runs if facts["status"] != "finished"]
     remarks += [f"unfinished, drawn as far as they are but not judged: {', '.join(unfinished)}"] if unfinished else []
     complete = frame.loc[~frame["run"].isin(unfinished)]
@@ -133,6 +134,15 @@ def _mixed(frame: pd.DataFrame, runs: Sequence[Facts]) -> list[str]:
             label, names = " on ".join(part.iloc[0][["algorithm", "env"]]), ", ".join(sorted(part["run"]))
             found.append(f"the seeds of {label} come from runs with different settings: {names}")
     return found
+
+
+def _respelt(frame: pd.DataFrame) -> list[str]:
+    """Remarks where two tasks have one name but for capitals, hyphens and underscores, as ours and a published one."""
+    spellings: dict[str, list[str]] = {}
+    for env in sorted(frame["env"].unique()):
+        spellings.setdefault(re.sub("[-_]", "", env.lower()), []).append(env)
+    twice = [names for names in spellings.values() if len(names) > 1]
+    return [f"drawn as different tasks, though they differ in spelling only: {', '.join(names)}" for names in twice]
 
 
 def _profile_of(facts: Facts) -> str:

@@ -2,10 +2,12 @@
 
 import html
 import re
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic
 
 from mbrl_jax import results
 from mbrl_jax.report import Artefact, Figure, Table, build, figures, statistics
@@ -62,14 +64,49 @@ def test_exchange_format_round_trips(tmp_path):
 
 
 def test_text_comes_back_as_the_text_it_was(tmp_path):
-    frame, path = stored(tmp_path, LABELS, env="1"), tmp_path / "out.csv"
+    frame, path = stored(tmp_path, LABELS), tmp_path / "out.csv"
     export_csv(frame, path)
     back = import_csv(path, "mbpo/figure2")
-    assert set(back["algorithm"]) == set(LABELS) and set(back["env"]) == {"1"}
+    assert set(back["algorithm"]) == set(LABELS)
     pd.testing.assert_frame_equal(back[list(results.COLUMNS)], frame[list(results.COLUMNS)])
-    facts = {"experiment": "mine", "algorithm": "published", "env": "1", "status": "finished", "seeds": [0, 1]}
+    facts = {"experiment": "mine", "algorithm": "published", "env": "hopper-v4", "status": "finished", "seeds": [0, 1]}
     results.save(tmp_path, "b", back, facts)
     assert set(results.load(tmp_path, run="b")["algorithm"]) == set(LABELS)
+
+
+@pytest.mark.parametrize(
+    "spelling", ["Pendulum-v1", "pendulum-v1", "mbrl_jax/Pendulum-v1", "PENDULUM-v1", "pendulum_distractors_4-v1"]
+)
+def test_a_task_has_our_name_however_it_is_spelt(tmp_path, spelling):
+    path = written(tmp_path / "x.csv", [f"a,{spelling},0,m,0,1"])
+    ours = "pendulum_distractors_4-v1" if "distractors" in spelling else "pendulum-v1"
+    assert import_csv(path, "x")["env"].tolist() == [ours]
+
+
+@pytest.mark.parametrize(
+    ("spelling", "kept", "told"),
+    [
+        ("Pendulun-v1", "Pendulun-v1", "'Pendulun-v1'; did you mean 'pendulum-v1'.* task of its own"),
+        ("", "", "got ''.* task of its own"),
+        ("Hopper", "hopper-v4", "'Hopper' states no version, .* hopper-v4"),
+        ("this:pendulum-v1", "this:pendulum-v1", "'this:pendulum-v1'.* task of its own"),
+    ],
+)
+def test_a_task_that_is_not_known_for_certain_is_told(tmp_path, spelling, kept, told):
+    path = written(tmp_path / "x.csv", [f"a,{spelling},{seed},m,0,1" for seed in (0, 1)])
+    with pytest.warns(UserWarning, match=rf"x\.csv: .*{told}") as caught:
+        frame = import_csv(path, "x")
+    assert frame["env"].tolist() == [kept] * 2 and len(caught) == 1
+    assert "this" not in sys.modules, "a name in a file must not import a module"
+
+
+def test_tasks_that_differ_in_spelling_only_are_remarked_upon(tmp_path):
+    write = synthetic.writer(tmp_path)
+    write("mbpo", "pendulum-v1", seeds=range(2), budget=500)
+    assert gather(synthetic.ARTEFACTS, tmp_path)[0].remarks == []
+    write("theirs", "Pendulum-v1", seeds=range(2), budget=500)
+    (remark,) = gather(synthetic.ARTEFACTS, tmp_path)[0].remarks
+    assert "spelling" in remark and "Pendulum-v1, pendulum-v1" in remark
 
 
 def test_every_label_is_drawn_with_its_legend(tmp_path):
