@@ -15,15 +15,13 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
-import subprocess
-import sys
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +30,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mbrl_jax.checks import nearest, resolved
+from mbrl_jax.host import provenance
+from mbrl_jax.manifest_rules import REQUIRED, SCHEMA_VERSION, STATUSES, problem
 from mbrl_jax.types import Facts
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "ResultsError",
     "arrays",
     "check_writable",
+    "file_name",
     "finished",
     "load",
     "load_run",
@@ -51,11 +52,7 @@ __all__ = [
     "write_whole",
 ]
 
-SCHEMA_VERSION = 1
 COLUMNS = ("experiment", "algorithm", "env", "seed", "env_step", "metric", "value")
-STATUSES = ("running", "interrupted", "finished")
-REQUIRED = ("experiment", "algorithm", "env", "seeds", "status")
-PACKAGES = ("mbrl_jax", "jax", "jaxlib", "flax", "optax", "distrax", "mujoco", "mujoco-mjx", "numpy")
 _TABLE = pa.schema(
     [(name, pa.string()) for name in COLUMNS[:3]]
     + [("seed", pa.int64()), ("env_step", pa.int64()), ("metric", pa.string()), ("value", pa.float64())]
@@ -136,20 +133,19 @@ def manifest(root: str | Path, run: str) -> Facts:
 
     Raises:
       FileNotFoundError: there is none.
-      ResultsError: it cannot be read; the message names the file.
+      ResultsError: it cannot be read, breaks a rule, or is that of another run; the message names the file.
     """
     path = resolved(root) / "runs" / run / "manifest.json"
     try:
         facts = json.loads(path.read_text())
-        missing = [name for name in REQUIRED if name not in facts]
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ResultsError(f"a manifest must be JSON, {path} is not: {error}") from error
-    if not isinstance(facts, dict) or missing:
-        raise ResultsError(f"a manifest must have {', '.join(REQUIRED)}; {path} lacks {', '.join(missing)}")
-    if facts.get("schema", 0) > SCHEMA_VERSION:
-        raise ResultsError(f"{path} has schema {facts['schema']}, this mbrl_jax reads up to {SCHEMA_VERSION}")
+    if wrong := problem(facts):
+        raise ResultsError(f"{path} cannot be used: {wrong}")
+    if facts.get("run", run) != run:
+        raise ResultsError(f"a folder must be named after its run, {path} is a copy of {facts['run']!r} or was renamed")
     return facts
 
 
@@ -163,7 +159,7 @@ def load_run(root: str | Path, run: str) -> pd.DataFrame:
     path = resolved(root) / "runs" / run / "metrics.parquet"
     try:
         table = pq.read_table(path, columns=list(COLUMNS), page_checksum_verification=True)
-        frame = table.cast(_TABLE).to_pandas()
+        frame = _named_rows(table.cast(_TABLE)).to_pandas()
     except FileNotFoundError:
         raise
     except _READ_ERRORS as error:
@@ -199,7 +195,7 @@ def load(root: str | Path = "results", *, only_finished: bool = False, **filters
         try:
             frame = _with_divergence(load_run(root, run), facts)
         except (ResultsError, FileNotFoundError) as error:
-            warnings.warn(f"skipped run {run}: {error}", stacklevel=2)
+            _skipped(run, error, 3)
             continue
         for name, values in wanted.items():
             frame = frame.loc[pd.Series(frame[name]).isin(values)]
@@ -254,6 +250,18 @@ def check_writable(root: str | Path, need_bytes: int = 64 * 2**20) -> None:
         raise OSError(errno.ENOSPC, f"the results folder must have {need} free, {root} has {have}")
 
 
+def file_name(name: str) -> str:
+    """What a name is called in file names and on the page: short, safe everywhere, and of no other name.
+
+    `mbpo/figure2` is `mbpo-figure2`. A name that is not of this form keeps what is safe of its first letters and gets
+    a part of its hash, so that neither punctuation, capitals nor length make two names one.
+    """
+    if re.fullmatch("[a-z0-9_]+/[a-z0-9_]+", name) and len(name) <= 40:
+        return name.replace("/", "-")
+    readable = re.sub("[^A-Za-z0-9_]+", "-", name[:40]).strip("-") or "name"
+    return f"{readable}--{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:16]}"
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Writes the file whole or not at all: temporary name, flush to disk, rename, flush the folder.
 
@@ -281,44 +289,13 @@ def write_whole(path: Path, content: bytes) -> None:
         ) from error
 
 
-def provenance() -> Facts:
-    """Versions of Python and the packages that matter, and the commit (with `+dirty` if the sources were changed)."""
-    versions = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return {"versions": versions, "commit": _commit(Path(__file__))}
-
-
-def _commit(source: Path) -> str:
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=source.parent, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", source.name)  # an installed copy inside another repository has no commit
-        dirty = git("status", "--porcelain", "--untracked-files=no")
-        return git("rev-parse", "HEAD") + ("+dirty" if dirty else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
 def _checked_manifest(run: str, manifest: Facts) -> Facts:
-    missing = [name for name in REQUIRED if name not in manifest]
-    if missing:
-        raise ValueError(f"a manifest must have {', '.join(REQUIRED)}; missing: {', '.join(missing)}")
-    if manifest["status"] not in STATUSES:
-        raise ValueError(f"status must be one of {', '.join(STATUSES)}, got {manifest['status']!r}")
     if not run or run != Path(run).name:
         raise ValueError(f"a run id must be a plain file name, got {run!r}")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    facts = {"schema": SCHEMA_VERSION, "run": run, "written": now, **json.loads(_canonical(manifest))}
-    named = {key.rpartition("/")[2] for key in facts.get("diverged") or {}}
-    strangers = sorted(named - {str(seed) for seed in facts["seeds"]})
-    if strangers:
-        raise ValueError(f"diverged seeds must be among the run's seeds {facts['seeds']}, got {', '.join(strangers)}")
+    facts = {"schema": SCHEMA_VERSION, "written": now, **json.loads(_canonical(manifest)), "run": run}
+    if wrong := problem(facts):
+        raise ValueError(wrong)
     return facts
 
 
@@ -328,13 +305,20 @@ def _checked_table(metrics: pd.DataFrame, facts: Facts) -> pa.Table:
     if missing:
         raise ValueError(f"metrics must have the columns {', '.join(COLUMNS)}; missing: {', '.join(missing)}")
     try:
-        table = pa.Table.from_pandas(filled[list(COLUMNS)], schema=_TABLE, preserve_index=False)
-    except pa.ArrowException as error:
+        table = _named_rows(pa.Table.from_pandas(filled[list(COLUMNS)], schema=_TABLE, preserve_index=False))
+    except (pa.ArrowException, ValueError) as error:
         raise ValueError(f"metrics must be text, integers (seed, env_step) and floats (value): {error}") from error
     twice = filled.duplicated(["experiment", "algorithm", "env", "seed", "env_step", "metric"])
     if twice.any():
         first = filled.loc[twice, ["seed", "env_step", "metric"]].iloc[0].to_dict()
         raise ValueError(f"a run must hold one value per point, {twice.sum()} rows repeat one, the first is {first}")
+    return table
+
+
+def _named_rows(table: pa.Table) -> pa.Table:
+    """The table, if every row has all that tells it apart; a `value` may be missing."""
+    if nameless := [name for name in COLUMNS[:-1] if table[name].null_count]:
+        raise ValueError(f"every row must have {', '.join(COLUMNS[:-1])}, some lack {', '.join(nameless)}")
     return table
 
 
@@ -352,7 +336,13 @@ def _readable_manifests(root: str | Path) -> Iterable[tuple[str, Facts]]:
         try:
             yield folder.parent.name, manifest(root, folder.parent.name)
         except (ResultsError, FileNotFoundError) as error:
-            warnings.warn(f"skipped run {folder.parent.name}: {error}", stacklevel=3)
+            _skipped(folder.parent.name, error, 4)
+
+
+def _skipped(run: str, error: Exception, stacklevel: int) -> None:
+    """Says why a run is left out; a name that is not Unicode is shown with escapes, so that any stream takes it."""
+    told = f"skipped run {run}: {error}".encode(errors="backslashreplace").decode()
+    warnings.warn(told, stacklevel=stacklevel)
 
 
 def _with_divergence(frame: pd.DataFrame, facts: Facts) -> pd.DataFrame:

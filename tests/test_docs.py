@@ -155,7 +155,7 @@ def executed(tmp_path, monkeypatch):
 def test_the_python_of_the_page_on_running_runs(executed, tmp_path):
     rows = [(seed, step, "eval/return_mean", float(step)) for seed in (0, 1) for step in (0, 10, 20)]
     published = results.pd.DataFrame(rows, columns=["seed", "env_step", "metric", "value"])
-    facts = {"algorithm": "theirs", "env": "pendulum-v1", "experiment": "theirs"}
+    facts = {"algorithm": "theirs", "env": "Pendulum-v1", "experiment": "theirs"}
     export_csv(published.assign(**facts), tmp_path / "published.csv")
     names = executed(RUNNING)
     assert (tmp_path / "mine.csv").is_file() and (tmp_path / "pendulum.gif").is_file()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -146,6 +147,10 @@ def test_arrays_are_never_unpickled(tmp_path):
         (table().drop(columns="metric"), facts(), "missing: metric"),
         (pd.concat([table(), table()]), facts(), "4 rows repeat"),
         (table().assign(seed="zero"), facts(), "integers"),
+        (table().assign(seed=0.5), facts(), "integers"),
+        (table().assign(env_step=[0.0, 1000.7] * 2), facts(), "integers"),
+        (table(), facts(seeds=[0, 0.5]), "seeds must be a list of whole numbers"),
+        (table(), facts(algorithm=3), "algorithm must be text, got 3"),
         (table(), {"experiment": "x"}, "missing: algorithm"),
         (table(), facts(status="done"), "got 'done'"),
         (table(), facts(diverged={7: 100}), "got 7"),
@@ -212,3 +217,31 @@ def test_provenance_names_versions_and_commit():
     facts = results.provenance()
     assert facts["versions"]["numpy"] == np.__version__ and facts["versions"]["python"].startswith("3.")
     assert facts["commit"] == "unknown" or len(facts["commit"].split("+")[0]) == 40
+
+
+NAMES = (
+    "lr.1",
+    "lr-1",
+    "lr/1",
+    "lr 1",
+    "lr_1",
+    "LR_1",
+    "lr--1",
+    "a/b",
+    "a-b",
+    "a.b",
+    "",
+    "..",
+    "é",
+    "e",
+    "x" * 300,
+    "x" * 301,
+)
+
+
+def test_names_of_files_are_short_safe_and_never_the_same():
+    names = {*NAMES, *map(results.file_name, NAMES)}  # what one name became may be another's name
+    found = [results.file_name(name) for name in names]
+    assert len({name.lower() for name in found}) == len(found)  # some disks do not tell capitals apart
+    assert all(re.fullmatch("[A-Za-z0-9_][A-Za-z0-9_-]{0,59}", name) for name in found)
+    assert results.file_name("mbpo/figure2") == "mbpo-figure2"

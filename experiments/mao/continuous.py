@@ -15,9 +15,9 @@ from experiments import exact, training
 from experiments.training import Chosen
 from mbrl_jax import envs, rollouts
 from mbrl_jax.algorithms import mao, mao_vaml, preset, sac, slbo
-from mbrl_jax.report import Block, Figure, Samples, Table, figures, select, statistics
+from mbrl_jax.checks import nearest
+from mbrl_jax.report import Block, Figure, Table, figures, select, statistics
 from mbrl_jax.runner.run import Run
-from mbrl_jax.types import nearest
 
 __all__ = [
     "ALIVE",
@@ -25,6 +25,7 @@ __all__ = [
     "L1",
     "L1_VPS",
     "METHODS",
+    "NOTHING",
     "PAPER",
     "PUBLISHED",
     "SAC",
@@ -36,14 +37,9 @@ __all__ = [
     "Evaluated",
     "Scale",
     "Task",
-    "area",
-    "beats_doing_nothing",
-    "better",
     "blocks",
     "chosen",
-    "comparable",
-    "faster",
-    "lives",
+    "mean_return",
     "planned",
     "run",
     "scale",
@@ -222,8 +218,8 @@ def blocks(frame: pd.DataFrame, tasks: Sequence[str]) -> list[Block]:
     """Learning curves, the share of the model that lives, returns at the end beside the published ones."""
     there = [env for env in tasks if env in set(frame["env"])]
     trained = frame.loc[~frame["algorithm"].isin((NOTHING, RANDOM))]
-    still = {env: _mean(frame, NOTHING, env) for env in there}
-    lines = {env: {NOTHING: value} for env, value in still.items() if value > _mean(frame, RANDOM, env)}
+    still = {env: mean_return(frame, NOTHING, env) for env in there}
+    lines = {env: {NOTHING: value} for env, value in still.items() if value > mean_return(frame, RANDOM, env)}
     curves = figures.learning_curves(trained, algorithms=METHODS, envs=there, references=lines)
     living = [name for name in METHODS if name != SAC]
     units = figures.learning_curves(
@@ -250,7 +246,8 @@ def blocks(frame: pd.DataFrame, tasks: Sequence[str]) -> list[Block]:
     ]
 
 
-def _mean(frame: pd.DataFrame, label: str, env: str) -> float:
+def mean_return(frame: pd.DataFrame, label: str, env: str) -> float:
+    """The first evaluations' mean over seeds: of the rows that need no training all there is."""
     return float(select.curves(frame, label, env).value[:, 0].mean())
 
 
@@ -265,59 +262,7 @@ def _scores(frame: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:
             middle = statistics.aggregate(select.final(frame, name, env))
             row[name] = f"{middle.estimate:,.1f} [{middle.low:,.1f}, {middle.high:,.1f}]"
         for name in (NOTHING, RANDOM):
-            row[name] = f"{_mean(frame, name, env):,.1f}"
+            row[name] = f"{mean_return(frame, name, env):,.1f}"
         row |= {"SLBO, 200,000 steps": PUBLISHED[env].slbo, "random (published)": PUBLISHED[env].random}
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def area(frame: pd.DataFrame, name: str, env: str) -> np.ndarray:
-    """Mean return over the evaluations after the first stage, per seed."""
-    return select.curves(frame, name, env).value[:, 1:].mean(axis=1)
-
-
-def better(first: str, second: str, env: str) -> Callable[[pd.DataFrame], Samples]:
-    """A method's final returns against another's."""
-
-    def gap(frame: pd.DataFrame) -> Samples:
-        return Samples(select.final(frame, first, env), select.final(frame, second, env))
-
-    return gap
-
-
-def faster(first: str, second: str, env: str) -> Callable[[pd.DataFrame], Samples]:
-    """The areas under a method's curves against another's."""
-
-    def gap(frame: pd.DataFrame) -> Samples:
-        return Samples(area(frame, first, env), area(frame, second, env))
-
-    return gap
-
-
-def beats_doing_nothing(name: str, env: str) -> Callable[[pd.DataFrame], np.ndarray]:
-    """A method's final returns above what doing nothing gives in the mean."""
-
-    def gap(frame: pd.DataFrame) -> np.ndarray:
-        return select.final(frame, name, env) - _mean(frame, NOTHING, env)
-
-    return gap
-
-
-def comparable(first: str, second: str, env: str) -> Callable[[pd.DataFrame], Samples]:
-    """Whether the means of two methods differ by less than the second one's standard error."""
-
-    def gap(frame: pd.DataFrame) -> Samples:
-        ours, theirs = select.final(frame, first, env), select.final(frame, second, env)
-        margin = float(theirs.std(ddof=1) / np.sqrt(len(theirs)))
-        return Samples(ours, theirs, statistics.closeness(margin, statistics.mean))
-
-    return gap
-
-
-def lives(name: str, env: str, sign: float) -> Callable[[pd.DataFrame], np.ndarray]:
-    """How far the share of living hidden units at the end is above (sign 1) or below (−1) one half."""
-
-    def gap(frame: pd.DataFrame) -> np.ndarray:
-        return sign * (select.final(frame, name, env, "model/alive") - 0.5)
-
-    return gap

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.mao import continuous as shared
+from experiments.mao import gaps
 from experiments.mao.continuous import ALIVE, L1, L1_VPS, SLBO, VAML, VAML_VPS
 from mbrl_jax.report import Artefact, Block, Claim, Rivals, select
 
@@ -89,19 +90,19 @@ CLAIMS = (
     Claim(
         text="Reacher: SLBO learns more than to do nothing",
         source="ours",
-        gap=shared.beats_doing_nothing(SLBO, REACHER),
+        gap=gaps.beats_doing_nothing(SLBO, REACHER),
         unit="return",
     ),
     Claim(
         text="Reacher: with the weight that the paper selects for MA-VAML the model dies",
         source="ours",
-        gap=shared.lives(VAML, REACHER, -1.0),
+        gap=gaps.lives(VAML, REACHER, -1.0),
         unit="share of hidden units below one half",
     ),
     Claim(
         text="Reacher: with MA-L1's weight the model of MA-VAML lives",
         source="ours",
-        gap=shared.lives(ALIVE, REACHER, 1.0),
+        gap=gaps.lives(ALIVE, REACHER, 1.0),
         unit="share of hidden units above one half",
     ),
 )

@@ -12,7 +12,7 @@ from mbrl_jax.checks import resolved
 from mbrl_jax.report import html, page, theme
 from mbrl_jax.report.artefact import Animation, Artefact, Table, Text
 from mbrl_jax.report.claims import Claim, Judgement
-from mbrl_jax.report.gather import PROFILES, Drawn, Section, anchor, gather
+from mbrl_jax.report.gather import PROFILES, Drawn, Section, gather
 
 __all__ = ["build"]
 
@@ -71,7 +71,7 @@ def _markdown(sections: Sequence[Section], folder: Path) -> str:
 
 
 def _section(section: Section, folder: Path) -> list[str]:
-    artefact, name = section.artefact, anchor(section.artefact.name)
+    artefact, name = section.artefact, results.file_name(section.artefact.name)
     parts = [f"## {artefact.title}", f"{artefact.paper} · `{artefact.name}`"]
     if section.runs:
         label = PROFILES.get(section.profile, section.profile)
@@ -111,7 +111,7 @@ def _block(block: Drawn | Table | Animation | Text, name: str, folder: Path) -> 
         return [f"![{name}](figures/{name}.gif)", block.caption]
     return [
         _figure(block, name, folder),
-        ", ".join(f"{label} `{tint}`" for label, tint in block.legend.items()),
+        ", ".join(f"{_inline(label)} `{tint}`" for label, tint in block.legend.items()),
         block.caption,
     ]
 
@@ -128,5 +128,10 @@ def _figure(block: Drawn, name: str, folder: Path) -> str:
 def _rows(frame: pd.DataFrame) -> str:
     head = [str(name) for name in frame]
     body = [[page.number(value) for value in row] for row in frame.itertuples(index=False, name=None)]
-    table = [head, ["---"] * len(head), *body]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table)
+    table = [[_inline(cell) for cell in row] for row in (head, ["---"] * len(head), *body)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in table)
+
+
+def _inline(text: str) -> str:
+    """Text that stays in its cell and on its line."""
+    return " ".join(text.replace("|", "\\|").splitlines())

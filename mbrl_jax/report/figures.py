@@ -179,6 +179,7 @@ def intervals(
     axes.set_yticks(range(len(estimates)), list(estimates))
     for tick in axes.get_yticklabels():
         tick.set_color(theme.color("ink"))
+        tick.set_parse_math(False)
     axes.set_ylim(len(estimates) - 0.5, -0.5)
     axes.grid(True, axis="x")
     axes.grid(False, axis="y")
@@ -210,7 +211,7 @@ def _line(axes: Axes, x: np.ndarray, band: Interval, tint: str, label: str, mark
         floor, ceiling = _ends((low, high, estimate))
         low, high = np.clip(low, floor, ceiling), np.clip(high, floor, ceiling)
         axes.fill_between(x, low, high, where=known, color=tint, alpha=0.16, linewidth=0)
-    axes.plot(x, estimate, color=tint, label=label, marker=marker, markersize=4)
+    axes.plot(x, estimate, color=tint, label=theme.in_legend(label), marker=marker, markersize=4)
 
 
 def _ends(parts: Iterable[np.ndarray]) -> tuple[float, float]:

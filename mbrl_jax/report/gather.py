@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from matplotlib.figure import Figure as Drawing
 
 from mbrl_jax import results
 from mbrl_jax.checks import resolved
@@ -18,7 +20,7 @@ from mbrl_jax.report.claims import Claim, Judgement, Verdict, judge
 from mbrl_jax.report.select import MissingDataError
 from mbrl_jax.types import Facts
 
-__all__ = ["PROFILES", "Drawn", "Section", "anchor", "gather"]
+__all__ = ["PROFILES", "Drawn", "Section", "gather"]
 
 PROFILES = {
     "paper": "the paper's scale",
@@ -55,11 +57,6 @@ class Section(NamedTuple):
     remarks: Sequence[str]
 
 
-def anchor(name: str) -> str:
-    """An artefact's name as an id and a part of file names."""
-    return name.replace("/", "-").replace(".", "-")
-
-
 def gather(artefacts: Sequence[Artefact], root: str | Path) -> list[Section]:
     """Reads the results once and evaluates every artefact on its own; what goes wrong in one stays in it."""
     with warnings.catch_warnings(record=True) as caught:
@@ -81,7 +78,7 @@ def _section(artefact: Artefact, root: Path, manifests: Sequence[Facts], damaged
     frame.attrs["root"] = str(root)
     remarks = [str(warning.message) for warning in caught if str(warning.message) not in damaged] + list(damaged)
     remarks += [f"{replaced} older run(s) of the same seeds are left out"] if replaced else []
-    remarks += _mixed(frame, runs)
+    remarks += _mixed(frame, runs) + _respelt(frame)
     unfinished = [facts["run"] for facts in runs if facts["status"] != "finished"]
     remarks += [f"unfinished, drawn as far as they are but not judged: {', '.join(unfinished)}"] if unfinished else []
     complete = frame.loc[~frame["run"].isin(unfinished)]
@@ -109,7 +106,9 @@ def _blocks(artefact: Artefact, frame: pd.DataFrame) -> tuple[list[Drawn | Table
     if frame.empty:
         return [], []
     try:
-        return [_drawn(block, f"{anchor(artefact.name)}-{i}") for i, block in enumerate(artefact.blocks(frame))], []
+        return [
+            _drawn(block, f"{results.file_name(artefact.name)}-{i}") for i, block in enumerate(artefact.blocks(frame))
+        ], []
     except MissingDataError as error:
         return [Text(f"Not all results are there yet: {error}.")], []
     except Exception as error:  # one drawing that fails must not take the report with it
@@ -121,9 +120,8 @@ def _drawn(block: Block, prefix: str) -> Drawn | Table | Animation | Text:
         return block
     legend: dict[str, str] = {}
     for panel in block.panels:
-        for axes in getattr(panel, "axes", []):
-            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-                legend.setdefault(label, handle.get_color() if hasattr(handle, "get_color") else theme.color("muted"))
+        if isinstance(panel, Drawing):
+            legend |= {label: tint for label, tint in theme.legend(panel).items() if label not in legend}
     svgs = [theme.to_svg(panel, f"{prefix}-{i}") for i, panel in enumerate(block.panels)]
     return Drawn(svgs, legend, block.caption)
 
@@ -137,6 +135,15 @@ def _mixed(frame: pd.DataFrame, runs: Sequence[Facts]) -> list[str]:
             label, names = " on ".join(part.iloc[0][["algorithm", "env"]]), ", ".join(sorted(part["run"]))
             found.append(f"the seeds of {label} come from runs with different settings: {names}")
     return found
+
+
+def _respelt(frame: pd.DataFrame) -> list[str]:
+    """Remarks where two tasks have one name but for capitals, hyphens and underscores, as ours and a published one."""
+    spellings: dict[str, list[str]] = {}
+    for env in sorted(frame["env"].unique()):
+        spellings.setdefault(re.sub("[-_]", "", env.lower()), []).append(env)
+    twice = [names for names in spellings.values() if len(names) > 1]
+    return [f"drawn as different tasks, though they differ in spelling only: {', '.join(names)}" for names in twice]
 
 
 def _profile_of(facts: Facts) -> str:

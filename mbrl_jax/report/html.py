@@ -13,7 +13,8 @@ import pandas as pd
 from mbrl_jax.report import page, theme
 from mbrl_jax.report.artefact import Animation, Table, Text
 from mbrl_jax.report.claims import Claim, Judgement, Verdict
-from mbrl_jax.report.gather import PROFILES, Drawn, Section, anchor
+from mbrl_jax.report.gather import PROFILES, Drawn, Section
+from mbrl_jax.results import file_name
 from mbrl_jax.types import Facts
 
 __all__ = ["render"]
@@ -53,7 +54,7 @@ def chance(sections: Sequence[Section]) -> str:
 def _navigation(sections: Sequence[Section]) -> str:
     items = ['<li><a href="#summary">Summary</a></li>']
     for paper, group in groupby(sections, key=_paper):
-        links = "".join(f'<li><a href="#{anchor(s.artefact.name)}">{_part(s)}</a></li>' for s in group)
+        links = "".join(f'<li><a href="#{file_name(s.artefact.name)}">{_part(s)}</a></li>' for s in group)
         items.append(f"<li><span>{html.escape(paper)}</span><ul>{links}</ul></li>")
     return f'<nav aria-label="Contents"><strong>mbrl_jax</strong><ul>{"".join(items)}</ul></nav>'
 
@@ -112,7 +113,7 @@ def _claims_table(rows: Sequence[str]) -> str:
 
 
 def _row(section: Section, claim: Claim, judged: Judgement) -> str:
-    link = f'<a href="#{anchor(section.artefact.name)}">{html.escape(section.artefact.name)}</a>'
+    link = f'<a href="#{file_name(section.artefact.name)}">{html.escape(section.artefact.name)}</a>'
     return (
         f"<tr><td>{page.badge(judged.verdict)}</td>"
         f'<td class="claim">{page.rich(claim.text)}{_note(claim)}'
@@ -130,7 +131,7 @@ def _papers(sections: Sequence[Section]) -> list[str]:
 
 
 def _artefact(section: Section) -> str:
-    artefact, name = section.artefact, anchor(section.artefact.name)
+    artefact, name = section.artefact, file_name(section.artefact.name)
     head = (
         f'<p class="eyebrow">{html.escape(artefact.paper)} <code>{html.escape(artefact.name)}</code></p>'
         f"<h3>{html.escape(artefact.title)}</h3>"

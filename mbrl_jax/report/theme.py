@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-__all__ = ["RC", "Tone", "color", "colors", "css", "standalone_svg", "to_svg"]
+__all__ = ["RC", "Tone", "color", "colors", "css", "in_legend", "legend", "standalone_svg", "to_svg"]
 
 
 class Tone(NamedTuple):
@@ -52,6 +53,8 @@ EXTRA = {
     "x5": Tone("#5b55c9", "#a39dff"),
 }
 _NAMED = {**ROLES, **ALGORITHMS, **EXTRA}
+_JOINER = "\u2060"
+"""A mark without width that no label begins with."""
 SANS = "Inter, 'Helvetica Neue', 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 
 RC: Any = {
@@ -102,6 +105,21 @@ def colors(labels: Iterable[str]) -> dict[str, str]:
     return chosen
 
 
+def in_legend(label: str) -> str:
+    """A label as Matplotlib takes it into a legend: it leaves out those that are empty or begin with `_`."""
+    return label if label and not label.startswith("_") else _JOINER + label
+
+
+def legend(figure: Figure) -> dict[str, str]:
+    """The labels of a figure's lines and bars as they were given, each with its colour."""
+    found: dict[str, str] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            own = getattr(handle, "get_color", None)  # bars have none
+            found.setdefault(label.removeprefix(_JOINER), color("muted") if own is None else own())
+    return found
+
+
 def color(name: str) -> str:
     """The light colour of a role (`ink`, `muted`, `holds`, ...) or an algorithm."""
     return _NAMED[name].light
@@ -127,6 +145,7 @@ def to_svg(figure: Figure | str, prefix: str) -> str:
     else:
         buffer = io.StringIO()
         with matplotlib.rc_context(RC):
+            _as_it_stands(figure)
             figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         text = buffer.getvalue()
     text = text[text.index("<svg") :]
@@ -145,6 +164,15 @@ def standalone_svg(inline: str) -> str:
     head, _, body = inline.partition(">")
     style = f"<style>{_variables('svg')}</style>"
     return f'{head}>{style}<rect width="100%" height="100%" fill="var(--panel)"/>{body}'
+
+
+def _as_it_stands(figure: Figure) -> None:
+    """Keeps Matplotlib from taking `$` in titles and names for mathematics; ticks of logarithmic axes are meant so."""
+    for axes in figure.axes:
+        ticks = {*axes.xaxis.findobj(Text), *axes.yaxis.findobj(Text)} - {axes.xaxis.label, axes.yaxis.label}
+        for text in axes.findobj(Text):
+            if isinstance(text, Text) and text not in ticks:
+                text.set_parse_math(False)
 
 
 def _fluid(text: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
+from mbrl_jax import results
 from mbrl_jax.checks import resolved
 from mbrl_jax.runner.run import Run
 from mbrl_jax.runner.session import Sink
@@ -52,7 +53,7 @@ def opened(run: Run, tensorboard: str | Path | None = None, wandb: str | None = 
 @contextlib.contextmanager
 def _tensorboard(run: Run, folder: Path) -> Iterator[Sink]:
     package = _package("tensorboardX", "TensorBoard")
-    writer = package.SummaryWriter(logdir=str(folder / _title(run)))
+    writer = package.SummaryWriter(logdir=str(folder / results.file_name(_title(run))))
 
     def sink(step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():

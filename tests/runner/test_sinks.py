@@ -1,6 +1,8 @@
 """Sinks: what reaches TensorBoard and Weights & Biases, and what is said when they are not installed."""
 
+import dataclasses
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -52,10 +54,21 @@ def test_both_get_the_metrics_and_are_closed(tmp_path, monkeypatch):
         raise KeyError("training failed")
     (writer,), (session,) = Writer.made, sessions
     assert writer.rows == [("eval/return_mean", 1.5, 40)] and writer.closed
-    assert writer.logdir.startswith(str(tmp_path)) and run.run_id(run.environment())[:8] in writer.logdir
+    assert Path(writer.logdir).parent == tmp_path and session.facts["name"].endswith(session.facts["id"][:8])
     assert session.rows == [({"eval/return_mean": 1.5, "env_step": 40}, 40)] and session.finished
     assert session.facts["project"] == "project" and session.facts["id"] == run.run_id(run.environment())
     assert session.facts["config"]["batch"] == tiny.CONFIG.batch
+
+
+def test_tensorboard_has_one_folder_per_run_whatever_it_is_called(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=Writer))
+    labels = ("../SAC", "lr.1", "lr-1", "a/b", "long " * 100, "long " * 101)
+    for label in labels:
+        with sinks.opened(dataclasses.replace(tiny.run(), algorithm=label), tensorboard=tmp_path):
+            pass
+    folders = [Path(writer.logdir) for writer in Writer.made[-len(labels) :]]
+    assert len({folder.name.lower() for folder in folders}) == len(labels)
+    assert all(folder.parent == tmp_path and len(folder.name) < 100 for folder in folders)
 
 
 @pytest.mark.parametrize("module, wanted", [("tensorboardX", {"tensorboard": "logs"}), ("wandb", {"wandb": "project"})])

@@ -27,14 +27,12 @@ __all__ = ["LOSSES", "Config", "Data", "Grid", "Loss", "learn"]
 
 
 class Grid(NamedTuple):
-    """A deterministic task on cells; an episode starts in cell 0.
-
-    Reaching the goal after t steps pays `1 - 0.9 t / max_steps` (MiniGrid's rule) on top of `gain`, and ends it.
+    """A deterministic task on cells; an episode starts in cell 0, and ends at the goal or after `max_steps`.
 
     Attributes:
       reached: cell that each action leads to.
       gain: reward of a move from a cell (row) to another (column).
-      goal: index of the goal.
+      goal: its index; reaching it after t steps pays `1 - 0.9 t / max_steps` (MiniGrid's rule) on top of `gain`.
       max_steps: steps after which an episode is truncated.
     """
 
