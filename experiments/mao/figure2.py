@@ -190,5 +190,5 @@ ARTEFACT = Artefact(
     note=shared.SCALED_DOWN
     + "MA-VAML is shown at the paper's weights, with which its model dies, and at MA-L1's. The paper has curves only; "
     "its five seeds are 6 here (20 in the paper profile).",
-    on_request=("smoke",),
+    on_request=("smoke", "laptop"),
 )
