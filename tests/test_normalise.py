@@ -47,7 +47,7 @@ def test_a_large_mean_does_not_swallow_the_deviation(rng):
 def test_backward_inverts_forward_and_the_identity_changes_nothing(rng):
     scaler = normalise.Scaler(jnp.array([1.0, -2.0]), jnp.array([0.5, 4.0]))
     x = jnp.asarray(rng.normal(size=(5, 2)), jnp.float32)
-    np.testing.assert_allclose(scaler.forward(x), (x - scaler.mean) / scaler.std)
+    np.testing.assert_allclose(scaler.forward(x), (x - scaler.mean[None]) / scaler.std[None])
     np.testing.assert_allclose(scaler.backward(scaler.forward(x)), x, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(normalise.identity(2).forward(x), x)
 

@@ -228,7 +228,7 @@ def test_a_final_value_is_weighted_with_all_transitions(horizon):
         jnp.full((2, horizon, 1), 2.0),
         particles=2,
         correction=planners.Correction(constant(0.5)),
-        final_value=lambda obs: 7.0 * obs[-1, :, 0] * (len(obs) == horizon + 1),
+        final_value=lambda obs: 7.0 * obs[-1, :, 0] * float(len(obs) == horizon + 1),
     )
     np.testing.assert_allclose(
         found.value, 2.0 * np.exp(0.5 * np.arange(horizon)).sum() + 7 * horizon * np.exp(0.5 * horizon), rtol=1e-5
@@ -382,8 +382,8 @@ def test_sequences_with_shared_beginnings_have_the_values_of_sequences_alone():
 def target_score(key, obs, sequences):
     """Deterministic: the sequence should be (0.5, -0.25, 0.1, ...) in each entry."""
     del key
-    goal = jnp.array([0.5, -0.25, 0.1])[:, None] + obs
-    value = -jnp.square(sequences - goal).sum(axis=(1, 2))
+    goal = jnp.array([0.5, -0.25, 0.1])[:, None] + obs[None]
+    value = -jnp.square(sequences - goal[None]).sum(axis=(1, 2))
     return planners.Scored(value, jnp.ones_like(value))
 
 
@@ -404,7 +404,7 @@ def test_fitted_choices_find_the_best_sequence(search):
 
     def score(key, obs, sequences):
         del key, obs
-        value = (sequences.argmax(axis=-1) == wanted).sum(axis=1).astype(jnp.float32)
+        value = (sequences.argmax(axis=-1) == wanted[None]).sum(axis=1).astype(jnp.float32)
         return planners.Scored(value, jnp.ones_like(value))
 
     make = {

@@ -52,8 +52,8 @@ def test_shifting_as_often_as_the_horizon_forgets_the_plan(name):
 
 def score(key, obs, sequences):
     """Minus the squared distance of all actions to where the observation wants them, step by step."""
-    wanted = obs[0] + 0.1 * jnp.arange(sequences.shape[1])[:, None]
-    value = -jnp.square(sequences - wanted).sum(axis=(1, 2))
+    wanted = obs[0] + 0.1 * jnp.arange(float(sequences.shape[1]))[:, None]
+    value = -jnp.square(sequences - wanted[None]).sum(axis=(1, 2))
     return Scored(value, jnp.ones_like(value))
 
 

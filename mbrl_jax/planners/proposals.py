@@ -93,7 +93,7 @@ def box(action_dim: int, std: float = 0.5, least_std: float = 0.05) -> Proposal:
     def sample(key: Key, params: Gaussian, number: int) -> Float[Array, "sequences horizon action_dim"]:
         mean, deviation = params
         noise = jax.random.normal(key, (number, *mean.shape), mean.dtype)
-        return jnp.clip(mean + deviation * noise, -1.0, 1.0)
+        return jnp.clip(mean[None] + deviation[None] * noise, -1.0, 1.0)
 
     @checked
     def fit(
@@ -101,7 +101,7 @@ def box(action_dim: int, std: float = 0.5, least_std: float = 0.05) -> Proposal:
     ) -> Gaussian:
         del params
         mean = jnp.einsum("k,kha->ha", weights, sequences)
-        spread = jnp.einsum("k,kha->ha", weights, jnp.square(sequences - mean))
+        spread = jnp.einsum("k,kha->ha", weights, jnp.square(sequences - mean[None]))
         return mean, jnp.maximum(jnp.sqrt(spread), least_std)
 
     @checked
