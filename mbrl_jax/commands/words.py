@@ -27,7 +27,7 @@ def whole(word: str) -> int:
     with contextlib.suppress(ValueError):
         return int(word)
     number = float(word)
-    if not number.is_integer():
+    if not number.is_integer():  # NaN and infinity are none either
         raise ValueError(f"a whole number is wanted, got {word!r}")
     return int(number)
 
