@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ COMMANDS = {
 }
 _MODULES = {"report": "bench", "list": "listing"}
 USAGE_ERROR = 2
+SIGPIPE = 128 + 13
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,18 +29,33 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
       argv: the words after `mbrl`; those of the process if None.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows ASCII alone still gets everything
+    try:
+        try:
+            code = _command(list(sys.argv[1:] if argv is None else argv))
+        except SystemExit as stopped:  # after --help, or on a signal
+            code = stopped.code
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has read enough, as in `mbrl list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that nothing is written there at the end
+        code = SIGPIPE
+    sys.exit(code)
+
+
+def _command(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(_usage())
-        sys.exit(0 if words else USAGE_ERROR)
+        return 0 if words else USAGE_ERROR
     if words[0] in ("-V", "--version"):
         from mbrl_jax import __version__
 
         print(f"mbrl_jax {__version__}")
-        sys.exit(0)
+        return 0
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)  # algorithms and environments of one's own, as in `mbrl train mylab.steve`
-    sys.exit(_guarded(words[0], words[1:]))
+    return _guarded(words[0], words[1:])
 
 
 def _usage() -> str:
@@ -56,6 +73,8 @@ def _guarded(command: str, words: list[str]) -> int:
             raise ValueError(nearest(command, COMMANDS, "command"))
         module = importlib.import_module(f"mbrl_jax.commands.{_MODULES.get(command, command)}")
         return getattr(module, command if command != "list" else "listing")(words)
+    except BrokenPipeError:
+        raise
     except Exception as error:
         from mbrl_jax.results import ResultsError  # here, because it takes a second to import
 

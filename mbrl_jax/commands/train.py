@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from mbrl_jax.commands.words import parse as parse_words
+
 if TYPE_CHECKING:
     from mbrl_jax.algorithms.registry import Entry
     from mbrl_jax.runner.session import Options, Sink
@@ -99,7 +101,7 @@ def parse(algorithm: str, words: list[str]) -> tuple[Train, Config]:
         kw_only=True,
     )
     about = f"{entry.about}. Defaults: " + (f"the preset for {named}." if named else "name an --env to see its preset.")
-    parsed = tyro.cli(both, prog=f"mbrl train {algorithm}", description=about, args=words)
+    parsed = parse_words(both, f"mbrl train {algorithm}", words, about)
     check_fields(parsed.options)
     return parsed.options, parsed.config
 

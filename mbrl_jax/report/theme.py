@@ -135,7 +135,7 @@ def variable(light: str) -> str:
 
 def css() -> str:
     """The palette as CSS variables and the report's style sheet."""
-    return _variables(":root") + (Path(__file__).parent / "style.css").read_text()
+    return _variables(":root") + (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 
 
 def to_svg(figure: Figure | str, prefix: str) -> str:

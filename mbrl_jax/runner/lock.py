@@ -28,7 +28,7 @@ class Lock:
 
     def __enter__(self) -> Lock:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(self._path, "a+")
+        file = open(self._path, "a+", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -51,7 +51,7 @@ class Lock:
 def held(folder: Path) -> bool:
     """Whether a process on this machine (or, on a shared file system with locks, any) works on the run."""
     try:
-        with open(Path(folder) / "lock") as file:
+        with open(Path(folder) / "lock", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

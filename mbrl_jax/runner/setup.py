@@ -15,12 +15,16 @@ __all__ = ["cache_folder", "configure"]
 
 
 def cache_folder() -> Path:
-    """Where compiled programs are kept between processes: JAX_COMPILATION_CACHE_DIR, or the user's cache folder."""
+    """Where compiled programs are kept between processes: JAX_COMPILATION_CACHE_DIR, or the user's cache folder.
+
+    Raises:
+      ValueError: there is no home directory and no variable that names a folder.
+    """
     named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if named:
         return resolved(named)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "mbrl_jax" / "xla"
+    return resolved(base or "~/.cache") / "mbrl_jax" / "xla"
 
 
 def configure(cpu_devices: int | None = None) -> None:
@@ -39,7 +43,7 @@ def configure(cpu_devices: int | None = None) -> None:
             warnings.warn("JAX is already running: its CPU devices stay as they are, which may be slower", stacklevel=2)
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
-    except OSError:
+    except (OSError, ValueError):
         return  # no cache is slower, not wrong
     jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -14,14 +14,14 @@ import pandas as pd
 import pytest
 
 import mbrl_jax
-from mbrl_jax import results
+from mbrl_jax import cli, results
 from mbrl_jax.agents import a2c, latent, sac_svg, td3
 from mbrl_jax.agents import sac as soft
 from mbrl_jax.algorithms import Entry, alm, dam, mbpo, sac
 from mbrl_jax.checks import check_fields
 from mbrl_jax.models import discriminator, ensemble, fitting, mixture
 from mbrl_jax.report.build import build
-from mbrl_jax.runner import loop
+from mbrl_jax.runner import loop, setup
 from mbrl_jax.runner.run import Run
 
 CONFIG = sac.Config(steps=1_000)
@@ -251,3 +251,55 @@ OPTIONS = [
 def test_an_option_that_breaks_a_rule_is_refused_before_anything_is_built(name, value, rule, tmp_path):
     refused(f"{name} must be {rule}", loop.train, run(), tmp_path, loop.Options(**{name: value}))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    """`command(*words)` calls `mbrl`, where nothing may compile; gives its exit code and its lines on stderr."""
+
+    def forbidden(*_):
+        pytest.fail("planned, compiled or trained")
+
+    monkeypatch.setattr(setup, "configure", lambda cpu_devices=None: None)
+    monkeypatch.setattr(loop, "compile_run", forbidden)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(words)
+        assert not list(tmp_path.glob("results/**/*"))
+        return stopped.value.code, capsys.readouterr().err.splitlines()
+
+    return call
+
+
+COMMANDS = [
+    ("--keep 0", "keep must be a whole number from 1 to 2**31 - 1, got 0"),
+    ("--chunk-seconds nan", "chunk_seconds must be a finite number of seconds, not negative, got nan"),
+    ("--chunk-seconds inf", "chunk_seconds must be a finite number of seconds, not negative, got inf"),
+    ("--checkpoint-seconds -1", "checkpoint_seconds must be a finite number of seconds, not negative, got -1.0"),
+    ("--steps 1000000000000000000", "steps must be a whole number within +-(2**31 - 1), got 1000000000000000000"),
+    (
+        "--name \udcff",
+        "name must be a name (printable, without slashes, not '.' or '..', 1 to 200 bytes), got '\\udcff'",
+    ),
+    ("--name a/b", "name must be a name"),
+    ("--name ..", "name must be a name"),
+    (f"--name {HUGE}", "name must be a name"),
+    ("--seeds 0", "seeds must be a whole number from 1 to 1,048,576, got 0"),
+    ("--seeds 100000000", "seeds must be a whole number from 1 to 1,048,576, got 100000000"),
+    ("--first-seed -1", "first_seed must be a whole number in [0, 2**32), got -1"),
+    ("--first-seed 4294967295", "seeds must be a sequence of 1 to 1,048,576 distinct whole numbers in [0, 2**32)"),
+    ("--devices 0", "devices must be a whole number from 1"),
+    ("--eval-every 0", "eval_every must be a whole number from 1"),
+    ("--eval-every 100000", "eval_every must be at most the run's 20000 steps, got 100000"),
+    ("--agent.actor-lr nan", "actor_lr must be a finite number, not negative, got nan"),
+    ("--agent.target-entropy inf", "target_entropy must be a finite number or None, got inf"),
+    ("--results a\udcff", "a path must be UTF-8 text without null characters, got"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), COMMANDS, ids=lambda value: value[:60])
+def test_the_command_line_refuses_in_one_line_before_it_compiles(words, message, command):
+    code, said = command("train", "sac", "--env", "pendulum", *words.split(" "))
+    assert code == 2 and len(said) == 2 and said[0].startswith(f"mbrl train: {message}") and len(said[0]) < 400
