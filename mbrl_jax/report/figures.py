@@ -53,8 +53,10 @@ def learning_curves(
 ) -> list[Figure]:
     """IQM over seeds with its pointwise 95 % band against environment steps; one panel per environment.
 
-    A point is drawn where all seeds of an algorithm have a value. A diverged seed counts as the worst outcome, so a
-    curve breaks off where more than a quarter of its seeds have diverged.
+    A point is drawn where all seeds of an algorithm have a value; seeds that were recorded at different steps are
+    interpolated linearly onto an even grid, as `select.on_common_steps` does it. The figure's label (`get_label()`)
+    says so, and the report adds it to the caption. A diverged seed counts as the worst outcome, so a curve breaks off
+    where more than a quarter of its seeds have diverged.
 
     Args:
       frame: as `results.load` gives it.
@@ -71,15 +73,20 @@ def learning_curves(
     figures = []
     for env in envs or sorted(rows["env"].unique()):
         figure, axes = panel(env, "environment steps", ylabel)
-        lost = []
+        lost, notes = [], []
         for name in names:
             if ((rows["env"] == env) & (rows["algorithm"] == name)).any():
-                found = select.curves(rows, name, env, metric)
-                kept = ~np.isnan(found.value).any(axis=0)
-                band = statistics.aggregate(found.value[:, None, kept])
-                _line(axes, found.env_step[kept], band, tint[name], name)
+                found, interpolated = select.on_common_steps(select.curves(rows, name, env, metric))
+                if found.env_step.size:
+                    _line(axes, found.env_step, statistics.aggregate(found.value[:, None]), tint[name], name)
+                    notes += [
+                        f"Seeds of {name}, recorded at different steps, are interpolated linearly."
+                    ] * interpolated
+                else:
+                    notes.append(f"Seeds of {name} have no steps in common and are not drawn.")
                 if found.diverged.any():
                     lost.append(f"{name}: {found.diverged.sum()} of {len(found.seeds)} diverged")
+        figure.set_label(" ".join(notes))
         _finish(axes, log)
         _references(axes, (references or {}).get(env, {}))
         axes.xaxis.set_major_formatter(FuncFormatter(_thousands))

@@ -119,11 +119,13 @@ def _drawn(block: Block, prefix: str) -> Drawn | Table | Animation | Text:
     if not isinstance(block, Figure):
         return block
     legend: dict[str, str] = {}
+    notes: dict[str, None] = {}
     for panel in block.panels:
         if isinstance(panel, Drawing):
+            notes |= dict.fromkeys(filter(None, [str(panel.get_label())]))
             legend |= {label: tint for label, tint in theme.legend(panel).items() if label not in legend}
     svgs = [theme.to_svg(panel, f"{prefix}-{i}") for i, panel in enumerate(block.panels)]
-    return Drawn(svgs, legend, block.caption)
+    return Drawn(svgs, legend, " ".join(filter(None, (block.caption, *notes))))
 
 
 def _mixed(frame: pd.DataFrame, runs: Sequence[Facts]) -> list[str]:

@@ -21,6 +21,7 @@ __all__ = [
     "arrays",
     "curves",
     "final",
+    "on_common_steps",
     "paired",
     "steps_until",
     "times",
@@ -98,6 +99,40 @@ def curves(
     step = wide.columns.to_numpy()
     value = np.where(step >= np.minimum(at, step[-1]), worst, wide.to_numpy())
     return Curves(wide.index.to_numpy(), step, value, np.isfinite(at[:, 0]))
+
+
+def on_common_steps(found: Curves, points: int = 200) -> tuple[Curves, bool]:
+    """The curves at steps at which all seeds have a value.
+
+    Those are the steps that all seeds share. Where these are fewer than half of what the seed with the fewest points
+    has in the range that all have been through, every seed is interpolated linearly onto an even grid of that range.
+    A seed is not finite from the step at which it was recorded so, and not before.
+
+    Args:
+      found: curves, with NaN where a seed has no value.
+      points: the most points of the even grid; it has no more than the seed with the fewest.
+
+    Returns:
+      The curves without NaN, `[runs, 0]` if the seeds have no steps in common; and whether they are interpolated.
+    """
+    step, there = found.env_step, ~np.isnan(found.value)
+    shared = there.all(axis=0)
+    first, last = step[there.argmax(axis=1)].max(), step[len(step) - 1 - there[:, ::-1].argmax(axis=1)].min()
+    fewest = int((there & (step >= first) & (step <= last)).sum(axis=1).min())
+    if 2 * shared.sum() >= fewest:
+        return found._replace(env_step=step[shared], value=found.value[:, shared]), False
+    grid = np.linspace(first, last, min(fewest, points))
+    rows = [_between(grid, step[own], row[own]) for own, row in zip(there, found.value, strict=True)]
+    return found._replace(env_step=grid, value=np.stack(rows)), True
+
+
+def _between(grid: np.ndarray, step: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """`value [points]` at `step [points]`, interpolated linearly at `grid`; beside an infinity, the value before."""
+    before, after = np.searchsorted(step, grid, side="right") - 1, np.searchsorted(step, grid)
+    low, high = value[before], value[after]
+    share = (grid - step[before]) / np.maximum(step[after] - step[before], 1)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(low) & np.isfinite(high), low + share * (high - low), low)
 
 
 def final(

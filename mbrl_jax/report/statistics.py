@@ -15,6 +15,7 @@ both sides.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -137,7 +138,7 @@ def bootstrap(
     stacked = [_as_sample(sample) for sample in samples]
     rng = np.random.default_rng(seed)
     pairs = stacked[0].shape[0] * stacked[1].shape[0] if len(stacked) == 2 else 0  # a statistic may compare all of them
-    draws, chunk = [], max(1, _CHUNK // max(pairs, sum(sample.size for sample in stacked)))
+    draws, chunk = [], max(1, _CHUNK // max(1, pairs, sum(sample.size for sample in stacked)))
     for start in range(0, repetitions, chunk):
         count = min(chunk, repetitions - start)
         draws.append(statistic(*(_resample(rng, sample, count) for sample in stacked)))
@@ -247,4 +248,4 @@ def _pooled(scores: np.ndarray, axis: int | tuple[int, ...] | None) -> np.ndarra
     axes = tuple(int(one) % scores.ndim for one in axes)
     kept = [one for one in range(scores.ndim) if one not in axes]
     moved = scores.transpose(*kept, *axes)
-    return moved.reshape(*(scores.shape[one] for one in kept), -1)
+    return moved.reshape(*(scores.shape[one] for one in kept), math.prod(scores.shape[one] for one in axes))
