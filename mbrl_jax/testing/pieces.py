@@ -58,8 +58,9 @@ def check_policy(policy: Policy[Any], spec: Spec, low: float | None = None, high
         bounds = (spec.action_low, spec.action_high) if low is None else (low, high)
         # Rounding may carry the image of 1 beyond a bound.
         slack = 1e-6 * np.maximum(1.0, np.abs(np.asarray(bounds)))
-        outside = (action < np.asarray(bounds[0]) - slack[0]) | (action > np.asarray(bounds[1]) + slack[1])
-        assert not outside.any(), f"actions must lie between {bounds[0]} and {bounds[1]}, got {action[outside]}"
+        taken = np.asarray(action)
+        outside = (taken < np.asarray(bounds[0]) - slack[0]) | (taken > np.asarray(bounds[1]) + slack[1])
+        assert not outside.any(), f"actions must lie between {bounds[0]} and {bounds[1]}, got {taken[outside]}"
         memory = after
 
 
