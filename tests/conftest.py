@@ -66,6 +66,8 @@ def pytest_configure(config):
     # A mark or a command-line option may still relax one warning; these come first.
     config.addinivalue_line("filterwarnings", "error")
     config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:tensorflow_probability")
+    # Two processes share the cache: one may read what the other is writing, and then compiles it itself.
+    config.addinivalue_line("filterwarnings", "ignore:Error reading persistent compilation cache entry:UserWarning")
     config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:distrax")
 
 
