@@ -284,7 +284,7 @@ def test_a_linear_gaussian_system_is_recovered(linear):
     truth = x @ A.T + OFFSET
     truth[:, 1:] += x[:, :2]
     # A bootstrap sample's least-squares error has variance 2 * 4 coefficients / 2000 rows in units of the noise.
-    error = np.square((mean - truth) / NOISE).mean(axis=(1, 2))
+    error = np.square((np.asarray(mean) - truth) / NOISE).mean(axis=(1, 2))
     assert (error < 4 * 2 * 4 / 2000).all()
     # A deviation estimated from a bootstrap sample of n rows has relative variance 2 / (2 n): four standard errors.
     deviation = np.exp(0.5 * np.asarray(log_var)).mean(axis=1)
