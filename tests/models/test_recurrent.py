@@ -76,9 +76,8 @@ def test_predictions_add_the_decoded_change_and_remember(state, rng):
         assert not reward.any() and discount.all()
         decoder = jax.tree.map(np.asarray, state.params["params"]["decoder"])
         last = data.obs[:, 0] if t == 0 else expected[-1]
-        np.testing.assert_allclose(
-            obs, last + np.asarray(memory[-1]) @ decoder["kernel"] + decoder["bias"], rtol=1e-5, atol=1e-6
-        )
+        change = np.asarray(memory[-1]) @ decoder["kernel"] + decoder["bias"]
+        np.testing.assert_allclose(obs, last + change, rtol=1e-5, atol=1e-6)
         assert all(np.abs(m - b).max() > 1e-3 for m, b in zip(memory, before, strict=True))
         expected.append(obs)
     predicted = recurrent.predicted(model, data.obs[:, 0], data.action)
