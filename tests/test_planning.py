@@ -111,7 +111,7 @@ def test_plans_afresh_are_those_of_cold_searches_row_by_row(name):
 
 def test_warm_started_plans_get_better_where_cold_ones_cannot():
     """One iteration per step of a task that stays the same: the error of what is left of the plan falls."""
-    target = jnp.array([0.6, -0.4])
+    target = jnp.array([[[0.6, -0.4]]])
 
     def steady(key, obs, sequences):
         value = -jnp.square(sequences - target).sum(axis=(1, 2))

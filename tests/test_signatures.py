@@ -17,7 +17,7 @@ from jaxtyping import AbstractArray, Array, Float, TypeCheckError
 from mbrl_jax import envs, planners, rollouts, tabular
 from mbrl_jax.algorithms.tabular import alternation
 from mbrl_jax.objectives import ratios, value_aware
-from mbrl_jax.theory import dam, mnm
+from mbrl_jax.theory import dam, mbpo, mnm
 from mbrl_jax.types import checked
 
 PACKAGES = ("objectives", "theory", "tabular", "algorithms.tabular", "planners", "rollouts")
@@ -142,6 +142,7 @@ WRONG = {
     "rollouts: one observation": lambda: rollouts.first_action(
         KEY, rollouts.uniform(envs.make("lqr-v0").spec), jnp.zeros(4)
     ),
+    "rollouts: a function as a policy": lambda: rollouts.first_action(KEY, jnp.sin, jnp.zeros((3, 4))),
     "rollouts: actions of one step": lambda: rollouts.follow(jnp.zeros((8, 2))),
 }
 """Calls with a shape or a type that a signature excludes."""
@@ -151,6 +152,11 @@ WRONG = {
 def test_wrong_shapes_are_refused(name):
     with pytest.raises(TypeCheckError):
         jax.eval_shape(lambda: jax.tree.leaves(WRONG[name]()))
+
+
+def test_whole_numbers_of_python_are_numbers():
+    assert mbpo.theorem_41(1, 0, 0, 0) == 0
+    assert mnm.expected_partial_sum(jnp.ones(3), 0) == 1
 
 
 def test_every_package_has_a_wrong_call():

@@ -77,8 +77,8 @@ class Actor(NamedTuple):
     """
 
     env: PyTree
-    episode_return: Float[Array, ""]
-    episode_length: Int[Array, ""]
+    episode_return: Float[Array, "*actors"]
+    episode_length: Int[Array, "*actors"]
     memory: PyTree = ()
 
 

@@ -280,14 +280,14 @@ def test_a_linear_gaussian_system_is_recovered(linear):
     assert int(info["model/train_size"]) == 2000
     fresh, x = linear_data(2000, 0, 9)
     inputs = [jnp.broadcast_to(v, (3, *v.shape)) for v in (fresh.transitions.obs, fresh.transitions.action)]
-    mean, log_var = ensemble.predict(LINEAR, SPEC, state, *inputs, jnp.arange(3))
+    mean, log_var = map(np.asarray, ensemble.predict(LINEAR, SPEC, state, *inputs, jnp.arange(3)))
     truth = x @ A.T + OFFSET
     truth[:, 1:] += x[:, :2]
     # A bootstrap sample's least-squares error has variance 2 * 4 coefficients / 2000 rows in units of the noise.
     error = np.square((mean - truth) / NOISE).mean(axis=(1, 2))
     assert (error < 4 * 2 * 4 / 2000).all()
     # A deviation estimated from a bootstrap sample of n rows has relative variance 2 / (2 n): four standard errors.
-    deviation = np.exp(0.5 * np.asarray(log_var)).mean(axis=1)
+    deviation = np.exp(0.5 * log_var).mean(axis=1)
     np.testing.assert_allclose(deviation, np.tile(NOISE, (3, 1)), rtol=4 / np.sqrt(2000))
     outcome = np.concatenate([fresh.transitions.reward[:, None], fresh.transitions.next_obs], axis=1)
     score = (np.square(mean - outcome) * np.exp(-log_var) + log_var).mean(axis=(1, 2))

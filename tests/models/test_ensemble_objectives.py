@@ -101,10 +101,11 @@ def test_single_steps_are_optaxs_on_the_likelihood():
         layers = [params["net"]["params"][f"Dense_{i}"] for i in range(2)]
         total = 0.01 * (params["max_log_var"] - params["min_log_var"]).sum()
         for m in range(3):
-            hidden = jax.nn.silu(x @ layers[0]["kernel"][m] + layers[0]["bias"][m])
-            mean, raw = jnp.split(hidden @ layers[1]["kernel"][m] + layers[1]["bias"][m], 2, axis=-1)
-            log_var = params["max_log_var"] - jnp.logaddexp(params["max_log_var"] - raw, 0.0)
-            log_var = params["min_log_var"] + jnp.logaddexp(log_var - params["min_log_var"], 0.0)
+            hidden = jax.nn.silu(x @ layers[0]["kernel"][m] + layers[0]["bias"][m][None])
+            mean, raw = jnp.split(hidden @ layers[1]["kernel"][m] + layers[1]["bias"][m][None], 2, axis=-1)
+            low, high = params["min_log_var"][None], params["max_log_var"][None]
+            log_var = high - jnp.logaddexp(high - raw, 0.0)
+            log_var = low + jnp.logaddexp(log_var - low, 0.0)
             total += ((mean - y) ** 2 / jnp.exp(log_var) + log_var).mean()
             total += sum(0.5 * c * (layer["kernel"][m] ** 2).sum() for c, layer in zip((0.1, 0.2), layers, strict=True))
         return total
@@ -245,7 +246,7 @@ def test_annotations_reach_the_loss_and_score_of_their_own_rows(where):
 
     def annotate(rows):
         seen.append(rows.obs.shape)
-        return {"row": jnp.arange(60)}
+        return {"row": jnp.arange(60.0)}
 
     def fitted(at):
         functions = {"loss": ensemble.likelihood, "score": ensemble.squared_error}

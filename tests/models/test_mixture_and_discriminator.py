@@ -210,7 +210,7 @@ def test_the_discriminator_learns_the_log_ratio_of_two_densities():
 
     def fake(key, obs, action):
         del action
-        return obs + jnp.array([0.5, 0.0]) + jax.random.normal(key, obs.shape) * jnp.array([1.0, 0.8])
+        return obs + jnp.array([[0.5, 0.0]]) + jax.random.normal(key, obs.shape) * jnp.array([[1.0, 0.8]])
 
     learner = discriminator.make(JUDGE, SPEC, fake)
     state, info = jax.jit(learner.fit)(KEY, learner.init(KEY), discriminator.Data(rows, jnp.asarray(True)))
@@ -240,7 +240,7 @@ def test_noise_on_what_it_sees_hides_what_is_deterministic():
 
     def fake(key, obs, action):
         del action
-        return obs + jax.random.normal(key, obs.shape) * jnp.array([1.0, 0.2])
+        return obs + jax.random.normal(key, obs.shape) * jnp.array([[1.0, 0.2]])
 
     def fitted(config):
         learner = discriminator.make(config, SPEC, fake)

@@ -74,9 +74,10 @@ def test_predictions_add_the_decoded_change_and_remember(state, rng):
         before = memory
         memory, (obs, reward, discount) = model.step(KEY, memory, obs, data.action[:, t])
         assert not reward.any() and discount.all()
-        decoder = state.params["params"]["decoder"]
+        decoder = jax.tree.map(np.asarray, state.params["params"]["decoder"])
         last = data.obs[:, 0] if t == 0 else expected[-1]
-        np.testing.assert_allclose(obs, last + memory[-1] @ decoder["kernel"] + decoder["bias"], rtol=1e-5, atol=1e-6)
+        change = np.asarray(memory[-1]) @ decoder["kernel"] + decoder["bias"]
+        np.testing.assert_allclose(obs, last + change, rtol=1e-5, atol=1e-6)
         assert all(np.abs(m - b).max() > 1e-3 for m, b in zip(memory, before, strict=True))
         expected.append(obs)
     predicted = recurrent.predicted(model, data.obs[:, 0], data.action)
@@ -92,6 +93,9 @@ def test_an_imagined_roll_out_is_stepping_the_recurrent_model_by_hand(state, rng
     obs = windows(rng, 5, 1).obs[:, 0]
     model = recurrent.dynamics(SMALL, SPEC, state.params)
 
+    def dense(layer, x):
+        return x @ layer["kernel"] + layer["bias"][None]
+
     def act(key, count, obs):
         drawn = jax.random.normal(key, (len(obs), 1))
         return count + 1, jnp.tanh(obs.sum(axis=1, keepdims=True) + 0.3 * count + 0.1 * drawn), {"drawn": drawn}
@@ -103,12 +107,12 @@ def test_an_imagined_roll_out_is_stepping_the_recurrent_model_by_hand(state, rng
     for key in keys:
         count, action, extras = act(jax.random.split(key)[1], count, now)
         own, inputs = state.params["params"], jnp.concatenate([now, action], axis=1)
-        hidden = jax.nn.relu(inputs @ own["encoder"]["Dense_0"]["kernel"] + own["encoder"]["Dense_0"]["bias"])
-        top = hidden @ own["encoder"]["Dense_1"]["kernel"] + own["encoder"]["Dense_1"]["bias"]
+        hidden = jax.nn.relu(dense(own["encoder"]["Dense_0"], inputs))
+        top = dense(own["encoder"]["Dense_1"], hidden)
         for layer in range(2):
             top = network.apply({"params": own[f"gru_{layer}"]}, memory[layer], top)
             memory = [*memory[:layer], top, *memory[layer + 1 :]]
-        following = now + top @ own["decoder"]["kernel"] + own["decoder"]["bias"]
+        following = now + dense(own["decoder"], top)
         steps.append(Transition(now, action, jnp.zeros(5), jnp.ones(5), following, jnp.zeros(5, bool), extras))
         now = following
     exact = jax.tree.map(lambda *leaves: jnp.stack(leaves), *steps)
@@ -169,7 +173,7 @@ def test_gradients_are_clipped_to_their_global_norm(state, rng):
     """Adam's first moment after one step is a tenth of the clipped gradient."""
     data = windows(rng, 6, 2)
     far = data._replace(next_obs=data.next_obs + 1e3)
-    near = jax.tree.map(lambda x: (0 * x).astype(x.dtype), data)
+    near = jax.tree.map(jnp.zeros_like, data)
     update = jax.jit(recurrent.make(SMALL, SPEC).update)
     norms = [
         optax.tree.norm(update(KEY, state, jax.tree.map(lambda x: x[None], each))[0].opt[1][0].mu)

@@ -154,7 +154,7 @@ def test_best_branch_length_minimises_theorem_43(discount, error, shift):
     with jax.enable_x64(True):
         gaps = [float(mbpo.theorem_43(1.0, discount, k, error, shift)) for k in range(400)]
         best = mbpo.best_branch_length(*map(jnp.asarray, (discount, error, shift)))
-        assert best == np.argmin(gaps)
+        assert float(best) == np.argmin(gaps)
         assert (best > 0) == (error < shift)
 
 
