@@ -11,12 +11,14 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from mbrl_jax.envs.contract import ContractError, check_parts
 from mbrl_jax.types import Env, Key, PyTree, Spec, Transition, Values, along, checked
 
 __all__ = [
     "Advance",
     "EnvState",
     "Start",
+    "assemble",
     "build",
     "checked_action",
     "float_dtype",
@@ -79,15 +81,35 @@ def build(
     With `selective`, `start(key, wanted)` takes a bool `[]` as well and may return anything of those shapes where it
     is false: the environment then has a `restart`.
 
+    Every function is traced once, and nothing compiled, to check what it returns (`envs.contract`).
+
     Raises:
-      ValueError: at trace time, if an action's shape is not `[action_dim]`.
+      ValueError: the spec or what a function returns breaks a rule of `types.Env`; names field, rule and value. At
+        trace time, if an action's shape is not `[action_dim]`.
       TypeError: at trace time, if an action is not of a real number type.
     """
+    try:
+        check_parts(spec, start, advance, reward, terminal, selective=selective)
+    except ContractError as error:
+        raise ContractError(f"{spec.name!r} cannot be built: {error}") from None
+    return assemble(spec, start, advance, reward, terminal, selective=selective)
+
+
+def assemble(
+    spec: Spec,
+    start: Start,
+    advance: Advance,
+    reward: Callable[[Array, Array, Array], Array] | None = None,
+    terminal: Callable[[Array], Array] | None = None,
+    *,
+    selective: bool = False,
+) -> Env:
+    """What `build` makes, unchecked: for engines whose steps take seconds to trace, and whose tasks have tests."""
 
     def reset(key: Key, *wanted: Array) -> EnvState:
         physics, obs = start(key, *wanted)
         zero = jnp.zeros((), jnp.int32)
-        return EnvState(jnp.asarray(obs, float_dtype()), physics, zero, zero)
+        return EnvState(jnp.asarray(obs, float_dtype()), jax.tree.map(_strong, physics), zero, zero)
 
     def step(key: Key, state: EnvState, action: Array) -> tuple[EnvState, Transition]:
         action = checked_action(spec, action)
@@ -114,6 +136,12 @@ def build(
         return _choose(ended, reset(key, ended), state)
 
     return Env(reset, step, spec, reward, terminal, restart=restart_some if selective else None)
+
+
+def _strong(leaf: ArrayLike) -> Array:
+    """An array that keeps its dtype in a loop, which a number of Python, of a weak type, does not."""
+    array = jnp.asarray(leaf)
+    return array.astype(array.dtype) if array.weak_type else array
 
 
 def restart(key: Key, env: Env, ended: Array, state: PyTree) -> PyTree:

@@ -8,22 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mbrl_jax.testing.rules import check_finite, check_near, check_same, check_strong, check_structure, saved, shapes
+from mbrl_jax.envs import contract
+from mbrl_jax.testing.rules import asserted, check_finite, check_near, check_same, check_structure, saved, shapes
 from mbrl_jax.types import Env, Key, PyTree, Spec, Transition
 
 __all__ = ["check_env"]
-
-
-def _check_spec(spec: Spec) -> None:
-    for name in ("action_low", "action_high"):
-        bounds = getattr(spec, name)
-        assert len(bounds) == spec.action_dim, (
-            f"{name} must have action_dim={spec.action_dim} entries, got {len(bounds)}"
-        )
-    crossed = [i for i, (low, high) in enumerate(zip(spec.action_low, spec.action_high, strict=True)) if low >= high]
-    assert not crossed, f"action_low must be below action_high, is not at entries {crossed}"
-    assert spec.time_limit >= 1, f"time_limit must be at least 1, got {spec.time_limit}"
-    hash(spec)
 
 
 def _roll(env: Env, key: Key, steps: int) -> tuple[PyTree, Transition]:
@@ -36,25 +25,6 @@ def _roll(env: Env, key: Key, steps: int) -> tuple[PyTree, Transition]:
         return env.step(x[0], state, x[1])
 
     return jax.lax.scan(body, env.reset(k_reset), (jax.random.split(k_step, steps), actions))
-
-
-def _check_shapes(env: Env) -> None:
-    key, spec = jax.random.key(0), env.spec
-    state = jax.eval_shape(env.reset, key)
-    check_strong(state, "an environment's state")
-    assert hasattr(state, "obs"), f"an environment's state must have a field `obs`, got {type(state).__name__}"
-    after, step = jax.eval_shape(env.step, key, state, jax.ShapeDtypeStruct((spec.action_dim,), jnp.float32))
-    check_structure(state, after, "an environment's state")
-    check_strong(step, "a transition")
-    wide = {"obs": (spec.obs_dim,), "next_obs": (spec.obs_dim,), "action": (spec.action_dim,)}
-    for name in Transition._fields[:6]:
-        found, wanted = getattr(step, name), wide.get(name, ())
-        assert found.shape == wanted, f"a transition's {name} must have shape {wanted}, got {found.shape}"
-        floating = jnp.issubdtype(found.dtype, jnp.floating)
-        assert floating or (name == "truncated" and found.dtype == jnp.bool_), (
-            f"a transition's {name} must be {'bool' if name == 'truncated' else 'floating-point'}, got {found.dtype}"
-        )
-    assert step.truncated.dtype == jnp.bool_, f"a transition's truncated must be bool, got {step.truncated.dtype}"
 
 
 def _check_ends(spec: Spec, steps: Transition) -> None:
@@ -95,8 +65,8 @@ def check_env(env: Env, *, steps: int = 12) -> None:
     Raises:
       AssertionError: says which rule is broken and what was found.
     """
-    _check_spec(env.spec)
-    _check_shapes(env)
+    with asserted():
+        contract.check_env(env)
     keys = jax.random.split(jax.random.key(7), 3)
     end, batch = jax.jit(jax.vmap(lambda key: _roll(env, key, steps)))(keys)
     check_finite(batch, "a transition")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -10,9 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from mbrl_jax.envs import contract
 from mbrl_jax.types import Info, PyTree
 
 __all__ = [
+    "asserted",
     "check_finite",
     "check_info",
     "check_leading",
@@ -37,30 +40,25 @@ def shapes(tree: PyTree) -> PyTree:
     return jax.eval_shape(lambda x: x, tree)
 
 
-def _described(leaf: Any) -> str:
-    weak = ", weakly typed" if getattr(leaf, "weak_type", False) else ""
-    return f"{leaf.dtype}{list(leaf.shape)}{weak}"
+@contextmanager
+def asserted() -> Iterator[None]:
+    """A block in which what breaks a rule of `envs.contract` is an `AssertionError`."""
+    try:
+        yield
+    except contract.ContractError as error:
+        raise AssertionError(str(error)) from error
 
 
 def check_strong(tree: PyTree, what: str) -> None:
     """No leaf is weakly typed: a number of Python became part of it, and a second call would be compiled anew."""
-    weak = [path for path, leaf in _paths(tree) if getattr(leaf, "weak_type", False)]
-    assert not weak, f"{what} must have no weak types (give every constant a dtype), found them at {weak}"
+    with asserted():
+        contract.check_strong(tree, what)
 
 
 def check_structure(before: PyTree, after: PyTree, what: str) -> None:
     """Both trees have the same structure, shapes, dtypes and weak types."""
-    structures = jax.tree.structure(before), jax.tree.structure(after)
-    assert structures[0] == structures[1], (
-        f"{what} must keep one structure, got {structures[0]} before and {structures[1]} after"
-    )
-    pairs = zip(_paths(before), jax.tree.leaves(after), strict=True)
-    changed = [
-        f"{path}: {_described(old)} became {_described(new)}"
-        for (path, old), new in pairs
-        if _described(old) != _described(new)
-    ]
-    assert not changed, f"{what} must keep shapes and dtypes, but {'; '.join(changed)}"
+    with asserted():
+        contract.check_structure(before, after, what)
 
 
 def check_leading(tree: PyTree, size: int, what: str) -> None:
