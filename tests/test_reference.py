@@ -12,7 +12,10 @@ REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 LAPTOP = REFERENCE / "laptop-amd-epyc-2-cores"
 SIZES = REFERENCE / "laptop-amd-epyc-2-cores-dam-sizes"
 FOLDERS = {
-    LAPTOP: lambda one: "laptop" not in one.on_request or one.name in ("dam/sensitivity", "dam/figure1", "dam/figure2"),
+    LAPTOP: lambda one: (
+        "laptop" not in one.on_request
+        or one.name in ("dam/sensitivity", "dam/figure1", "dam/figure2", "vagram/distractors")
+    ),
     SIZES: lambda one: one.name in ("dam/sizes", "dam/fits"),
 }
 """The folders and which artefacts each holds, as their README says."""

@@ -194,7 +194,7 @@ def bias(key: Key, env: Env, judge: Judge, agent: Any, episodes: int, gamma: jax
     truth, weight = flat(truth), flat(valid).astype(jnp.float32)
     weight = weight / jnp.maximum(weight.sum(), 1.0)
     unit_return = jnp.maximum(jnp.abs((weight * truth).sum()), 1e-6)
-    gaps = (judge.estimates(k_estimate, agent, flat(steps.obs), flat(steps.action)) - truth) / unit_return
+    gaps = (judge.estimates(k_estimate, agent, flat(steps.obs), flat(steps.action)) - truth[None]) / unit_return
     gaps = jnp.where(weight > 0, gaps, 0.0)
     mean = (weight * gaps).sum(axis=-1)
     spread = jnp.sqrt((weight * jnp.square(gaps - mean[:, None])).sum(axis=-1))

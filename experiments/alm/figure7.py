@@ -99,17 +99,17 @@ def _errors(nets: Any, params: PyTree, obs: jax.Array, action: jax.Array, valid:
     starts = STEPS - HORIZON
 
     def over_valid(x: jax.Array) -> jax.Array:
-        return jnp.where(valid[:, None], x, 0.0).sum(axis=0) / valid.sum()
+        return jnp.where(valid[:, None], x, 0.0).sum(axis=0) / valid.sum().astype(x.dtype)
 
     def predict(z: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
         taken = lax.dynamic_slice_in_dim(action, h, starts)
         following = nets.predict(params["model"], z, taken).mean
         target, counts = (lax.dynamic_slice_in_dim(x, h + 1, starts) for x in (truth.mean, valid))
         each = jnp.square(following - target).sum(axis=-1)
-        return following, jnp.where(counts, each, 0.0).sum() / counts.sum()
+        return following, jnp.where(counts, each, 0.0).sum() / counts.sum().astype(each.dtype)
 
     squared = lax.scan(predict, truth.mean[:starts], jnp.arange(HORIZON))[1]
-    variance = over_valid(jnp.square(truth.mean - over_valid(truth.mean))).sum()
+    variance = over_valid(jnp.square(truth.mean - over_valid(truth.mean)[None])).sum()
 
     def step(z: jax.Array, a: jax.Array) -> tuple[jax.Array, jax.Array]:
         return (nets.predict(params["model"], z, a).mean,) * 2

@@ -63,7 +63,7 @@ class Running(NamedTuple):
 
 def running(dim: int) -> Running:
     """No rows seen yet: mean 0 and deviation 1, as the scaler that changes nothing."""
-    return Running(*identity(dim), jnp.zeros((), jnp.float32))
+    return Running(*identity(dim), jnp.zeros(()))
 
 
 @checked

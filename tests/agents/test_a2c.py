@@ -83,7 +83,7 @@ def test_an_update_is_adam_on_the_gradients_of_the_formulas():
     new, info = jax.jit(agent.update)(KEY, old, jax.tree.map(lambda x: x[None], batch))
 
     def scale(x):
-        return (x - old.seen.mean) / old.seen.std
+        return (np.asarray(x) - np.asarray(old.seen.mean)) / np.asarray(old.seen.std)
 
     def forward(params, x):
         layers = params["params"]

@@ -134,7 +134,7 @@ def wired():
             return state + len(batches.reward), jax.vmap(look)(batches)
 
         def act(state):
-            return stateless(lambda key, obs: jnp.full((*obs.shape[:-1], 1), 1e-3) * state)
+            return stateless(lambda key, obs: jnp.full((*obs.shape[:-1], 1), 1e-3) * state.astype(jnp.float32))
 
         return Agent(lambda key: jnp.zeros((), jnp.int32), update, act, act)
 

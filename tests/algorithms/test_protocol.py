@@ -76,7 +76,8 @@ def test_its_replays_rows_are_what_happened(checked):
 @pytest.mark.parametrize("name", list(CASES))
 def test_it_can_be_traced_in_64_bit_mode(name):
     algorithm = CASES[name].algorithm
-    with jax.enable_x64(True):
+    # What is made before, such as the environment's constants, has 32 bits.
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         key = jax.random.key(0)
         before = jax.eval_shape(algorithm.init, key)
         after, info = jax.eval_shape(algorithm.step, key, before)

@@ -43,7 +43,14 @@ def assert_same_trajectory(theirs, ours, steps: int, size: float) -> list[tuple[
     return ends
 
 
-def test_brax_env_keeps_brax_trajectory():
+@pytest.fixture
+def promoting():
+    """Brax promotes types and axes by itself."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def test_brax_env_keeps_brax_trajectory(promoting):
     from brax.envs import fast
     from brax.envs.wrappers.training import EpisodeWrapper
 
@@ -113,7 +120,7 @@ def test_playground_env_keeps_its_trajectory():
     assert len(np.unique(seeds.obs[:, 0])) == 3
 
 
-def test_ours_in_brax_clothes_is_ours():
+def test_ours_in_brax_clothes_is_ours(promoting):
     env = envs.make("inverted_pendulum", engine="mujoco")
     brax_env = adapters.to_brax(env)
     state = jax.jit(brax_env.reset)(jax.random.PRNGKey(0))

@@ -25,7 +25,9 @@ def start(root, devices=1, chunk_seconds=1e-9, checkpoint_seconds=0.0):
     path = os.pathsep.join([str(WORKER.parents[2]), os.environ.get("PYTHONPATH", "")])
     cache = jax.config.jax_compilation_cache_dir or str(root / "cache")
     environment = {**os.environ, "PYTHONPATH": path, "JAX_COMPILATION_CACHE_DIR": cache, "JAX_PLATFORMS": "cpu"}
-    environment.pop("XLA_FLAGS", None)
+    # The worker chooses its devices itself; its code must be generated as that of the run it is compared with.
+    flags = environment.pop("XLA_FLAGS", "").split()
+    environment["XLA_FLAGS"] = " ".join(flag for flag in flags if "device_count" not in flag)
     return subprocess.Popen(
         [sys.executable, str(WORKER), *words],
         env=environment,

@@ -87,7 +87,7 @@ def by_time(key, state):
 
 
 def until_lucky(key, state):
-    return lax.while_loop(lambda w: w < state.lucky, lambda w: w + 0.3, state.weight)
+    return lax.while_loop(lambda w: w < state.lucky.astype(jnp.float32), lambda w: w + 0.3, state.weight)
 
 
 def copied(key, state):
