@@ -77,6 +77,13 @@ def rng():
     return np.random.default_rng(0)
 
 
+@pytest.fixture
+def promoting():
+    """JAX's own promotions of types and axes: for formulas of a test, and for packages, that rely on them."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
 @pytest.fixture(autouse=True, scope="module")
 def bounded_memory():
     """Drops compiled programs between modules once the process holds 3 GB; they are read back from the cache."""

@@ -11,6 +11,7 @@ from mbrl_jax.commands import artefacts
 REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 LAPTOP = REFERENCE / "laptop-amd-epyc-2-cores"
 SIZES = REFERENCE / "laptop-amd-epyc-2-cores-dam-sizes"
+BY_NAME = ("dam/sensitivity", "dam/figure1", "dam/figure2", "vagram/distractors")
 FOLDERS = {
     LAPTOP: lambda one: (
         "laptop" not in one.on_request

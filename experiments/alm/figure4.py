@@ -196,8 +196,8 @@ def bias(key: Key, env: Env, judge: Judge, agent: Any, episodes: int, gamma: jax
     unit_return = jnp.maximum(jnp.abs((weight * truth).sum()), 1e-6)
     gaps = (judge.estimates(k_estimate, agent, flat(steps.obs), flat(steps.action)) - truth[None]) / unit_return
     gaps = jnp.where(weight > 0, gaps, 0.0)
-    mean = (weight * gaps).sum(axis=-1)
-    spread = jnp.sqrt((weight * jnp.square(gaps - mean[:, None])).sum(axis=-1))
+    mean = (weight[None] * gaps).sum(axis=-1)
+    spread = jnp.sqrt((weight[None] * jnp.square(gaps - mean[:, None])).sum(axis=-1))
     return {"bias": mean, "spread": spread}
 
 

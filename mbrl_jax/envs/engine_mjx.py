@@ -8,7 +8,7 @@ import contextlib
 import copy
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar, cast
 
 import jax
@@ -110,17 +110,28 @@ def _physics(model: mujoco.MjModel, frame_skip: int, iterations: int, ls_iterati
     one = make_step(model)
 
     def kinematics(qpos: Array, qvel: Array) -> mjx.Data:
-        with jax.default_matmul_precision("highest"):
+        with _as_mjx_is_written():
             data = mjx.kinematics(device_model(), blank().replace(qpos=qpos, qvel=qvel))
             return mjx.com_vel(device_model(), mjx.com_pos(device_model(), data))
 
     def step(qpos: Array, qvel: Array, warmstart: Array, action: Array) -> mjx.Data:
         data = blank().replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=action)
-        with jax.default_matmul_precision("highest"):
+        with _as_mjx_is_written():
             data = jax.lax.fori_loop(0, frame_skip, lambda _, d: one(device_model(), d), data)
             return smooth.rne_postconstraint(device_model(), data)  # contact forces on bodies, for tasks that ask
 
     return _Physics(jax.jit(kinematics), jax.jit(step))
+
+
+@contextlib.contextmanager
+def _as_mjx_is_written() -> Iterator[None]:
+    """Products in full precision, and JAX's own promotions of types and axes, whatever the caller has set."""
+    with (
+        jax.default_matmul_precision("highest"),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        yield
 
 
 def _fields(model: mujoco.MjModel, data: mjx.Data, specs: tuple[str, ...]) -> dict[str, Array]:

@@ -47,8 +47,7 @@ def make_step(model: mujoco.MjModel) -> Callable[[mjx.Model, mjx.Data], mjx.Data
     runge_kutta = int(model.opt.integrator) == int(mujoco.mjtIntegrator.mjINT_RK4)
 
     def step(device_model: mjx.Model, data: mjx.Data) -> mjx.Data:
-        # MJX relies on JAX's promotions of types and axes, whatever the caller's settings are.
-        with _true_tangents(), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        with _true_tangents():
             if runge_kutta:
                 after = _runge_kutta(device_model, mjx.forward(device_model, data), turning)
             else:

@@ -43,13 +43,6 @@ def assert_same_trajectory(theirs, ours, steps: int, size: float) -> list[tuple[
     return ends
 
 
-@pytest.fixture
-def promoting():
-    """Brax promotes types and axes by itself."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
-
-
 def test_brax_env_keeps_brax_trajectory(promoting):
     from brax.envs import fast
     from brax.envs.wrappers.training import EpisodeWrapper
