@@ -47,7 +47,7 @@ def test_targets_take_the_minimum_over_uniform_subsets(still, subset):
     y = jax.jit(jax.vmap(lambda k: targets(k, still, batch).target))(jax.random.split(jax.random.key(1), draws))
     ended = np.asarray(batch.discount) == 0
     np.testing.assert_allclose(y[:, ended], np.tile(batch.reward[ended], (draws, 1)), rtol=1e-6)
-    minima = np.asarray((y - batch.reward) / GAMMA)[:, ~ended]
+    minima = ((np.asarray(y) - np.asarray(batch.reward)) / GAMMA)[:, ~ended]
     np.testing.assert_allclose(minima, minima[:, :1] * np.ones(minima.shape[1]), rtol=1e-5)  # one subset per batch
     exact = [min(chosen) for chosen in itertools.combinations(CONSTANTS, subset)]
     values, counts = np.unique(np.round(minima[:, 0], 3), return_counts=True)

@@ -105,7 +105,8 @@ def countdown_model(key, obs, action):
     """The termination probe's own dynamics, exact: reward 1 per step until the observation reaches 1."""
     del key, action
     next_obs = obs + 1 / LENGTH
-    return next_obs, jnp.ones(obs.shape[0]), 1.0 - PROBES["probe-termination-v0"].terminal(next_obs)
+    ended = PROBES["probe-termination-v0"].terminal(next_obs)
+    return next_obs, jnp.ones(obs.shape[0]), 1.0 - ended.astype(jnp.float32)
 
 
 def constant_networks(state, value):

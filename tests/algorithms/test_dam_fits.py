@@ -66,7 +66,7 @@ def test_a_discriminator_learns_nothing_where_the_model_is_right_and_something_w
 def test_fresh_transitions_are_none_that_were_fitted_to(weighted):
     """Rewards number the episodes; weights are returns less the least one, with a mean of 1."""
     parts = tuple(
-        (steps._replace(reward=jnp.broadcast_to(first + jnp.arange(len(valid))[:, None], valid.shape)), valid)
+        (steps._replace(reward=jnp.broadcast_to(first + jnp.arange(float(len(valid)))[:, None], valid.shape)), valid)
         for (steps, valid), first in zip(episodes(jax.random.normal), (0, 1000), strict=True)
     )
     seen, fresh = (fits._rows(parts, SIZES, jnp.asarray(weighted), late) for late in (False, True))
