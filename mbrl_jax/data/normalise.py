@@ -75,7 +75,8 @@ def observed(seen: Running, rows: Float[Array, "rows dim"]) -> Running:
 
     Source: Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", 1983; SLBO's released code.
     """
-    (mean, std, count), more = seen, rows.shape[0]
+    mean, std, more = seen.mean, seen.std, rows.shape[0]
+    count = seen.rows.astype(mean.dtype)
     total, shift = count + more, rows.mean(axis=0) - mean
     variance = (jnp.square(std) * count + rows.var(axis=0) * more + jnp.square(shift) * count * more / total) / total
-    return Running(mean + shift * more / total, jnp.sqrt(variance), total)
+    return Running(mean + shift * more / total, jnp.sqrt(variance), seen.rows + more)

@@ -83,12 +83,12 @@ def test_an_update_is_adam_on_the_gradients_of_the_formulas(promoting):
     new, info = jax.jit(agent.update)(KEY, old, jax.tree.map(lambda x: x[None], batch))
 
     def scale(x):
-        return (x - old.seen.mean) / old.seen.std
+        return (x - old.seen.mean[None, None]) / old.seen.std[None, None]
 
     def forward(params, x):
         layers = params["params"]
-        hidden = jnp.tanh(x @ layers["Dense_0"]["kernel"] + layers["Dense_0"]["bias"])
-        return hidden @ layers["Dense_1"]["kernel"] + layers["Dense_1"]["bias"]
+        hidden = jnp.tanh(x @ layers["Dense_0"]["kernel"] + layers["Dense_0"]["bias"][None, None])
+        return hidden @ layers["Dense_1"]["kernel"] + layers["Dense_1"]["bias"][None, None]
 
     def value(params, obs):
         return forward(params, scale(obs))[..., 0]
@@ -98,7 +98,7 @@ def test_an_update_is_adam_on_the_gradients_of_the_formulas(promoting):
     scaled = (advantage - advantage.mean()) / advantage.std()
 
     def actor_loss(params):
-        mean, std = forward(params["mean"], scale(batch.obs)), jnp.exp(params["log_std"])
+        mean, std = forward(params["mean"], scale(batch.obs)), jnp.exp(params["log_std"])[None, None]
         density = jnp.exp(-0.5 * ((batch.action - mean) / std) ** 2) / (std * jnp.sqrt(2 * jnp.pi))
         return -(jnp.log(density)[..., 0] * scaled).mean()
 
