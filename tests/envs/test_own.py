@@ -87,7 +87,7 @@ PARTS = {
         "obs .*must be one array.*got a dict of 'place', 'speed'",
     ),
     "a state of another dtype": (
-        {"advance": changed(0, lambda state: {**state, "count": 1.0 * state["count"]})},
+        {"advance": changed(0, lambda state: {**state, "count": state["count"].astype(jnp.float32)})},
         r"physics .*must keep shapes and dtypes.*\['count'\]: int32\[\] became float32\[\]",
     ),
     "a state of another shape": (
