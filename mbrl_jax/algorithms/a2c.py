@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import jax
-
 from mbrl_jax import rollouts
 from mbrl_jax.agents import a2c
 from mbrl_jax.checks import check_fields, check_positive
 from mbrl_jax.loops import on_policy
 from mbrl_jax.loops.on_policy import State
-from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Transition
+from mbrl_jax.types import Algorithm, Env
 
 __all__ = ["Config", "State", "make"]
 
@@ -40,22 +38,7 @@ class Config:
 def make(config: Config, env: Env) -> Algorithm[State[a2c.State]]:
     """Advantage actor-critic on `env`; one iteration is `fragments` times (act, normalise, one update)."""
     agent = a2c.make(config.agent, rollouts.normalised(env).spec)
-
-    def prepare(key: Key, state: a2c.State, fragment: Transition) -> tuple[a2c.State, Info]:
-        """The observations' statistics are renewed."""
-        del key
-        return a2c.renewed(state, fragment.obs), {}
-
-    def improve(key: Key, state: a2c.State, fragment: Transition) -> tuple[a2c.State, Info]:
-        return agent.update(key, state, jax.tree.map(lambda x: x[None], fragment))
-
-    return on_policy.make(
-        env,
-        Method(agent.init, agent.act, agent.mode, improve, prepare),
-        environments=config.environments,
-        steps=config.fragment,
-        fragments=config.fragments,
-    )
+    return on_policy.model_free(config, env, agent, a2c.renewed)
 
 
 ABOUT = "Synchronous advantage actor-critic (Mnih et al. 2016), model-free, on-policy"

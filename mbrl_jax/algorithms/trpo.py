@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 
-import jax
-
 from mbrl_jax import rollouts, trust_region
 from mbrl_jax.agents import trpo
 from mbrl_jax.checks import check_positive
@@ -18,7 +16,7 @@ from mbrl_jax.loops import on_policy
 from mbrl_jax.loops.on_policy import State
 from mbrl_jax.objectives.surrogate import released_entropy
 from mbrl_jax.trust_region import Accept
-from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Transition
+from mbrl_jax.types import Algorithm, Env
 
 __all__ = ["Config", "State", "make"]
 
@@ -60,22 +58,7 @@ def make(
       entropy: what exploration is paid for, where its weight is not 0.
     """
     agent = trpo.make(config.agent, rollouts.normalised(env).spec, accept, entropy)
-
-    def prepare(key: Key, state: trpo.State, fragment: Transition) -> tuple[trpo.State, Info]:
-        """The observations' statistics are renewed, before the update as in baselines."""
-        del key
-        return trpo.renewed(state, fragment.obs), {}
-
-    def improve(key: Key, state: trpo.State, fragment: Transition) -> tuple[trpo.State, Info]:
-        return agent.update(key, state, jax.tree.map(lambda x: x[None], fragment))
-
-    return on_policy.make(
-        env,
-        Method(agent.init, agent.act, agent.mode, improve, prepare),
-        environments=config.environments,
-        steps=config.fragment,
-        fragments=config.fragments,
-    )
+    return on_policy.model_free(config, env, agent, trpo.renewed)
 
 
 ABOUT = "Trust-region policy optimisation (Schulman et al. 2015), model-free, on-policy"

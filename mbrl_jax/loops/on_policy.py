@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array
 
 from mbrl_jax import rollouts
-from mbrl_jax.types import Algorithm, Env, Info, Key, Method, Policy, PyTree, S, Transition
+from mbrl_jax.types import Agent, Algorithm, Config, Env, Info, Key, Method, Policy, PyTree, S, Transition
 
-__all__ = ["State", "make", "unprepared"]
+__all__ = ["State", "make", "model_free", "unprepared"]
 
 
 class State(NamedTuple, Generic[S]):
@@ -75,3 +77,27 @@ def make(
         return rollouts.for_env(env.spec, method.mode(state.agent))
 
     return Algorithm(init, step, policy, environments * steps * fragments)
+
+
+def model_free(config: Config, env: Env, agent: Agent[S], renewed: Callable[[S, Array], S]) -> Algorithm[State[S]]:
+    """An agent that learns from each fragment once, after its observations' statistics have been renewed.
+
+    Args:
+      config: has `environments`, `fragment` (steps of each) and `fragments` (of one call of `step`).
+      renewed: `renewed(state, obs[steps, environments, obs_dim]) -> state`.
+    """
+
+    def prepare(key: Key, state: S, fragment: Transition) -> tuple[S, Info]:
+        del key
+        return renewed(state, fragment.obs), {}
+
+    def improve(key: Key, state: S, fragment: Transition) -> tuple[S, Info]:
+        return agent.update(key, state, jax.tree.map(lambda x: x[None], fragment))
+
+    return make(
+        env,
+        Method(agent.init, agent.act, agent.mode, improve, prepare),
+        environments=config.environments,
+        steps=config.fragment,
+        fragments=config.fragments,
+    )

@@ -160,17 +160,17 @@ def score(env, policy, episodes=50):
 
 
 def test_it_steers_the_linear_system_as_the_riccati_equation_does():
-    env = envs.make("lqr-v0")
-    agent = agents.Config(policy_hidden=(16,), value_hidden=(32,), entropy=0.0, initial_log_std=-1.0)
-    config = trpo.Config(steps=240_000, environments=40, fragment=50, fragments=60, agent=agent)
+    """A tenth more than the least cost there is; doing nothing costs ten times as much."""
+    env = envs.make("lqr-v0", time_limit=20)  # in longer episodes the first policies' blow-ups spoil the statistics
+    agent = agents.Config(policy_hidden=(16,), value_hidden=(32,), entropy=0.0, initial_log_std=-1.0, gamma=0.95)
+    config = trpo.Config(steps=360_000, environments=100, fragment=20, fragments=60, agent=agent)
     algorithm = trpo.make(config, env)
-    init, step = jax.jit(algorithm.init), jax.jit(algorithm.step)
-    state = init(KEY)
-    for t in range(2):
+    step, state = jax.jit(algorithm.step), jax.jit(algorithm.init)(KEY)
+    for t in range(3):
         state, _ = step(jax.random.fold_in(KEY, t), state)
     best = score(env, rollouts.stateless(lambda key, obs: -obs @ lqr.gain(0.99).T.astype(np.float32)))
     nothing = score(env, rollouts.stateless(lambda key, obs: 0.0 * obs[:, :1]))
-    assert score(env, algorithm.policy(state)) > best + 0.02 * (nothing - best)
+    assert nothing < 9 * best and score(env, algorithm.policy(state)) > 1.1 * best
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ def forward(state, obs, action):
 
 
 def by_numpy(state, batch):
-    """SLBO's multi_step_loss.py, with one correction: the mask is that of the step before."""
+    """SLBO's multi_step_loss.py: each step goes on from the prediction, or, after an end, from the next real row."""
     batch = jax.tree.map(lambda x: np.asarray(x, np.float64), batch)
     start, total = batch.obs[0], 0.0
     for h in range(len(batch.obs)):

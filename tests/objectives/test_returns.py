@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl_jax.objectives.returns import expanded_targets
+from mbrl_jax.objectives.returns import expanded_targets, generalised_advantages
 
 
 def written_out(reward, discount, bonus, last_value):
@@ -58,3 +58,33 @@ def test_one_step_is_the_bootstrap_and_no_gradient_flows():
 def test_wrong_shapes_raise(shapes):
     with pytest.raises(Exception, match=r"type|shape"):
         expanded_targets(*(jnp.zeros(shape) for shape in shapes))
+
+
+def advantages(reward, value, trace, discount=0.9, cut=None):
+    """Of one environment; `value` has the state after the last step too."""
+    cut = np.zeros(len(reward), bool) if cut is None else cut
+    discount = np.broadcast_to(discount, len(reward))
+    columns = [jnp.asarray(x, jnp.float32)[:, None] for x in (reward, discount, value[:-1], value[1:])]
+    return np.asarray(generalised_advantages(*columns, jnp.asarray(cut)[:, None], trace))[:, 0]
+
+
+def test_advantages_range_from_one_step_errors_to_returns(rng):
+    reward, value = rng.normal(size=6), rng.normal(size=7)
+    np.testing.assert_allclose(advantages(reward, value, 0.0), reward + 0.9 * value[1:] - value[:-1], rtol=1e-5)
+    whole = [sum(0.9 ** (k - t) * reward[k] for k in range(t, 6)) + 0.9 ** (6 - t) * value[6] for t in range(6)]
+    np.testing.assert_allclose(advantages(reward, value, 1.0), whole - value[:-1], rtol=1e-5, atol=1e-6)
+
+
+def test_right_values_leave_no_advantage():
+    found = advantages(np.full(5, 2.0), np.full(6, 20.0), 0.95)
+    np.testing.assert_allclose(found, 0.0, atol=1e-5)
+
+
+def test_an_end_takes_the_value_away_and_a_cut_only_what_follows(rng):
+    reward, value, steps = rng.normal(size=4), rng.normal(size=5), np.arange(4)
+    ended = advantages(reward, value, 0.8, discount=np.where(steps == 1, 0.0, 0.9))
+    cut = advantages(reward, value, 0.8, cut=steps == 1)
+    np.testing.assert_allclose(ended[1], reward[1] - value[1], rtol=1e-5)
+    np.testing.assert_allclose(cut[1], reward[1] + 0.9 * value[2] - value[1], rtol=1e-5)
+    np.testing.assert_array_equal(ended[2:], cut[2:])
+    np.testing.assert_allclose(cut[0], reward[0] + 0.9 * value[1] - value[0] + 0.72 * cut[1], rtol=1e-5)

@@ -9,7 +9,7 @@ import pytest
 from mbrl_jax import envs, rollouts
 from mbrl_jax.agents import a2c, redq, sac, sac_svg, td3, trpo
 from mbrl_jax.agents.latent import learner as latent
-from mbrl_jax.models import ensemble, recurrent
+from mbrl_jax.models import ensemble, multi_step, recurrent
 from mbrl_jax.testing import check_agent, check_dynamics, check_env, check_model
 from mbrl_jax.types import Agent, Dynamics, Env, Imagined, Model, Transition
 
@@ -52,6 +52,11 @@ MODELS = {
         recurrent.make(recurrent.Config(encoder=(), width=8, layers=1), SPEC),
         transitions(2, 8, 3),
         transitions(2, 8, 3),
+    ),
+    "multi_step": (
+        multi_step.make(multi_step.Config(hidden=(8,), initial_std=0.3), SPEC, LINEAR.reward, LINEAR.terminal),
+        transitions(2, 2, 8),
+        transitions(2, 2, 8),
     ),
 }
 
