@@ -37,7 +37,7 @@ class Config:
     steps: int = 125_000
     """Environment steps of the run, the random warm-up not counted (Janner et al. 2019, Table 1: epochs x 1000)."""
     warmup_steps: int = 5_000
-    """Uniformly random steps before learning; 500 for the pendulums (MBPO code)."""
+    """Uniformly random steps before learning; 500 for the pendulums (MBPO code, which then waits for 1,000 in all)."""
     epoch_length: int = 1_000
     """Environment steps per epoch, the unit of the roll-out schedule (Janner et al. 2019, Table 1)."""
     model_train_freq: int = 250

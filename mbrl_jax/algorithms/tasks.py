@@ -13,7 +13,10 @@ from typing import NamedTuple
 __all__ = ["PENDULUMS", "TASKS", "Task", "task"]
 
 PENDULUMS = ("inverted_pendulum", "inverted_double_pendulum", "pendulum")
-"""Tasks with short runs: epochs of 250 steps and a warm-up of 500 (MBPO code)."""
+"""Tasks with short runs: epochs of 250 steps and a warm-up of 500 (MBPO code).
+
+After it the released code updates no policy before 1,000 transitions are there (`min_pool_size`); ours begins at 500.
+"""
 
 
 class Task(NamedTuple):
