@@ -18,7 +18,6 @@ __all__ = [
     "Advance",
     "EnvState",
     "Start",
-    "assemble",
     "build",
     "checked_action",
     "float_dtype",
@@ -71,6 +70,7 @@ def build(
     terminal: Callable[[Array], Array] | None = None,
     *,
     selective: bool = False,
+    traced: bool = True,
 ) -> Env:
     """An `Env` from a task's start and transition functions.
 
@@ -81,30 +81,19 @@ def build(
     With `selective`, `start(key, wanted)` takes a bool `[]` as well and may return anything of those shapes where it
     is false: the environment then has a `restart`.
 
-    Every function is traced once, and nothing compiled, to check what it returns (`envs.contract`).
+    Every function is traced once, and nothing compiled, to check what it returns (`envs.contract`); `traced=False`
+    leaves that out, for engines whose steps take seconds to trace and whose tasks have tests.
 
     Raises:
       ValueError: the spec or what a function returns breaks a rule of `types.Env`; names field, rule and value. At
         trace time, if an action's shape is not `[action_dim]`.
       TypeError: at trace time, if an action is not of a real number type.
     """
-    try:
-        check_parts(spec, start, advance, reward, terminal, selective=selective)
-    except ContractError as error:
-        raise ContractError(f"{spec.name!r} cannot be built: {error}") from None
-    return assemble(spec, start, advance, reward, terminal, selective=selective)
-
-
-def assemble(
-    spec: Spec,
-    start: Start,
-    advance: Advance,
-    reward: Callable[[Array, Array, Array], Array] | None = None,
-    terminal: Callable[[Array], Array] | None = None,
-    *,
-    selective: bool = False,
-) -> Env:
-    """What `build` makes, unchecked: for engines whose steps take seconds to trace, and whose tasks have tests."""
+    if traced:
+        try:
+            check_parts(spec, start, advance, reward, terminal, selective=selective)
+        except ContractError as error:
+            raise ContractError(f"{spec.name!r} cannot be built: {error}") from None
 
     def reset(key: Key, *wanted: Array) -> EnvState:
         physics, obs = start(key, *wanted)

@@ -15,7 +15,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Array
 
-from mbrl_jax.envs.base import assemble
+from mbrl_jax.envs.base import build
 from mbrl_jax.envs.mujoco_mbbl import MBBL_TASKS
 from mbrl_jax.envs.mujoco_table import TASKS
 from mbrl_jax.envs.mujoco_tasks import Task
@@ -73,7 +73,7 @@ def make(name: str, *, engine: str | None = None, time_limit: int | None = None,
     # What engines of either kind call with their own arrays is called with JAX's here.
     reward = cast(Callable[[Array, Array, Array], Array] | None, task.obs_reward)
     terminal = cast(Callable[[Array], Array] | None, task.obs_terminal)
-    return assemble(spec, start, advance, reward, terminal, selective=selective)
+    return build(spec, start, advance, reward, terminal, selective=selective, traced=False)
 
 
 def _spec(name: str, engine: str, task: Task, model: mujoco.MjModel, time_limit: int | None, obs_dim: int) -> Spec:

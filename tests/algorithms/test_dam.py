@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from cases.dam import CONFIG
+from cases.dam import ICY as ENV
 from scipy import stats
 
 from experiments import exact
@@ -15,20 +17,9 @@ from experiments.dam import common, comparison, figure1, figure2, fits, sensitiv
 from mbrl_jax import envs, report, results, rollouts
 from mbrl_jax.algorithms import dam, preset
 from mbrl_jax.envs import icy_road
-from mbrl_jax.models import discriminator, fitting, mixture
 from mbrl_jax.runner import program
 from mbrl_jax.runner.run import override, sweepable
 
-ENV = envs.make("icy_road")
-FIT = fitting.Config(learning_rate=1e-2, batch=32, interval=10, patience=2, max_steps=60)
-CONFIG = dam.Config(
-    steps=20,
-    warmup_episodes=8,
-    episodes=2,
-    model=mixture.Config(components=2, hidden=(8,), fit=FIT),
-    discriminator=discriminator.Config(hidden=(8,), fit=FIT),
-    planning=dam.Planning(horizon=3, sequences=9, particles=2),
-)
 METHODS = np.array([[c, v] for c in (0.0, 1.0) for v in (0.0, 1.0)], np.float32)
 KEY = jax.random.key(0)
 

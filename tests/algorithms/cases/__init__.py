@@ -59,6 +59,12 @@ class Case:
     replay: bool = True
 
 
+BY_FRAGMENTS = (
+    ({"steps": 0}, "positive multiple"),
+    ({"steps": 50}, "positive multiple .* got 50 and 40"),
+    ({"environments": 0}, "environments must be at least 1"),
+)
+"""What algorithms refuse that learn from 2 fragments of 5 steps in 4 environments."""
 MODULES = {found.name: importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)}
 
 

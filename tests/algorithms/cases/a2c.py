@@ -1,4 +1,4 @@
-from cases import LINEAR, Case
+from cases import BY_FRAGMENTS, LINEAR, Case
 from mbrl_jax.agents import a2c as agents
 from mbrl_jax.algorithms import a2c
 
@@ -16,8 +16,4 @@ CASES = {
         replay=False,
     )
 }
-REFUSED = (
-    ({"steps": 0}, "positive multiple"),
-    ({"steps": 50}, "positive multiple .* got 50 and 40"),
-    ({"environments": 0}, "environments must be at least 1"),
-)
+REFUSED = BY_FRAGMENTS

@@ -1,4 +1,4 @@
-from cases import LINEAR, Case
+from cases import BY_FRAGMENTS, LINEAR, Case
 from mbrl_jax.agents import trpo as agents
 from mbrl_jax.algorithms import trpo
 
@@ -22,8 +22,6 @@ CASES = {
     )
 }
 REFUSED = (
-    ({"steps": 0}, "positive multiple"),
-    ({"steps": 50}, "positive multiple .* got 50 and 40"),
-    ({"environments": 0}, "environments must be at least 1"),
+    *BY_FRAGMENTS,
     ({"fragment": 1}, "agent.value_batch must be at most the rows of a fragment, got 8 and 4"),
 )
