@@ -11,12 +11,18 @@ from mbrl_jax.commands import artefacts
 REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 LAPTOP = REFERENCE / "laptop-amd-epyc-2-cores"
 SIZES = REFERENCE / "laptop-amd-epyc-2-cores-dam-sizes"
-BY_NAME = ("dam/sensitivity", "dam/figure1", "dam/figure2", "vagram/distractors")
+BY_NAME = (
+    "dam/sensitivity",
+    "dam/figure1",
+    "dam/figure2",
+    "vagram/distractors",
+    "mao/figure2",
+    "mao/figure3",
+    "mao/table1",
+    "mao/slbo",
+)
 FOLDERS = {
-    LAPTOP: lambda one: (
-        "laptop" not in one.on_request
-        or one.name in ("dam/sensitivity", "dam/figure1", "dam/figure2", "vagram/distractors")
-    ),
+    LAPTOP: lambda one: "laptop" not in one.on_request or one.name in BY_NAME,
     SIZES: lambda one: one.name in ("dam/sizes", "dam/fits"),
 }
 """The folders and which artefacts each holds, as their README says."""

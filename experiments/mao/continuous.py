@@ -176,7 +176,7 @@ def planned(name: str, profile: str, tasks: Sequence[str]) -> list[Run]:
     found = []
     for env in tasks:
         for label, one in chosen(env, size).items():
-            every = one.config.steps if label == SAC else one.config.stage_steps
+            every = one.config.warmup_steps if label == SAC else one.config.stage_steps
             measured = Evaluated(seeds=size.seeds, eval_every=every, eval_episodes=size.eval_episodes)
             found += training.runs(name, profile, env, measured, {label: one})
     return found
