@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from mbrl_jax import rollouts
 from mbrl_jax.agents import sac
 from mbrl_jax.algorithms.tasks import task
-from mbrl_jax.checks import check_fields, check_positive
+from mbrl_jax.checks import check_arguments, check_fields, check_positive
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
 from mbrl_jax.types import Algorithm, Env
@@ -43,6 +43,7 @@ class Config:
         check_positive(self, "updates_per_step", "batch", "replay_capacity")
 
 
+@check_arguments
 def make(config: Config, env: Env) -> Algorithm[State[sac.State]]:
     """SAC on `env`; one iteration is `steps_per_iteration` times (act, store, update `updates_per_step` times)."""
     agent = sac.make(config.agent, rollouts.normalised(env).spec)
