@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import inspect
 import os
 import re
 import reprlib
@@ -16,13 +17,14 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Union
+from typing import Literal, NamedTuple, TypeVar, Union
 
 import jax
 import numpy as np
 
 __all__ = [
     "MOST_LANES",
+    "check_arguments",
     "check_fields",
     "check_not_negative",
     "check_positive",
@@ -34,6 +36,7 @@ __all__ = [
     "whole_seeds",
 ]
 
+F = TypeVar("F", bound=Callable[..., object])
 MOST_LANES = 2**20
 """Seeds of a run, and lanes: more are a mistake, and would keep a machine busy before it could say so."""
 NAME_BYTES = 200
@@ -99,6 +102,7 @@ RULES = (
     Rule(float, ".*", "a finite number", _within(-LARGEST, LARGEST)),
     Rule(str, "name|algorithm|profile", A_NAME, _is_name),
     Rule(str, "experiment", f"{A_NAME}, or several with slashes between them", _is_path_of_names),
+    Rule(str, "env", "the name of an environment", lambda value: True),
     Rule(str, ".*", "text", lambda value: True),
     Rule(bool, ".*", "True or False", lambda value: True),
 )
@@ -137,9 +141,29 @@ def check_fields(given: object, prefix: str = "") -> None:
             raise ValueError(f"{prefix}{large} must be at least {small}, got {high} and {low}")
 
 
+def check_arguments(function: F) -> F:
+    """Decorator: refuses arguments that are not of the types that they are stated to be, as `check_fields` does fields.
+
+    The fields of a configuration among them are looked at too, for one that was not made by its own class's rules.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def checking(*args: object, **kwargs: object) -> object:
+        hints = _hints(function)
+        for name, value in signature.bind(*args, **kwargs).arguments.items():
+            if name in hints and not _fits(name, value, hints[name]):
+                raise ValueError(f"{name} must be {_text(name, hints[name])}, got {shown(value)}")
+            if dataclasses.is_dataclass(value) and not isinstance(value, type):
+                check_fields(value, f"{name}.")
+        return function(*args, **kwargs)
+
+    return typing.cast(F, checking)
+
+
 @functools.cache
-def _hints(kind: type) -> dict[str, object]:
-    """The fields of a dataclass or a named tuple and their types; none where these cannot be found out."""
+def _hints(kind: Callable[..., object]) -> dict[str, object]:
+    """The fields of a dataclass or a named tuple, or a function's arguments, and their types, where they are known."""
     try:
         hints = typing.get_type_hints(kind)
     except NameError:  # a class inside a function

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from mbrl_jax.promotions import promoting
 from mbrl_jax.types import Key, PyTree
 
 __all__ = [
@@ -193,7 +194,8 @@ def tanh_gaussian(outputs: Array, log_std_min: float = -20.0, log_std_max: float
 
 def draw(key: Key, outputs: Array) -> tuple[Array, Array]:
     """An action of `tanh_gaussian(outputs)`, `[..., action_dim]`, and its log-probability in nats, `[...]`."""
-    return cast(tuple[Array, Array], tanh_gaussian(outputs).sample_and_log_prob(seed=key))
+    with promoting():  # distrax puts an axis of draws before the parameters'
+        return cast(tuple[Array, Array], tanh_gaussian(outputs).sample_and_log_prob(seed=key))
 
 
 def gaussian(outputs: Array) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""Optimisers that optax does not have, as optax transformations."""
+"""Optimisers as optax transformations: Adam as optax has it, which promotes, and as TensorFlow has it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,28 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mbrl_jax.promotions import promoting
 from mbrl_jax.types import PyTree, Scalar
 
-__all__ = ["adam_tf"]
+__all__ = ["adam", "adam_tf", "scale_by_adam"]
+
+
+def adam(learning_rate: Scalar) -> optax.GradientTransformation:
+    """`optax.adam`, whatever promotions the caller has forbidden: it raises a float to an integer count."""
+    return _promoting(optax.adam(learning_rate))
+
+
+def scale_by_adam() -> optax.GradientTransformation:
+    """`optax.scale_by_adam`, likewise."""
+    return _promoting(optax.scale_by_adam())
+
+
+def _promoting(optimiser: optax.GradientTransformation) -> optax.GradientTransformation:
+    @promoting()
+    def update(grads: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, PyTree]:
+        return optimiser.update(grads, state, params)
+
+    return optax.GradientTransformation(optimiser.init, update)  # pyright: ignore[reportArgumentType]
 
 
 def adam_tf(

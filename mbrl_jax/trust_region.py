@@ -12,7 +12,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from mbrl_jax.checks import check_not_negative, check_positive
+from mbrl_jax.checks import check_fields, check_not_negative, check_positive
 from mbrl_jax.types import Info, PyTree, Scalar, checked
 
 __all__ = ["Accept", "Config", "Trial", "ascend", "conjugate_gradients", "improves", "within"]
@@ -34,6 +34,7 @@ class Config:
     """Steps that are tried, each half as long as the one before."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_positive(self, "iterations", "tries")
         check_not_negative(self, "max_kl", "damping", "residual")
 

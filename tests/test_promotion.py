@@ -17,6 +17,7 @@ def test_a_promotion_of_axes_or_types_is_refused(promotes):
         jax.eval_shape(promotes)
 
 
+@pytest.mark.usefixtures("as_installed")
 @pytest.mark.parametrize("name", sorted(REGISTRY))
 def test_algorithms_are_traced_without_a_promotion(name):
     """Start, one iteration and the policy, with the preset's own branches."""

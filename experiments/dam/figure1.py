@@ -20,6 +20,7 @@ from experiments import exact
 from experiments.dam import common
 from mbrl_jax.models import discriminator, fitting, mixture
 from mbrl_jax.objectives import ratios
+from mbrl_jax.promotions import promoting
 from mbrl_jax.report import figures, statistics, theme
 from mbrl_jax.report.artefact import Artefact, Block, Figure, Table
 from mbrl_jax.report.claims import Claim
@@ -58,17 +59,27 @@ def middle() -> float:
     return float(np.dot(SHARES, inside))
 
 
+@promoting()
+def _drawn(density: distrax.Distribution, key: Key, *shape: int) -> jax.Array:
+    return density.sample(seed=key, sample_shape=shape).astype(jnp.float32)
+
+
+@promoting()
+def _log_prob(density: distrax.Distribution, x: jax.Array) -> jax.Array:
+    return jnp.asarray(density.log_prob(x))
+
+
 def _learn(key: Key, real: int, draws: int) -> dict[str, jax.Array]:
     """One seed: the logits on the grid, and three estimates of P(|x| < 0.5) from the same samples of the model."""
     k_real, k_init, k_fit, k_draw = jax.random.split(key, 4)
     model = distrax.Normal(*moments())
-    rows = truth().sample(seed=k_real, sample_shape=(real,))[:, None].astype(jnp.float32)
+    rows = _drawn(truth(), k_real, real)[:, None]
     zeros, ones = jnp.zeros((real, 1)), jnp.ones(real)
     data = mixture.Data(Transition(zeros, zeros, ones, ones, rows, ones < 0), ones, ones > 0)
 
     def fake(k: Key, obs: jax.Array, action: jax.Array) -> jax.Array:
         del action
-        return model.sample(seed=k, sample_shape=obs.shape).astype(jnp.float32)
+        return _drawn(model, k, *obs.shape)
 
     learner = discriminator.make(CONFIG, SPEC, fake)
     judge, _ = learner.fit(k_fit, learner.init(k_init), discriminator.Data(data, jnp.asarray(True)))
@@ -77,12 +88,12 @@ def _learn(key: Key, real: int, draws: int) -> dict[str, jax.Array]:
         nothing = jnp.zeros((*x.shape, 1))
         return discriminator.logit(CONFIG, judge, nothing, nothing, x[:, None])
 
-    x = model.sample(seed=k_draw, sample_shape=(draws,)).astype(jnp.float32)
+    x = _drawn(model, k_draw, draws)
     inside = (jnp.abs(x) < 0.5).astype(jnp.float32)
     weights = (
         jnp.ones_like(x),
         ratios.ratio_weight(logit(x)),
-        jnp.exp(jnp.subtract(truth().log_prob(x), model.log_prob(x))),
+        jnp.exp(_log_prob(truth(), x) - _log_prob(model, x)),
     )
     found = {name: (w * inside).mean() for name, w in zip(ESTIMATES, weights, strict=True)}
     return {**found, "logit": logit(jnp.asarray(GRID, jnp.float32))}
@@ -139,7 +150,7 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
 
 
 def _log_truth() -> np.ndarray:
-    return np.asarray(truth().log_prob(jnp.asarray(GRID)))
+    return np.asarray(_log_prob(truth(), jnp.asarray(GRID)))
 
 
 def _log_model() -> np.ndarray:

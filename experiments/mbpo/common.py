@@ -25,6 +25,7 @@ __all__ = [
     "sac_config",
     "scale",
     "steps_text",
+    "without_model",
 ]
 
 PAPER = "Janner et al. 2019"
@@ -98,7 +99,16 @@ def mbpo_config(env: str, size: Scale, **changes: Any) -> mbpo.Config:
 
 
 def sac_config(env: str, size: Scale, **changes: Any) -> sac.Config:
-    """SAC with the networks, batches and warm-up of `mbpo_config`, one update per environment step."""
+    """The baseline: SAC with the networks, batches and warm-up of `mbpo_config`, one update per environment step.
+
+    Its target entropy is −action_dim, as in the only entry of SAC in the authors' repository.
+    """
+    plain = without_model(env, size)
+    return replace(plain, agent=replace(plain.agent, target_entropy=None), **changes)
+
+
+def without_model(env: str, size: Scale, **changes: Any) -> sac.Config:
+    """MBPO minus the model: SAC as `sac_config` has it, with MBPO's target entropy."""
     like = mbpo_config(env, size)
     shared = {"steps": like.steps, "warmup_steps": like.warmup_steps, "batch": like.batch, "agent": like.agent}
     return sac.Config(**{**shared, **changes})

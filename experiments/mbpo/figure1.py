@@ -67,7 +67,7 @@ SETUPS = {
 
 def _run_of(profile: str) -> Run:
     setup, size = SETUPS[profile], common.scale(profile)
-    config = common.sac_config(
+    config = common.without_model(
         setup.env, size, updates_per_step=2, steps=setup.before * 250 + setup.snapshots * setup.every
     )
     (one,) = common.runs(NAME, profile, setup.env, MBPO=Chosen("sac", config))

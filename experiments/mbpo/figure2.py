@@ -192,7 +192,8 @@ ARTEFACT = Artefact(
     blocks=blocks,
     claims=CLAIMS,
     note=common.SCALED_DOWN
-    + " The warm-up of uniformly random steps is not counted on the step axis, as in the paper's released code. Of the "
+    + " The warm-up of uniformly random steps is not counted on the step axis, as in the paper's released code. SAC's "
+    "target entropy is −1 per action entry, as in the released code's only entry of SAC; MBPO has one per task. Of the "
     "figure's six tasks Ant and Humanoid are missing, of its methods PPO, PETS, STEVE and SLBO, and so the paper's "
     "statement on Ant (MBPO at 300,000 steps beside SAC at 3 million) is not judged.",
 )

@@ -48,7 +48,7 @@ def film(run: Run, root: Path) -> None:
 def _episode(run: Run, root: Path, steps: int) -> PyTree:
     """States of the first lane's deterministic policy, `[time, ...]`, up to the end of the episode."""
     env = run.environment()
-    algorithm = run.build(run.lanes()[0].values, env)
+    algorithm = run.build(run.first, env)
     policy = algorithm.policy(program.lane(loop.final_state(run, root), 0))
 
     def body(carry: tuple[PyTree, PyTree], key: jax.Array) -> tuple[tuple[PyTree, PyTree], tuple[PyTree, jax.Array]]:

@@ -19,6 +19,7 @@ from mbrl_jax.networks import MLP, apply
 from mbrl_jax.objectives.actor_critic import policy_gradient_loss
 from mbrl_jax.objectives.likelihood import gaussian_log_prob
 from mbrl_jax.objectives.returns import generalised_advantages
+from mbrl_jax.optimisers import adam
 from mbrl_jax.rollouts import stateless
 from mbrl_jax.types import Agent, Info, Key, Policy, PyTree, Spec, Transition
 
@@ -111,7 +112,7 @@ def _advantages(config: Config, spec: Spec, state: State, batch: Transition) -> 
 
 def _optimisers(config: Config) -> dict[str, optax.GradientTransformation]:
     rates = {"actor": config.actor_lr, "critic": config.critic_lr}
-    return {name: optax.chain(optax.clip_by_global_norm(config.clip), optax.adam(rate)) for name, rate in rates.items()}
+    return {name: optax.chain(optax.clip_by_global_norm(config.clip), adam(rate)) for name, rate in rates.items()}
 
 
 def make(config: Config, spec: Spec) -> Agent[State]:

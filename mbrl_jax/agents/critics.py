@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from mbrl_jax.checks import check_positive, check_share, check_widths
 from mbrl_jax.networks import MLP, apply
+from mbrl_jax.optimisers import scale_by_adam
 from mbrl_jax.types import Info, Key, PyTree, S, Transition
 
 __all__ = ["adam", "check", "delayed", "descend", "in_turn", "values"]
@@ -44,7 +45,8 @@ def adam(rates: Mapping[str, float | Array]) -> optax.GradientTransformation:
     def scale(updates: PyTree, state: optax.OptState, params=None):
         return {name: jax.tree.map(lambda u, r=rates[name]: -r * u, tree) for name, tree in updates.items()}, state
 
-    return optax.chain(optax.scale_by_adam(), optax.GradientTransformation(lambda params: optax.EmptyState(), scale))
+    scaled = optax.GradientTransformation(lambda params: optax.EmptyState(), scale)
+    return optax.chain(scale_by_adam(), scaled)
 
 
 def descend(

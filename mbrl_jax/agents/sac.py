@@ -19,6 +19,7 @@ from mbrl_jax.checks import check_fields
 from mbrl_jax.networks import MLP, apply, draw, init_stack, tanh_gaussian
 from mbrl_jax.objectives import actor_critic
 from mbrl_jax.objectives.returns import expanded_targets
+from mbrl_jax.promotions import promoting
 from mbrl_jax.rollouts import begin, stateless, unroll
 from mbrl_jax.types import Agent, Dynamics, Info, Key, Policy, PyTree, Spec, Transition
 
@@ -63,7 +64,7 @@ class Config:
     tau: float = 5e-3
     """Target critics move this fraction of the way at every update (MBPO code)."""
     target_entropy: float | None = None
-    """Target entropy in nats; None means −action_dim (Haarnoja et al. 2018). MBPO sets its own per task."""
+    """Target entropy in nats; None means −action_dim (Haarnoja et al. 2018; SAC in MBPO's code). MBPO has its own."""
     initial_temperature: float = 1.0
     """α before training (MBPO code: log α = 0)."""
 
@@ -108,7 +109,8 @@ def act(config: Config, spec: Spec, state: State) -> Policy[tuple[()]]:
     actor, _ = architecture(config, spec)
 
     def explore(key: Key, obs: Array) -> Array:
-        return tanh_gaussian(apply(actor, state.params["actor"], obs)).sample(seed=key)
+        with promoting():  # as `networks.draw` does
+            return tanh_gaussian(apply(actor, state.params["actor"], obs)).sample(seed=key)
 
     return stateless(explore)
 

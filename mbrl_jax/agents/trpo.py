@@ -20,7 +20,7 @@ from jaxtyping import Array
 
 from mbrl_jax import trust_region
 from mbrl_jax.agents import critics
-from mbrl_jax.checks import check_not_negative, check_positive, check_share, check_widths
+from mbrl_jax.checks import check_fields, check_not_negative, check_positive, check_share, check_widths
 from mbrl_jax.data import normalise
 from mbrl_jax.networks import MLP, normc
 from mbrl_jax.objectives.likelihood import gaussian_log_prob
@@ -87,6 +87,7 @@ class Config:
     """The trust-region step's hyper-parameters."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_widths(self, "policy_hidden", "value_hidden")
         check_share(self, "gamma", "trace")
         check_not_negative(self, "entropy", "value_lr", "value_epsilon", "least_std", "obs_clip")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from mbrl_jax import rollouts
 from mbrl_jax.agents import a2c
-from mbrl_jax.checks import check_fields, check_positive
+from mbrl_jax.checks import check_arguments, check_fields, check_positive
 from mbrl_jax.loops import on_policy
 from mbrl_jax.loops.on_policy import State
 from mbrl_jax.types import Algorithm, Env
@@ -35,6 +35,7 @@ class Config:
         rollouts.check_steps(self.steps, self.environments * self.fragment * self.fragments, 1)
 
 
+@check_arguments
 def make(config: Config, env: Env) -> Algorithm[State[a2c.State]]:
     """Advantage actor-critic on `env`; one iteration is `fragments` times (act, normalise, one update)."""
     agent = a2c.make(config.agent, rollouts.normalised(env).spec)

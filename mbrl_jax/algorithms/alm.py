@@ -18,7 +18,7 @@ from jaxtyping import Array
 from mbrl_jax import rollouts
 from mbrl_jax.agents.latent import learner as latent
 from mbrl_jax.agents.latent.variants import VARIANTS, cloning
-from mbrl_jax.checks import check_fields, check_positive, nearest
+from mbrl_jax.checks import check_arguments, check_fields, check_positive, nearest
 from mbrl_jax.data import replay
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
@@ -103,6 +103,7 @@ def _improver(
     return improve
 
 
+@check_arguments
 def make(config: Config, env: Env, parts: latent.Parts | str = latent.STANDARD) -> Algorithm[State[Agent]]:
     """ALM on `env`; one iteration is `steps_per_iteration` times (act, store, update `updates_per_step` times).
 

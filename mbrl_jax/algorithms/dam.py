@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mbrl_jax import planners, rollouts
-from mbrl_jax.checks import check_fields, check_positive, check_share
+from mbrl_jax.checks import check_arguments, check_fields, check_positive, check_share
 from mbrl_jax.loops import episodic
 from mbrl_jax.loops.episodic import Episodes, State
 from mbrl_jax.models import discriminator, mixture
@@ -157,6 +157,7 @@ def _search(plan: Planning, spec: Spec, score: planners.Score) -> planners.Plann
     return planners.random_shooting(score, proposal, *sizes)
 
 
+@check_arguments
 def make(config: Config, env: Env) -> Algorithm[State[Learning]]:
     """DAM on an environment whose reward is known; one iteration is one round.
 

@@ -18,7 +18,7 @@ from jaxtyping import Array
 from mbrl_jax import rollouts
 from mbrl_jax.agents import sac
 from mbrl_jax.algorithms.tasks import task
-from mbrl_jax.checks import check_fields, check_positive, check_share
+from mbrl_jax.checks import check_arguments, check_fields, check_positive, check_share
 from mbrl_jax.data import replay
 from mbrl_jax.data.rows import unpack
 from mbrl_jax.data.slabs import SlabsState, make_slabs
@@ -122,6 +122,7 @@ def value_expansion(horizon: int) -> Targets:
     return partial(sac.expansion, horizon=horizon)
 
 
+@check_arguments
 def make(
     config: Config, env: Env, targets: Targets | None = None, objective: ModelObjective | None = None
 ) -> Algorithm[State[Learning]]:

@@ -9,7 +9,7 @@ from functools import partial
 from mbrl_jax import rollouts
 from mbrl_jax.agents import redq, sac
 from mbrl_jax.algorithms.tasks import task
-from mbrl_jax.checks import check_fields, check_positive
+from mbrl_jax.checks import check_arguments, check_fields, check_positive
 from mbrl_jax.loops import off_policy
 from mbrl_jax.types import Algorithm, Env, Spec
 
@@ -55,6 +55,7 @@ Variation = Callable[[sac.Config, Spec], sac.Targets]
 """`targets(config, spec) -> Targets`: what the critics are fitted to."""
 
 
+@check_arguments
 def make(config: Config, env: Env, targets: Variation | None = None) -> Algorithm[off_policy.State[sac.State]]:
     """REDQ on `env`; one iteration is `steps_per_iteration` times (act, store, update `updates_per_step` times).
 

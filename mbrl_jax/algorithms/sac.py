@@ -1,6 +1,6 @@
 """SAC (Haarnoja et al., 2018): the model-free baseline, at any number of updates per environment step.
 
-With MBPO's update ratio it is the "no model" ablation of Janner et al., 2019, Figure 3.
+With MBPO's update ratio and target entropy it is the "no model" ablation of Janner et al., 2019, Figure 3.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from mbrl_jax import rollouts
 from mbrl_jax.agents import sac
 from mbrl_jax.algorithms.tasks import task
-from mbrl_jax.checks import check_fields, check_positive
+from mbrl_jax.checks import check_arguments, check_fields, check_positive
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
 from mbrl_jax.types import Algorithm, Env
@@ -20,7 +20,7 @@ __all__ = ["Config", "State", "make"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of SAC as run by MBPO's released code (`development/base.py`)."""
+    """Hyper-parameters of SAC as MBPO's released code has it (`examples/development/variants.py`)."""
 
     steps: int = 125_000
     """Environment steps of the run, the random warm-up not counted."""
@@ -43,6 +43,7 @@ class Config:
         check_positive(self, "updates_per_step", "batch", "replay_capacity")
 
 
+@check_arguments
 def make(config: Config, env: Env) -> Algorithm[State[sac.State]]:
     """SAC on `env`; one iteration is `steps_per_iteration` times (act, store, update `updates_per_step` times)."""
     agent = sac.make(config.agent, rollouts.normalised(env).spec)
@@ -54,6 +55,9 @@ VERSION = 1
 
 
 def preset(base: str) -> Config:
-    """SAC as MBPO's authors ran it: the same task settings, one update per environment step."""
+    """The baseline of MBPO's authors: target entropy −action_dim, one update per step; steps and warm-up as MBPO's.
+
+    The only entry of SAC in their repository has that target (`"auto"`); the tasks' own are those of MBPO.
+    """
     like = task(base)
-    return Config(steps=like.steps, warmup_steps=like.warmup, agent=sac.Config(target_entropy=like.entropy))
+    return Config(steps=like.steps, warmup_steps=like.warmup)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from mbrl_jax import rollouts
 from mbrl_jax.agents import sac_svg
 from mbrl_jax.algorithms.tasks import PENDULUMS, task
-from mbrl_jax.checks import check_fields, check_positive
+from mbrl_jax.checks import check_arguments, check_fields, check_positive
 from mbrl_jax.data import replay
 from mbrl_jax.data.rows import unpack
 from mbrl_jax.loops import off_policy
@@ -52,6 +52,7 @@ class Config:
         check_positive(self, "model_updates", "model_batch", "batch", "replay_capacity")
 
 
+@check_arguments
 def make(config: Config, env: Env, survival: sac_svg.Survival = svg.survival) -> Algorithm[State[sac_svg.State]]:
     """SAC-SVG on `env`; one iteration is `steps_per_iteration` times (act, store, update once).
 

@@ -20,7 +20,7 @@ from jaxtyping import Array
 
 from mbrl_jax import rollouts
 from mbrl_jax.agents import trpo
-from mbrl_jax.checks import check_not_negative, check_positive, check_share
+from mbrl_jax.checks import check_arguments, check_fields, check_not_negative, check_positive, check_share
 from mbrl_jax.data import replay
 from mbrl_jax.loops import on_policy
 from mbrl_jax.loops.on_policy import State
@@ -71,6 +71,7 @@ class Config:
     """The policy learner's hyper-parameters."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_positive(self, "stage_steps", "iterations", "model_updates", "policy_updates", "model_batch")
         check_positive(self, "policy_batch", "rollout_horizon", "refresh_batch", "replay_capacity")
         check_not_negative(self, "noise_std", "entropy_stages", "value_refresh")
@@ -200,6 +201,7 @@ def _prepare(world: _World, key: Key, now: Learning, fragment: Transition) -> tu
     return Learning(stored, model, agent, Shared(now.stage.value + 1)), {}
 
 
+@check_arguments
 def make(
     config: Config, env: Env, objective: multi_step.Objective = multi_step.change_norm
 ) -> Algorithm[State[Learning]]:

@@ -24,7 +24,7 @@ class Task(NamedTuple):
 
     Attributes:
       steps: environment steps of a run, the warm-up not counted.
-      entropy: target entropy in nats; None: −action_dim.
+      entropy: MBPO's target entropy in nats; None: −action_dim.
       updates: policy updates per environment step, G.
       schedule: roll-out lengths (a, b, x, y): from x to y over epochs a to b.
       warmup: uniformly random steps before learning.

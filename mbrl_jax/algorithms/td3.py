@@ -8,7 +8,7 @@ from typing import ClassVar
 from mbrl_jax import rollouts
 from mbrl_jax.agents import td3
 from mbrl_jax.algorithms.tasks import PENDULUMS, task
-from mbrl_jax.checks import check_fields, check_positive
+from mbrl_jax.checks import check_arguments, check_fields, check_positive
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
 from mbrl_jax.types import Algorithm, Env
@@ -46,6 +46,7 @@ class Config:
             )
 
 
+@check_arguments
 def make(config: Config, env: Env) -> Algorithm[State[td3.State]]:
     """TD3 on `env`: one update of the critics per environment step, one of the policy per `agent.policy_delay`.
 

@@ -11,7 +11,7 @@ from functools import partial
 
 from mbrl_jax import rollouts, trust_region
 from mbrl_jax.agents import trpo
-from mbrl_jax.checks import check_positive
+from mbrl_jax.checks import check_arguments, check_fields, check_positive
 from mbrl_jax.loops import on_policy
 from mbrl_jax.loops.on_policy import State
 from mbrl_jax.objectives.surrogate import released_entropy
@@ -41,6 +41,7 @@ class Config:
     """The agent's hyper-parameters (baselines, `trpo_mpi/defaults.py`, `mlp_policy.py`)."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_positive(self, "environments", "fragment", "fragments")
         rollouts.check_steps(self.steps, self.environments * self.fragment * self.fragments, 1)
         batch, rows = self.agent.value_batch, self.environments * self.fragment
@@ -48,6 +49,7 @@ class Config:
             raise ValueError(f"agent.value_batch must be at most the rows of a fragment, got {batch} and {rows}")
 
 
+@check_arguments
 def make(
     config: Config, env: Env, accept: Accept = trust_region.within, entropy: trpo.Entropy = released_entropy
 ) -> Algorithm[State[trpo.State]]:

@@ -59,6 +59,7 @@ def bench(words: list[str]) -> int:
     from mbrl_jax.runner import setup
 
     setup.configure()
+    setup.check_jit()
     known, broken = artefacts.discover()
     picked = artefacts.chosen(args.artefacts, known | {name: _unusable(name) for name in broken})
     results.check_writable(args.results)

@@ -39,11 +39,13 @@ class Sweep:
 def sweep(words: list[str]) -> int:
     """Runs the command; 1 if a block failed, else 0."""
     args = tyro.cli(Sweep, prog="mbrl sweep", args=words)
-    from mbrl_jax.checks import check_fields
+    from mbrl_jax.checks import check_fields, resolved
     from mbrl_jax.runner import setup
 
     check_fields(args)
+    resolved(args.results)  # refused before anything is planned
     setup.configure()
+    setup.check_jit()
     from mbrl_jax.runner import sweep as planning
 
     planned = planning.shard(planning.blocks(planning.read(args.file)), args.shard)

@@ -118,9 +118,10 @@ def _named_env(words: list[str]) -> str | None:
 def _run(algorithm: str, options: Train, config: Config) -> None:
     from mbrl_jax import envs
     from mbrl_jax.algorithms import find
-    from mbrl_jax.runner import loop, sinks
+    from mbrl_jax.runner import loop, setup, sinks
     from mbrl_jax.runner.run import Run
 
+    setup.check_jit()
     entry, env = find(algorithm), envs.resolve(options.env)
     per = entry.make(config, envs.make(env, engine=options.engine)).env_steps
     run = Run(

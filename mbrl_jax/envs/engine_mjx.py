@@ -19,6 +19,7 @@ from jaxtyping import Array
 from mbrl_jax.envs.base import Advance, Start, float_dtype
 from mbrl_jax.envs.mjx_exact import make_step
 from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, locate
+from mbrl_jax.promotions import promoting
 from mbrl_jax.types import Key
 
 with contextlib.redirect_stdout(io.StringIO()):  # it prints that the optional package warp is not there
@@ -126,11 +127,7 @@ def _physics(model: mujoco.MjModel, frame_skip: int, iterations: int, ls_iterati
 @contextlib.contextmanager
 def _as_mjx_is_written() -> Iterator[None]:
     """Products in full precision, and JAX's own promotions of types and axes, whatever the caller has set."""
-    with (
-        jax.default_matmul_precision("highest"),
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-    ):
+    with jax.default_matmul_precision("highest"), promoting():
         yield
 
 

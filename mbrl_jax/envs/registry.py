@@ -24,7 +24,7 @@ from mbrl_jax.envs.mujoco_mbbl import MBBL_TASKS
 from mbrl_jax.envs.mujoco_table import ALIASES, TASKS
 from mbrl_jax.types import Env
 
-__all__ = ["engines", "make", "names", "resolve", "unwrapped"]
+__all__ = ["engines", "make", "names", "plain", "resolve", "unwrapped"]
 
 
 class Entry(NamedTuple):
@@ -84,12 +84,12 @@ _SHORT = {re.sub(r"-v\d+$", "", name): name for name in reversed(_ENTRIES)}
 """Names without a version, for the first version that is listed."""
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name without what tells spellings apart, capitals and what separates words: `cartpole-v1` of `CartPole-v1`."""
     return re.sub(r"_|-(?!v\d+$)", "", name.lower())
 
 
-_PLAIN = {_plain(name): found for name, found in {**ALIASES, **_SHORT, **{name: name for name in _ENTRIES}}.items()}
+_PLAIN = {plain(name): found for name, found in {**ALIASES, **_SHORT, **{name: name for name in _ENTRIES}}.items()}
 """Every name without what tells spellings apart."""
 
 
@@ -146,7 +146,7 @@ def resolve(name: str) -> str:
         that path, or the module states no environments.
     """
     name = name.removeprefix("mbrl_jax/")
-    found, parts = _PLAIN.get(_plain(name)), _wrapped(name)
+    found, parts = _PLAIN.get(plain(name)), _wrapped(name)
     if found is None and parts is not None:
         stem, _, version = resolve(parts.inside).rpartition("-v")
         module = parts.module.rpartition(".")[2]

@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, Bool
 
 from mbrl_jax.checks import check_fields, check_positive
+from mbrl_jax.optimisers import adam
 from mbrl_jax.types import Key, PyTree, checked
 
 __all__ = ["Config", "Fit", "Split", "fit", "split"]
@@ -115,7 +116,7 @@ def fit(
       score: what the parameters are chosen by, a scalar; NaN is never an improvement.
       wanted: where false, no step is taken (a traced value, so that runs with and without share a program).
     """
-    optimiser = optax.adam(config.learning_rate)
+    optimiser = adam(config.learning_rate)
 
     def improve(carry: tuple[PyTree, optax.OptState], k: Key) -> tuple[tuple[PyTree, optax.OptState], None]:
         params, opt = carry

@@ -24,6 +24,7 @@ from mbrl_jax.models import fitting
 from mbrl_jax.networks import MLP, apply, glorot
 from mbrl_jax.objectives.likelihood import bounded_variance
 from mbrl_jax.objectives.value_aware import minimum_variance_loss
+from mbrl_jax.promotions import promoting
 from mbrl_jax.rollouts import memoryless
 from mbrl_jax.types import Dynamics, Info, Key, Learner, PyTree, Spec, Transition, along
 
@@ -108,8 +109,13 @@ def distribution(config: Config, spec: Spec, params: PyTree, x: Array) -> distra
 def log_prob(config: Config, spec: Spec, state: State, obs: Array, action: Array, next_obs: Array) -> Array:
     """`log q(next_obs | obs, action)` in nats, `[...]`, a density in the observation's own units."""
     x, y = _standardised(state, obs, action, next_obs)
-    density = distribution(config, spec, state.params, x).log_prob(y)
-    return cast(Array, density) - jnp.log(state.targets.std).sum()
+    density = _log_prob(distribution(config, spec, state.params, x), y)
+    return density - jnp.log(state.targets.std).sum()
+
+
+def _log_prob(density: distrax.Distribution, y: Array) -> Array:
+    with promoting():  # distrax broadcasts a value's axes over its parameters' and over the components'
+        return cast(Array, density.log_prob(y))
 
 
 def _standardised(state: State, obs: Array, action: Array, next_obs: Array) -> tuple[Array, Array]:
@@ -185,7 +191,7 @@ def make(config: Config, spec: Spec) -> Learner[State, Data]:
         importance = jnp.where(importance.sum() > 0, importance, counts.astype(importance.dtype))
 
         def losses(params: PyTree, rows: Array, weights: Array) -> Array:
-            found = cast(Array, distribution(config, spec, params, x[rows]).log_prob(y[rows]))
+            found = _log_prob(distribution(config, spec, params, x[rows]), y[rows])
             return minimum_variance_loss(found[:, None], weights)
 
         def loss(params: PyTree, k: Key) -> Array:

@@ -18,7 +18,7 @@ import optax
 from jax import lax
 from jaxtyping import Array
 
-from mbrl_jax.checks import check_not_negative, check_positive, check_widths
+from mbrl_jax.checks import check_fields, check_not_negative, check_positive, check_widths
 from mbrl_jax.data import normalise
 from mbrl_jax.networks import MLP
 from mbrl_jax.optimisers import adam_tf
@@ -63,6 +63,7 @@ class Config:
     """Adam's learning rate, ε as TensorFlow has it; its state is kept (SLBO code)."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_widths(self, "hidden")
         check_positive(self, "horizon")
         check_not_negative(self, "initial_std", "weight", "smoothness", "decay", "clip", "learning_rate")

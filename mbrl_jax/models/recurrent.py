@@ -18,6 +18,7 @@ from jaxtyping import Array
 
 from mbrl_jax.checks import check_fields, check_positive, check_widths
 from mbrl_jax.networks import MLP
+from mbrl_jax.optimisers import adam
 from mbrl_jax.rollouts import begin, follow, unroll
 from mbrl_jax.types import Dynamics, Imagined, Info, Key, Model, PyTree, Spec, Transition
 
@@ -151,7 +152,7 @@ def loss(config: Config, spec: Spec, params: PyTree, windows: Transition) -> Arr
 
 def make(config: Config, spec: Spec) -> Model[State, Transition]:
     """The model on windows `[updates, batch, time, ...]`: `fit` and `update` are the same gradient steps in turn."""
-    optimiser = optax.chain(optax.clip_by_global_norm(config.clip), optax.adam(config.learning_rate))
+    optimiser = optax.chain(optax.clip_by_global_norm(config.clip), adam(config.learning_rate))
     network = _network(config, spec)
 
     def init(key: Key) -> State:

@@ -15,9 +15,10 @@ from mbrl_jax.checks import check_fields, resolved
 from mbrl_jax.runner import memory, program, record
 from mbrl_jax.runner.checkpoint import Checkpoints
 from mbrl_jax.runner.lock import BusyError, Lock
-from mbrl_jax.runner.progress import say
+from mbrl_jax.runner.progress import how_long, say
 from mbrl_jax.runner.run import Run
 from mbrl_jax.runner.session import Compiled, Options, Session, Sink, plain_shapes, with_keys, without_storage
+from mbrl_jax.runner.setup import check_jit
 from mbrl_jax.runner.signals import Interrupted, Signals
 from mbrl_jax.types import Env, PyTree
 
@@ -25,6 +26,8 @@ __all__ = ["BusyError", "Interrupted", "Options", "Planned", "Sink", "compile_ru
 
 MAX_CHUNK = 64  # iterations a chunk may take; sets the size of its metrics buffer only
 DISK_SLACK = 64 * 2**20
+MOST_EVALUATION = 1000  # times as many steps of evaluation as of training are told of
+FAST = 1e6  # environment steps per second and device: what few environments reach
 
 
 class Planned(NamedTuple):
@@ -37,7 +40,12 @@ class Planned(NamedTuple):
 
 
 def plan_run(run: Run, env: Env, length: int, options: Options) -> Planned:
-    """Traces a run and plans its memory; compiles and computes nothing of it."""
+    """Traces a run and plans its memory; compiles and computes nothing of it.
+
+    Raises:
+      ValueError: JAX is told not to compile.
+    """
+    check_jit()
     lanes = run.lanes()
     columns = {name: [lane.values[name] for lane in lanes] for name, _ in run.sweep}
     seeds = [lane.seed for lane in lanes]
@@ -51,7 +59,9 @@ def plan_run(run: Run, env: Env, length: int, options: Options) -> Planned:
         devices=options.devices,
     )
     copies = 1 if (options.batching or program.default_batching()) == "vmap" else 2
-    planned = memory.plan(made.one, len(lanes), list(made.mesh.devices.flat), copies)
+    schedule = record.schedule(run, run.build(run.first, env))
+    recorded = schedule.iterations * len(made.metrics) + len(schedule.eval_at) * len(record.SCORES)
+    planned = memory.plan(made.one, len(lanes), list(made.mesh.devices.flat), copies, made.passing, recorded)
     return Planned(made, program.lanes_of(seeds, columns, made.lanes), planned, length)
 
 
@@ -94,7 +104,7 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
       The run's id.
 
     Raises:
-      ValueError: step counts that do not divide.
+      ValueError: step counts that do not divide; or JAX is told not to compile.
       BusyError: another process works on the same run.
       MemoryError: the run does not fit; said before anything is compiled.
       OSError: the results folder cannot be written or has no room; said before training where it can be known.
@@ -103,11 +113,12 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
     """
     root, options = resolved(root), options or Options()
     check_fields(options)
+    check_jit()
     env = run.environment()
     identity = run.run_id(env)
     if results.finished(root, identity):
         return identity
-    algorithm = run.build(run.lanes()[0].values, env)
+    algorithm = run.build(run.first, env)
     schedule = record.schedule(run, algorithm)
     results.check_writable(root, DISK_SLACK)
     with Lock(root / "runs" / identity):
@@ -117,6 +128,7 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
         if not options.quiet:
             say(str(planned.memory))
         memory.require(planned.memory)
+        _foretell_evaluations(run, env, schedule, planned)
         # one more than are kept exists while the newest is being written
         results.check_writable(root, DISK_SLACK + (options.keep + 1) * planned.memory.checkpoint)
         compiled = compile_run(planned)
@@ -124,6 +136,17 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
             Session(run, env, algorithm, schedule, compiled, root, identity, options).work(signals)
             signals.stop_if_received()
     return identity
+
+
+def _foretell_evaluations(run: Run, env: Env, schedule: record.Schedule, planned: Planned) -> None:
+    """Says how long evaluations will take at least where they take far more steps than training."""
+    steps = len(schedule.eval_at) * run.eval_episodes * env.spec.time_limit
+    if steps > MOST_EVALUATION * schedule.steps:
+        least = how_long(steps * planned.memory.lanes / planned.memory.devices / FAST)
+        say(
+            f"warning: evaluations take up to {steps:,} environment steps of each seed, training {schedule.steps:,}: "
+            f"at a million steps per second and device {least}"
+        )
 
 
 def final_state(run: Run, root: str | Path = "results") -> PyTree:
@@ -137,7 +160,7 @@ def final_state(run: Run, root: str | Path = "results") -> PyTree:
     identity = run.run_id(env)
     if not results.finished(root, identity):
         raise FileNotFoundError(f"a final state needs a finished run, {run.experiment} {run.algorithm} is not")
-    one = jax.eval_shape(run.build(run.lanes()[0].values, env).init, jax.random.key(0))
+    one = jax.eval_shape(run.build(run.first, env).init, jax.random.key(0))
     diverged = jax.eval_shape(lambda: jnp.zeros((), jnp.int32))
     like = program.shapes_of(without_storage(program.Carry(one, diverged)), len(run.lanes()))
     folder = resolved(root) / "runs" / identity / "final"

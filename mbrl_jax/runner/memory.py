@@ -1,19 +1,36 @@
-"""The plan of a run's memory and disk: what its state will take, said before anything is compiled."""
+"""The plan of a run's memory and disk: what its state, its updates and its record will take, before any compiling."""
 
 from __future__ import annotations
 
+import bisect
 import math
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import jax
 import psutil
+from jax.extend import core
 
 from mbrl_jax.types import PyTree
 
-__all__ = ["Plan", "plan", "require", "tree_bytes"]
+__all__ = ["Plan", "equations", "largest", "plan", "require", "tree_bytes"]
 
 WORKING_SHARE = 1.25  # temporaries of an update and of the model's roll-out, beside the state
 HOST_COPIES = 2  # a checkpoint on its way to the disk: our copy of the state and the writer's
+RECORD_BYTES = 200  # of the host's memory for each number that a run records, while its table is written (measured)
+WRITTEN = (
+    "dot_general",
+    "conv_general_dilated",
+    "gather",
+    "scatter",
+    "scatter-add",
+    "sort",
+    "scan",
+    "while",
+    "random_bits",
+    "random_split",
+)
+"""Primitives whose results are written to memory, however much the compiler fuses."""
 
 
 class Plan(NamedTuple):
@@ -22,8 +39,9 @@ class Plan(NamedTuple):
     Attributes:
       per_lane: state of one lane.
       per_device: state and temporaries on the fullest device.
+      passing: the largest temporary of one lane.
       available: what a device has.
-      host: the host's memory while a checkpoint is written, states on CPU devices included.
+      host: the host's memory while a checkpoint is written, states on CPU devices and the record included.
       host_available: what the host has.
       checkpoint: one checkpoint on disk.
       lanes: lanes asked for, each a seed with its hyper-parameters.
@@ -33,6 +51,7 @@ class Plan(NamedTuple):
 
     per_lane: int
     per_device: int
+    passing: int
     available: int
     host: int
     host_available: int
@@ -67,22 +86,47 @@ def tree_bytes(shapes: PyTree) -> int:
     return sum(size(leaf) for leaf in jax.tree.leaves(shapes))
 
 
-def plan(one: PyTree, lanes: int, devices: list[jax.Device], copies: int) -> Plan:
+def equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
+    """All equations of a jaxpr, those of inner programs included."""
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for inner in core.jaxprs_in_params(eqn.params):
+            yield from equations(inner)
+
+
+def largest(programs: Iterable[core.ClosedJaxpr], state: PyTree) -> int:
+    """Bytes of the largest array that programs write on their way, those that have the shape of a part of the state
+    left out: a batch, the rows of a layer, the random numbers of a loop."""
+    held = {(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(state)}
+    found = (equation for program in programs for equation in equations(program.jaxpr))
+    made = [v.aval for equation in found if equation.primitive.name in WRITTEN for v in equation.outvars]
+    return max((tree_bytes(x) for x in made if (x.shape, x.dtype) not in held), default=0)
+
+
+def _on_a_device(per_lane: int, lanes: int, copies: int, passing: int) -> int:
+    """Bytes of states and temporaries; lanes that are updated in place are updated side by side."""
+    states = per_lane * lanes * copies
+    return states + max(math.ceil(states * (WORKING_SHARE - 1)), passing * (lanes if copies == 1 else 1))
+
+
+def plan(one: PyTree, lanes: int, devices: list[jax.Device], copies: int, passing: int = 0, recorded: int = 0) -> Plan:
     """Plans a run whose state of one lane has the shapes `one`; nothing is computed.
 
     Args:
       one: shapes of one lane.
       lanes: lanes asked for; they are filled up to a multiple of the devices.
       copies: states alive at once: 1 if updated in place, 2 if old and new exist side by side.
+      passing: bytes of the largest temporary of one lane, see `largest`.
+      recorded: numbers that are recorded of a lane.
     """
     per_lane, count = tree_bytes(one), len(devices)
-    per_device = math.ceil(per_lane * -(-lanes // count) * copies * WORKING_SHARE)
+    per_device = _on_a_device(per_lane, -(-lanes // count), copies, passing)
     on_host = devices[0].platform == "cpu"
     host_available = psutil.virtual_memory().available
     stats = {} if on_host else devices[0].memory_stats() or {}
     available = host_available // count if on_host else stats.get("bytes_limit", 0)
-    host = per_lane * lanes * HOST_COPIES + (per_device * count if on_host else 0)
-    return Plan(per_lane, per_device, available, host, host_available, per_lane * lanes, lanes, count, copies)
+    host = lanes * (per_lane * HOST_COPIES + recorded * RECORD_BYTES) + (per_device * count if on_host else 0)
+    return Plan(per_lane, per_device, passing, available, host, host_available, per_lane * lanes, lanes, count, copies)
 
 
 def require(planned: Plan) -> None:
@@ -93,11 +137,15 @@ def require(planned: Plan) -> None:
     """
     if planned.fits:
         return
-    advice = "use fewer seeds per run, a smaller replay_capacity or rollout_batch, or more devices"
+    advice = "use fewer seeds per run, a smaller replay_capacity, batch, rollout_batch or network, or more devices"
     if planned.available and planned.per_device > planned.available:
-        fit = int(planned.available / (planned.per_lane * planned.copies * WORKING_SHARE)) * planned.devices
+
+        def needed(lanes: int) -> int:
+            return _on_a_device(planned.per_lane, lanes, planned.copies, planned.passing)
+
+        fit = (bisect.bisect_right(range(1, planned.lanes + 1), planned.available, key=needed)) * planned.devices
         raise MemoryError(f"the run does not fit: {planned}. At most {fit} lanes would: {advice}")
     raise MemoryError(
-        f"the run's checkpoints do not fit into the host's memory: {_size(planned.host)} are needed, "
+        f"the run's checkpoints and records do not fit into the host's memory: {_size(planned.host)} are needed, "
         f"{_size(planned.host_available)} are available ({planned}): {advice}"
     )

@@ -21,6 +21,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 
 from mbrl_jax import rollouts
+from mbrl_jax.runner.memory import largest
 from mbrl_jax.types import Algorithm, Env, Key, PyTree, Shared, Storage
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
 ]
 
 BATCHINGS = ("vmap", "map")
+MANY_EPISODES = 10_000
+"""More than these in an evaluation are weighed; fewer are small beside what training writes, and tracing takes time."""
 Build = Callable[[Mapping[str, Array]], Algorithm]
 
 
@@ -67,6 +70,8 @@ class Program(NamedTuple):
       lanes: number of lanes the program runs: the ones asked for, filled up to a multiple of the devices.
       mesh: the devices, axis `seed`.
       one: shapes of one lane's carry.
+      metrics: the names of what is recorded of every iteration.
+      passing: bytes of the largest array that one lane writes beside its carry.
     """
 
     init: Callable[[Lanes], Carry]
@@ -75,6 +80,8 @@ class Program(NamedTuple):
     lanes: int
     mesh: Mesh
     one: Carry
+    metrics: tuple[str, ...]
+    passing: int
 
     def place(self, tree: PyTree, flags: PyTree | None = None) -> PyTree:
         """Puts host arrays with a leading lane axis (shared parts without one) onto the devices."""
@@ -247,9 +254,10 @@ def make(
     mesh = Mesh(devices, ("seed",))
     init, advance, evaluate = _one_lane(build, env, episodes, length)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), lanes)
-    carry = jax.eval_shape(init, one)
     time = jax.ShapeDtypeStruct((), jnp.int32)
-    info = jax.eval_shape(advance, one, carry, time, time)[1]
+    start, carry = jax.make_jaxpr(init, return_shape=True)(one)
+    going, (_, info) = jax.make_jaxpr(advance, return_shape=True)(one, carry, time, time)
+    judging = [jax.make_jaxpr(evaluate)(one, carry, time)] if episodes > MANY_EPISODES else []
     of_lanes, of_carry, of_info = batched(one), batched(carry), batched(info)
 
     def spread(fn: Callable, flags_in: tuple, flags_out: PyTree) -> Callable:
@@ -265,4 +273,6 @@ def make(
         lanes=-(-wanted // len(devices)) * len(devices),
         mesh=mesh,
         one=carry,
+        metrics=tuple(sorted(info)),
+        passing=largest([start, going, *judging], carry),
     )

@@ -10,7 +10,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-__all__ = ["Bar", "say"]
+__all__ = ["Bar", "how_long", "say"]
 
 QUIET_SECONDS = 20.0
 
@@ -18,6 +18,14 @@ QUIET_SECONDS = 20.0
 def say(message: str, stream: TextIO | None = None) -> None:
     """One line for the person at the terminal, on stderr, so that stdout stays data."""
     print(message, file=stream or sys.stderr, flush=True)
+
+
+def how_long(seconds: float) -> str:
+    """A time as people say it, in the largest unit of which it is more than one."""
+    for size, unit in ((365.25 * 86_400, "years"), (86_400, "days"), (3_600, "hours")):
+        if seconds > size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.0f} seconds"
 
 
 class Bar:

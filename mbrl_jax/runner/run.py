@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 
 import jax
 import numpy as np
 
 from mbrl_jax import envs, results
 from mbrl_jax.algorithms import Entry, find
-from mbrl_jax.checks import check_fields, nearest, whole_seeds
+from mbrl_jax.checks import MOST_LANES, check_fields, nearest, shown, whole_seeds
 from mbrl_jax.types import Algorithm, Config, Env, Facts
 
 __all__ = ["Lane", "Run", "override", "sweepable"]
@@ -73,6 +74,8 @@ class Run:
         for value in self.options.values():
             _stated(value)
         swept = [name for name, _ in self.sweep]
+        if (lanes := len(self.seeds) * math.prod(len(values) for _, values in self.sweep)) > MOST_LANES:
+            raise ValueError(f"a run has at most {MOST_LANES:,} lanes, seeds times swept values, got {lanes:,}")
         if len(set(swept)) != len(swept):
             raise ValueError(f"a hyper-parameter may be swept once, got {', '.join(swept)}")
         for name, values in self.sweep:
@@ -101,6 +104,11 @@ class Run:
         """The algorithm with the given hyper-parameter values, which may be traced."""
         return self.entry.make(override(self.config, values), env, **self.options)
 
+    @property
+    def first(self) -> dict[str, float]:
+        """Values of the swept hyper-parameters in the first lane."""
+        return {name: values[0] for name, values in self.sweep}
+
     def lanes(self) -> list[Lane]:
         """All lanes: combinations of the swept values, seeds innermost."""
         names = [name for name, _ in self.sweep]
@@ -128,25 +136,44 @@ class Run:
 
 
 def _stated(value: object) -> object:
-    """An option as plain data: a function is its name and what is bound to it.
+    """An option as plain data: a function is its name and what is bound to it, an array is its entries.
 
     Raises:
-      ValueError: a function has no name of its own, or belongs to an object, whose state the name does not tell.
+      ValueError: what it is cannot be told by its content: an object, or a function that is not found by its name.
     """
-    if not callable(value):
+    if isinstance(value, functools.partial):
+        named = {key: _stated(argument) for key, argument in sorted(value.keywords.items())}
+        return {"function": _named(value.func), "arguments": [_stated(each) for each in value.args], "keywords": named}
+    if callable(value):
+        return {"function": _named(value), "arguments": [], "keywords": {}}
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        return np.asarray(value).tolist()
+    if dataclasses.is_dataclass(value):
+        return {field.name: _stated(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _stated(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_stated(each) for each in value]
+    if isinstance(value, str | int | float | None):
         return value
-    function = value.func if isinstance(value, functools.partial) else value
+    raise ValueError(
+        "an option of a run must be data (numbers, text, arrays; lists, dataclasses and mappings by text of them) or a "
+        f"function with a name of its own, so that the run has an id; got {shown(value)}"
+    )
+
+
+def _named(function: object) -> str:
+    """The name of a function, by which its module knows it: two functions of one name would have one id."""
     name = getattr(function, "__qualname__", f"<an object of {type(function).__qualname__}>")
-    if not isinstance(getattr(function, "__self__", None), ModuleType | None):
-        name = f"<a method of an object> {name}"
-    if "<" in name:
+    found: object = sys.modules.get(getattr(function, "__module__", None) or "")
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found != function:
         raise ValueError(
             "an option of a run must be data or a function with a name of its own, so that the run has an id; "
-            f"got {name}"
+            f"got {name}, which is not found by that name"
         )
-    bound = [_stated(argument) for argument in getattr(value, "args", ())]
-    named = {key: _stated(argument) for key, argument in sorted(getattr(value, "keywords", {}).items())}
-    return {"function": name, "arguments": bound, "keywords": named}
+    return name
 
 
 def sweepable(config: Config, prefix: str = "") -> list[str]:

@@ -16,6 +16,7 @@ from jax.sharding import PartitionSpec as P
 from mbrl_jax.checks import whole_seeds
 from mbrl_jax.runner.checkpoint import to_host
 from mbrl_jax.runner.program import default_batching
+from mbrl_jax.runner.setup import check_jit
 from mbrl_jax.types import PyTree
 
 __all__ = ["OverSeeds", "over_seeds"]
@@ -36,7 +37,11 @@ def over_seeds(fn: Callable[..., PyTree], seeds: Sequence[int], *inputs: PyTree)
       fn: a pure function of one seed's key and inputs.
       seeds: the seeds.
       inputs: arrays with a leading axis of the seeds.
+
+    Raises:
+      ValueError: the seeds are not distinct whole numbers; or JAX is told not to compile.
     """
+    check_jit()
     seeds = whole_seeds(seeds)
     devices = jax.local_devices()[: len(seeds)]
     total = -(-len(seeds) // len(devices)) * len(devices)

@@ -16,7 +16,7 @@ from jaxtyping import Array
 from mbrl_jax import results
 from mbrl_jax.runner import program, record
 from mbrl_jax.runner.checkpoint import Checkpoints, to_host
-from mbrl_jax.runner.progress import Bar, say
+from mbrl_jax.runner.progress import Bar, how_long, say
 from mbrl_jax.runner.run import Lane, Run
 from mbrl_jax.runner.signals import Signals
 from mbrl_jax.types import Algorithm, Env, Facts, PyTree, Storage
@@ -24,6 +24,7 @@ from mbrl_jax.types import Algorithm, Env, Facts, PyTree, Storage
 __all__ = ["Compiled", "Options", "Session", "Sink", "plain_shapes", "with_keys", "without_storage"]
 
 Sink = Callable[[int, Mapping[str, float]], None]
+LONG_SECONDS = 30 * 86_400.0  # a run that takes longer is told of as soon as its speed is known
 CHECKPOINT_SHARE = 0.1  # of the time may go into checkpoints; where a state is huge they are made less often
 
 
@@ -95,7 +96,7 @@ class Session:
         self.folder = root / "runs" / identity
         self.lanes: list[Lane] = run.lanes()
         self.title = f"{run.experiment} {run.algorithm} {env.spec.name}"
-        self.seconds_per_iteration = 0.0
+        self.seconds_per_iteration, self.foretold = 0.0, False
         self.next_save = time.monotonic() + options.checkpoint_seconds
 
     def work(self, signals: Signals) -> None:
@@ -166,10 +167,19 @@ class Session:
         info = jax.device_get(info)
         seconds = time.monotonic() - began
         self.clock.train += seconds
-        self.seconds_per_iteration = seconds / count
+        first, self.seconds_per_iteration = not self.seconds_per_iteration, seconds / count
         record.put_info(self.history, self.iteration, count, info)
         self.iteration += count
         self._report_divergence()
+        if not first and not self.foretold:
+            self._foretell()
+
+    def _foretell(self) -> None:
+        """Says once how long the run will take if that is very long; the first chunk, which warms up, does not tell."""
+        self.foretold = True
+        left = (self.schedule.iterations - self.iteration) * self.seconds_per_iteration
+        if left > LONG_SECONDS:
+            say(f"warning: {self.title}: at this speed training will take {how_long(left)}")
 
     def _report_divergence(self) -> None:
         diverged = np.array(self.carry.diverged)[: len(self.lanes)]

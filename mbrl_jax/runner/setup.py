@@ -11,7 +11,7 @@ import jax
 from mbrl_jax.checks import resolved
 from mbrl_jax.host import available_cores
 
-__all__ = ["cache_folder", "configure"]
+__all__ = ["cache_folder", "check_jit", "configure"]
 
 
 def cache_folder() -> Path:
@@ -25,6 +25,19 @@ def cache_folder() -> Path:
         return resolved(named)
     base = os.environ.get("XDG_CACHE_HOME")
     return resolved(base or "~/.cache") / "mbrl_jax" / "xla"
+
+
+def check_jit() -> None:
+    """Refuses to go on where JAX compiles nothing: a run is one program, which takes years operation by operation.
+
+    Raises:
+      ValueError: JAX_DISABLE_JIT is set, or `jax.disable_jit()` holds.
+    """
+    if getattr(jax.config, "jax_disable_jit", False):
+        raise ValueError(
+            "training needs JAX to compile, so JAX_DISABLE_JIT must be unset or 0 (and `jax.disable_jit()` not hold); "
+            f"got {os.environ.get('JAX_DISABLE_JIT', 'jax.disable_jit()')}"
+        )
 
 
 def configure(cpu_devices: int | None = None) -> None:

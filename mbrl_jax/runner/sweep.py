@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +39,8 @@ from mbrl_jax.types import Config, Facts
 __all__ = ["Block", "Sweep", "blocks", "read", "shard"]
 
 V = TypeVar("V")
+MOST_BLOCKS = 10_000
+"""Programs of a sweep: each takes seconds at the least to plan and to compile."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +92,8 @@ def read(path: str | Path) -> Sweep:
     path = resolved(path)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"a sweep must be a TOML file, {path} is not: {error}") from error
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, numbers or nesting beyond Python's limits
+        raise ValueError(f"a sweep must be a TOML file, got {shown(str(path))}: {shown(str(error))}") from error
     known = [f.name for f in dataclasses.fields(Sweep) if f.name not in ("fixed", "swept")]
     for key in data:
         if key not in (*known, "set", "sweep", *REGISTRY):
@@ -111,8 +115,9 @@ def read(path: str | Path) -> Sweep:
         fixed={name: fixed for name, (fixed, _) in tables.items()},
         swept={name: swept for name, (_, swept) in tables.items()},
     )
+    _check_size(sweep)
     for run, _ in blocks(sweep):  # every block is made once, so that errors come before any work
-        record.schedule(run, run.build(run.lanes()[0].values, run.environment()))
+        record.schedule(run, run.build(run.first, run.environment()))
     return sweep
 
 
@@ -134,6 +139,18 @@ def _once(key: str, values: list[V]) -> list[V]:
     return values
 
 
+def _table(data: Facts, key: str, place: str) -> Facts:
+    """A table of the file; an empty one where there is none.
+
+    Raises:
+      ValueError: it is something else.
+    """
+    value = data.get(key, {})
+    if not isinstance(value, dict):
+        raise ValueError(f"[{place}] must be a table of names and values, got {shown(value)}")
+    return value
+
+
 def _seeds(value: object) -> tuple[int, ...]:
     if not isinstance(value, list) and not (type(value) is int and 1 <= value <= MOST_LANES):
         raise ValueError(f"seeds must be a number from 1 to {MOST_LANES:,} or a list of seeds, got {shown(value)}")
@@ -142,16 +159,18 @@ def _seeds(value: object) -> tuple[int, ...]:
 
 def _tables(data: Facts, algorithm: str) -> tuple[Facts, dict[str, tuple[Any, ...]]]:
     """The values set and swept for one algorithm: those for all, then its own."""
-    own = data.get(algorithm, {})
+    own = _table(data, algorithm, algorithm)
     for key in own:
         if key not in ("set", "sweep"):
             raise ValueError(nearest(key, ("set", "sweep"), f"a table of [{algorithm}]"))
     like = REGISTRY[algorithm].config()
-    fixed = {**_flat(data.get("set", {}), like), **_flat(own.get("set", {}), like)}
-    swept = {**_flat(data.get("sweep", {}), like), **_flat(own.get("sweep", {}), like)}
+    fixed, swept = (
+        {**_flat(_table(data, key, key), like), **_flat(_table(own, key, f"{algorithm}.{key}"), like)}
+        for key in ("set", "sweep")
+    )
     for name, values in swept.items():
         if not isinstance(values, list) or not values:
-            raise ValueError(f"{name} is swept over a list of at least one value, got {values!r}")
+            raise ValueError(f"{name} is swept over a list of at least one value, got {shown(values)}")
     both = sorted(set(fixed) & set(swept))
     if both:
         raise ValueError(f"a field is either set or swept for {algorithm}, both are: {', '.join(both)}")
@@ -170,7 +189,7 @@ def _flat(table: Mapping[str, object], like: Config, prefix: str = "") -> Facts:
         inner = {rest: value} if rest else value
         if dataclasses.is_dataclass(known[head]):
             if not isinstance(inner, Mapping):
-                raise ValueError(f"{prefix}{head} is a group of hyper-parameters, set those in it, got {value!r}")
+                raise ValueError(f"{prefix}{head} is a group of hyper-parameters, set those in it, got {shown(value)}")
             found |= _flat(inner, known[head], f"{prefix}{head}.")
         else:
             found[prefix + key] = value
@@ -184,20 +203,32 @@ def _like(name: str, value: Any, config: Config) -> object:
     if isinstance(config, tuple) and isinstance(value, list):
         return tuple(value)
     expects_number = (config is None or isinstance(config, float)) and type(value) in (int, float)
-    if expects_number:
+    if expects_number and not abs(value) > sys.float_info.max:  # NaN is refused by the field's own rule
         return float(value)
-    if config is None or type(value) is not type(config):
-        raise ValueError(f"{name} must be like its default {config!r}, got {value!r}")
+    if config is None or expects_number or type(value) is not type(config):
+        raise ValueError(f"{name} must be like its default {shown(config)}, got {shown(value)}")
     return value
+
+
+class _Program(NamedTuple):
+    """What an algorithm's programs in one environment begin with: its configuration, and what is swept how."""
+
+    config: Config
+    shaping: list[str]
+    continuous: list[str]
+
+
+def _program(sweep: Sweep, algorithm: str, env: str) -> _Program:
+    swept, fixed = sweep.swept.get(algorithm, {}), sweep.fixed.get(algorithm, {})
+    started = override(preset(algorithm, env), {**fixed, **{name: values[0] for name, values in swept.items()}})
+    continuous = [name for name in swept if name in sweepable(started)]
+    return _Program(started, [name for name in swept if name not in continuous], continuous)
 
 
 def _configurations(sweep: Sweep) -> Iterator[tuple[str, str, str, Config, tuple[tuple[str, tuple[float, ...]], ...]]]:
     """Algorithm, environment, label, configuration and continuous sweep of every program, in the file's order."""
     for algorithm, env in itertools.product(sweep.algorithms, sweep.envs):
-        swept, fixed = sweep.swept.get(algorithm, {}), sweep.fixed.get(algorithm, {})
-        started = override(preset(algorithm, env), {**fixed, **{name: values[0] for name, values in swept.items()}})
-        continuous = [name for name in swept if name in sweepable(started)]
-        shaping = [name for name in swept if name not in continuous]
+        swept, (started, shaping, continuous) = sweep.swept.get(algorithm, {}), _program(sweep, algorithm, env)
         for values in itertools.product(*(swept[name] for name in shaping)):
             chosen = dict(zip(shaping, values, strict=True))
             shown = ", ".join(f"{name}={_shown(value)}" for name, value in chosen.items())
@@ -208,6 +239,25 @@ def _configurations(sweep: Sweep) -> Iterator[tuple[str, str, str, Config, tuple
 
 def _shown(value: object) -> str:
     return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _check_size(sweep: Sweep) -> None:
+    """Refuses a sweep of so many programs that planning them would not end.
+
+    Raises:
+      ValueError: says how many there would be.
+    """
+    programs = 0
+    for algorithm, env in itertools.product(sweep.algorithms, sweep.envs):
+        sizes = {name: len(values) for name, values in sweep.swept.get(algorithm, {}).items()}
+        _, shaping, continuous = _program(sweep, algorithm, env)
+        seeds = max(1, sweep.max_lanes // math.prod(sizes[name] for name in continuous))
+        programs += math.prod(sizes[name] for name in shaping) * -(-len(sweep.seeds) // seeds)
+    if programs > MOST_BLOCKS:
+        raise ValueError(
+            f"a sweep must be of at most {MOST_BLOCKS:,} programs (values that set shapes, times groups of seeds), "
+            f"got {programs:,}"
+        )
 
 
 def blocks(sweep: Sweep) -> list[Block]:

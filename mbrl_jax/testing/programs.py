@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
 from jax.extend import core
 
+from mbrl_jax.runner.memory import equations
+
 __all__ = ["count", "equations", "has_batched_end", "touching", "trace"]
 
 Shapes = Collection[tuple[int, ...]]
-
-
-def equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
-    """All equations of a jaxpr, those of inner programs included."""
-    for eqn in jaxpr.eqns:
-        yield eqn
-        for inner in core.jaxprs_in_params(eqn.params):
-            yield from equations(inner)
 
 
 def trace(fn: Callable[..., Any], *args: Any) -> list[core.JaxprEqn]:

@@ -7,12 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.alm import table1
+from experiments.mbpo import common, figure2, figure3
 from mbrl_jax import envs, rollouts
 from mbrl_jax.agents import redq as redq_learner
 from mbrl_jax.agents import sac
 from mbrl_jax.agents import sac_svg as svg_learner
 from mbrl_jax.agents import td3 as td3_learner
 from mbrl_jax.algorithms import REGISTRY, mbpo, preset, redq, sac_svg, td3
+from mbrl_jax.algorithms import sac as single
+from mbrl_jax.algorithms.tasks import TASKS
 from mbrl_jax.data import replay
 from mbrl_jax.data.rows import row_width
 from mbrl_jax.loops import off_policy
@@ -126,6 +130,26 @@ def test_sac_svgs_presets_are_the_released_settings(name):
     assert (soft.initial_temperature, soft.gamma, soft.tau, soft.critics) == (0.1, 0.99, 0.005, 2)
     assert model == recurrent.Config(encoder=(512, 512), width=512, layers=2, learning_rate=1e-3, clip=1.0)
     assert (agent.head_hidden, agent.head_lr) == ((512, 512), 1e-3)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_published_sac_has_a_target_entropy_of_minus_one_per_action_entry(name):
+    """`examples/development/variants.py` of MBPO's authors: `"auto"`; the tasks' own values are those of MBPO."""
+    config, like, spec = preset("sac", name), preset("mbpo", name), envs.make(name).spec
+    assert sac.target_entropy(config.agent, spec) == -spec.action_dim
+    assert config == single.Config(steps=like.steps, warmup_steps=like.warmup_steps)
+    assert like.agent.target_entropy == TASKS[name].entropy is not None
+
+
+def test_artefacts_tell_the_baseline_from_mbpo_minus_the_model():
+    for profile in ("smoke", "laptop", "paper"):
+        published = [*figure2.planned(profile), *table1.planned(profile)]
+        assert {one.config.agent.target_entropy for one in published if one.algorithm == "SAC"} == {None}
+        size, env = replace(common.scale(profile), steps=500), figure3.TASKS[profile]
+        (without,) = [one for one in figure3.planned(profile) if one.algorithm.startswith("SAC, ")]
+        like = common.mbpo_config(env, size)
+        assert without.config.agent == like.agent and without.config.updates_per_step == like.updates_per_step
+        assert common.sac_config(env, size).agent == replace(like.agent, target_entropy=None)
 
 
 @pytest.mark.parametrize("name", ["hopper", "walker2d", "half_cheetah", "ant_truncated", "humanoid_truncated"])

@@ -4,6 +4,8 @@ What looks bad and is accepted stands here too, each with its reason.
 """
 
 import ast
+import dataclasses
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +23,7 @@ from mbrl_jax.algorithms import Entry, alm, dam, mbpo, sac
 from mbrl_jax.checks import check_fields
 from mbrl_jax.models import discriminator, ensemble, fitting, mixture
 from mbrl_jax.report.build import build
-from mbrl_jax.runner import loop, setup
+from mbrl_jax.runner import loop, progress, record, session, setup, sweep
 from mbrl_jax.runner.run import Run
 
 CONFIG = sac.Config(steps=1_000)
@@ -30,6 +32,14 @@ CONFIG = sac.Config(steps=1_000)
 def run(**changes):
     facts = {"experiment": "test", "algorithm": "SAC", "method": "sac", "config": CONFIG, "env": "probe-match-v0"}
     return Run(**{**facts, **changes})
+
+
+@pytest.fixture(autouse=True)
+def quick():
+    """Answers take 2 seconds at most on an idle core; the processor's time is looked at, with room to spare."""
+    began = time.process_time()
+    yield
+    assert time.process_time() - began < 20
 
 
 def refused(message, function, *args, **kwargs):
@@ -296,6 +306,20 @@ COMMANDS = [
     ("--agent.actor-lr nan", "actor_lr must be a finite number, not negative, got nan"),
     ("--agent.target-entropy inf", "target_entropy must be a finite number or None, got inf"),
     ("--results a\udcff", "a path must be UTF-8 text without null characters, got"),
+    ("--results nul\0", "a path must be UTF-8 text without null characters, got"),
+    ("--tensorboard a\udcff", "a path must be UTF-8 text without null characters, got"),
+    ("--first-seed 4294967296", "first_seed must be a whole number in [0, 2**32), got 4294967296"),
+    ("--steps 42949672960", "steps must be a whole number within +-(2**31 - 1), got 42949672960"),  # 20 · 2³¹
+    ("--eval-episodes 1e18", "eval_episodes must be a whole number from 1 to 2**31 - 1, got 1000000000000000000"),
+    ("--eval-episodes -1", "eval_episodes must be a whole number from 1 to 2**31 - 1, got -1"),
+    ("--agent.hidden 0", "hidden must name at least one positive width, got (0,)"),
+    ("--agent.hidden 1e18", "hidden must be a tuple, each entry a whole number within +-(2**31 - 1), got"),
+    ("--batch 0", "batch must be at least 1, got 0"),
+    ("--batch 2000000", "replay_capacity must be at least batch, got 1000000 and 2000000"),
+    ("--steps 20001", "steps must be a positive multiple of the environment steps per iteration, got 20001 and 250"),
+    ("--warmup-steps 0", "warmup_steps must be at least 1, so that there is data to learn from, got 0"),
+    ("--chunk-seconds=-inf", "chunk_seconds must be a finite number of seconds, not negative, got -inf"),
+    ("--engine mjx", "engine"),
 ]
 
 
@@ -303,3 +327,203 @@ COMMANDS = [
 def test_the_command_line_refuses_in_one_line_before_it_compiles(words, message, command):
     code, said = command("train", "sac", "--env", "pendulum", *words.split(" "))
     assert code == 2 and len(said) == 2 and said[0].startswith(f"mbrl train: {message}") and len(said[0]) < 400
+
+
+@pytest.mark.parametrize("words", ["report", "sweep plan x.toml", "bench mbpo/table1"])
+def test_every_command_refuses_a_results_folder_that_is_no_path(words, command, tmp_path):
+    (tmp_path / "x.toml").write_text('algorithms = ["sac"]\nenvs = ["pendulum"]')
+    code, said = command(*words.split(), "--results", "a\udcff")
+    assert code == 2 and len(said) == 2 and "a path must be UTF-8 text without null characters, got" in said[0]
+
+
+SWEEP = """
+algorithms = ["sac"]
+envs = ["pendulum"]
+seeds = [0]
+"""
+TABLE = "must be a table of names and values, got"
+WIDTHS = "hidden must be a tuple, each entry a whole number within +-(2**31 - 1), got"
+FILES = [
+    # tables that are none, lists that are none
+    ("sac = 3", f"[sac] {TABLE} 3"),
+    ("sac = []", f"[sac] {TABLE} []"),
+    ('sac = "set"', f"[sac] {TABLE} 'set'"),
+    ("set = 3", f"[set] {TABLE} 3"),
+    ("set = []", f"[set] {TABLE} []"),
+    ("sweep = []", f"[sweep] {TABLE} []"),
+    ("sweep = [{}]", f"[sweep] {TABLE} [{{}}]"),
+    ("sweep = nan", f"[sweep] {TABLE} nan"),
+    ("[[set]]\nsteps = 3", f"[set] {TABLE}"),
+    ("[sac]\nset = 3", f"[sac.set] {TABLE} 3"),
+    ("[sac]\nsweep = []", f"[sac.sweep] {TABLE} []"),
+    ("[set]\nagent = 3", "agent is a group of hyper-parameters, set those in it, got 3"),
+    ("[set.steps]\nmany = 3", "steps must be like its default 125000, got {'many': 3}"),
+    ("[sweep]\nagent.tau = []", "agent.tau is swept over a list of at least one value, got []"),
+    ("[sweep]\nagent.tau = {}", "agent.tau is swept over a list of at least one value, got {}"),
+    ("[sweep]\nagent = [1]", "agent is a group of hyper-parameters, set those in it, got [1]"),
+    # numbers that are none
+    ("[sweep]\nagent.tau = [0.01, nan]", "sweep must be a tuple, each entry"),
+    ("[sweep]\nagent.tau = [nan, 0.01]", "tau must be a finite number, got nan"),
+    ("[sweep]\nagent.tau = [inf]", "agent.tau must be like its default 0.005, got inf"),
+    ("[set]\nagent.tau = nan", "tau must be a finite number, got nan"),
+    (f"[set]\nagent.tau = 1{'0' * 400}", "agent.tau must be like its default 0.005, got 1000"),
+    (f"[set]\nsteps = 1{'0' * 400}", "steps must be a whole number within +-(2**31 - 1), got 1000"),
+    (f"[set]\nsteps = 1{'0' * 5000}", "a sweep must be a TOML file, got"),
+    ("[set]\nsteps = 42949672960", "steps must be a whole number within +-(2**31 - 1), got 42949672960"),
+    ("[set]\nsteps = true", "steps must be like its default 125000, got True"),
+    ("[set]\nbatch = [1979-05-27]", "batch must be like its default 256, got [datetime.date"),
+    ("[sweep]\nbatch = [64, 64]", "batch must name each once, got [64, 64]"),
+    ("[sweep]\nagent.tau = [0.01, 0.01000000001]", "values of agent.tau must be distinct in single precision"),
+    # widths that are text, nested, or none
+    ('[set]\nagent.hidden = "64"', "agent.hidden must be like its default (256, 256), got '64'"),
+    ("[set]\nagent.hidden = 64", "agent.hidden must be like its default (256, 256), got 64"),
+    ('[set]\nagent.hidden = ["64"]', f"{WIDTHS} ('64',)"),
+    ("[set]\nagent.hidden = [[64], [64]]", f"{WIDTHS} ([64], [64])"),
+    ("[set]\nagent.hidden = [64.0]", f"{WIDTHS} (64.0,)"),
+    ("[set]\nagent.hidden = []", "hidden must name at least one positive width, got ()"),
+    ("[set]\nagent.hidden = [0]", "hidden must name at least one positive width, got (0,)"),
+    ("[sweep]\nagent.hidden = [64, 32]", "agent.hidden must be like its default (256, 256), got 64"),
+    # too many of something
+    (f"[sweep]\nbatch = {list(range(1, 20_000))}", "a sweep must be of at most 10,000 programs"),
+    (
+        f"[sweep]\nagent.tau = {[i / 2000 for i in range(1, 2000)]}\nagent.gamma = {[i / 1000 for i in range(1000)]}",
+        "a run has at most 1,048,576 lanes, seeds times swept values, got 1,999,000",
+    ),
+    # names and nesting
+    ('[set]\n"" = 3', "a hyper-parameter must be one of"),
+    ('[set]\n"agent." = 3', "agent is a group of hyper-parameters"),
+    ('name = "a/b"', "name must be a name"),
+    ("name = 3", "name must be a name"),
+    ("engine = 3", "engine must be text or None, got 3"),
+    ("max_lanes = 0", "max_lanes must be a whole number from 1"),
+    ("eval_every = 1e3", "eval_every must be a whole number from 1"),
+    ("deep = " + "[" * 5_000, "a sweep must be a TOML file, got"),
+]
+
+
+def toml(tmp_path, text):
+    (tmp_path / "file.toml").write_text(text, encoding="utf-8")
+    return tmp_path / "file.toml"
+
+
+@pytest.mark.parametrize(("text", "message"), FILES, ids=lambda value: value[:40])
+def test_a_sweep_that_cannot_be_planned_is_refused(text, message, tmp_path):
+    refused(message, sweep.read, toml(tmp_path, f"{SWEEP}{text}\n"))
+
+
+LISTED = "seeds must be a sequence of 1 to 1,048,576 distinct whole numbers in [0, 2**32), got ["
+KEYS = [
+    *(
+        (f"seeds = {seeds}", LISTED)
+        for seeds in ("[4294967296]", "[0, -1]", "[0, 0]", "[0.0]", '["0"]', "[[0]]", "[true]", "[]", "[nan]")
+    ),
+    *(
+        (f"seeds = {seeds}", "seeds must be a number from 1 to 1,048,576 or a list of seeds, got")
+        for seeds in ("100000000", "0", "-1", "4294967296", '"5"', "5.0", "true", "{}", "nan")
+    ),
+    *((f"envs = {value}", "envs must") for value in ("3", "[]", "[3]", '"pendulum"', '["pendulum", "pendulum"]', "{}")),
+    ('envs = ["pendulum", "Pendulum-v1"]', "envs must name each once"),
+    *((f"algorithms = {value}", "algorithms must") for value in ("3", "[]", "[3]", '"sac"', '["sac", "sac"]', "nan")),
+    ('algorithms = ["a\\u0000b"]', "algorithm must be one of"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), KEYS, ids=lambda value: value[:40])
+def test_a_key_of_a_sweep_that_breaks_a_rule_is_refused(line, message, tmp_path):
+    key = line.partition(" ")[0]
+    rest = "\n".join(each for each in SWEEP.splitlines() if not each.startswith(key))
+    refused(message, sweep.read, toml(tmp_path, f"{line}\n{rest}\n"))
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b'name = "\xe4"', b"\0", b"algorithms"], ids=repr)
+def test_a_file_that_is_no_toml_is_refused(content, tmp_path):
+    (tmp_path / "file.toml").write_bytes(content)
+    refused("a sweep must be a TOML file, got", sweep.read, tmp_path / "file.toml")
+
+
+def test_the_most_seeds_of_a_sweep_are_planned_in_a_moment(tmp_path):
+    """A million of them are as many lanes as there may be; in programs of one seed each they are too many programs."""
+    text = SWEEP.replace("[0]", "1048576")
+    assert len(sweep.read(toml(tmp_path, f"max_lanes = 1048576\n{text}")).seeds) == 2**20
+    refused("a sweep must be of at most 10,000 programs", sweep.read, toml(tmp_path, f"max_lanes = 1\n{text}"))
+
+
+def large(**changes):
+    """A run of sizes that no machine has."""
+    return run(config=dataclasses.replace(sac.Config(steps=1_000), **changes), seeds=(0,))
+
+
+def modelled(**changes):
+    return run(method="mbpo", config=mbpo.Config(steps=1_000, **changes), seeds=(0,))
+
+
+HELD = {
+    "a width": lambda: large(agent=soft.Config(hidden=(2**31 - 1,))),
+    "two widths": lambda: large(agent=soft.Config(hidden=(2**20, 2**20))),
+    "many layers": lambda: large(agent=soft.Config(hidden=(2**16,) * 40)),
+    "critics": lambda: large(agent=soft.Config(critics=10**7)),
+    "a batch": lambda: large(batch=2**31 - 1, replay_capacity=2**31 - 1),
+    "a smaller batch": lambda: large(batch=10**9, replay_capacity=10**9),
+    "updates": lambda: large(updates_per_step=2**31 - 1),
+    "a replay": lambda: run(config=sac.Config(steps=10**9, replay_capacity=10**9), seeds=(0,)),
+    "a warm-up": lambda: large(warmup_steps=2**31 - 1, replay_capacity=1_000),
+    "a record": lambda: run(config=sac.Config(steps=2**31 - 1, steps_per_iteration=1, replay_capacity=300)),
+    "episodes": lambda: run(eval_episodes=2**31 - 1),
+    "seeds": lambda: run(seeds=range(2**20)),
+    "roll-outs": lambda: modelled(rollout_batch=2**31 - 1),
+    "a model": lambda: modelled(model=ensemble.Config(members=10**7)),
+}
+
+
+@pytest.mark.parametrize("what", HELD)
+def test_the_plan_refuses_what_no_memory_holds(what, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "compile_run", lambda *_: pytest.fail("compiled"))
+    with pytest.raises((MemoryError, ValueError)) as caught:
+        loop.train(HELD[what](), tmp_path, loop.Options(quiet=True))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 600, caught.value
+    assert not list(tmp_path.glob("runs/*/manifest.json"))
+
+
+def test_a_run_of_years_is_accepted_and_told_of(tmp_path, capsys, monkeypatch):
+    """It may be what somebody wants, on a machine of theirs: its time is said as soon as it is known."""
+
+    class EnoughError(Exception):
+        pass
+
+    def told(message, stream=None):
+        print(message)
+        if "at this speed" in message:
+            raise EnoughError
+
+    monkeypatch.setattr(session, "say", told)
+    monkeypatch.setattr(session, "LONG_SECONDS", 0.0)
+    sizes = {"warmup_steps": 20, "steps_per_iteration": 4, "batch": 8, "replay_capacity": 30}
+    config = sac.Config(steps=400, agent=soft.Config(hidden=(8,)), **sizes)
+    one = run(config=config, seeds=(0,), eval_every=16, eval_episodes=2)
+    with pytest.raises(EnoughError):
+        loop.train(one, tmp_path, loop.Options(quiet=True, chunk_seconds=1e-9))
+    said = capsys.readouterr()
+    assert "warning: test SAC probe-match-v0: at this speed training will take" in said.out
+    assert "warning: evaluations" not in said.err
+
+
+def test_evaluations_of_years_are_told_of(capsys):
+    one = run(config=sac.Config(steps=1_000), seeds=(0, 1), eval_every=250, eval_episodes=10**6)
+    env = one.environment()
+    many = loop.plan_run(one, env, 1, loop.Options())
+    schedule = record.schedule(one, one.build({}, env))
+    loop._foretell_evaluations(one, env, schedule, many)
+    steps = 5 * 10**6 * env.spec.time_limit
+    seconds = steps * 2 / many.memory.devices / 1e6
+    assert f"warning: evaluations take up to {steps:,} environment steps of each seed, training 1,000: " in (
+        said := capsys.readouterr().err
+    )
+    assert said.endswith(f"at a million steps per second and device {progress.how_long(seconds)}\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(5, "5 seconds"), (7_200.0, "2.0 hours"), (86_400 * 3, "3.0 days"), (365.25 * 86_400 * 1_234, "1,234.0 years")],
+)
+def test_times_are_said_as_people_say_them(seconds, text):
+    assert progress.how_long(seconds) == text

@@ -7,6 +7,8 @@ import pickle
 import sys
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from experiments.alm import figure4, figure5, figure11, figure17, table1
@@ -110,12 +112,91 @@ def closure(by):
     return inner
 
 
-@pytest.mark.parametrize(
-    "nameless", [lambda x: x, closure(2.0), Scaler(2.0), Scaler(2.0).__call__, functools.partial(closure(2.0), 1)]
-)
-def test_a_function_whose_name_does_not_tell_it_is_refused(nameless):
-    with pytest.raises(ValueError, match="data or a function with a name of its own"):
+def scaled(by):
+    """A decorator: what it makes has the name of what it was given."""
+
+    def decorate(function):
+        @functools.wraps(function)
+        def inner(x):
+            return by * function(x)
+
+        return inner
+
+    return decorate
+
+
+def loss(x):
+    return x
+
+
+@scaled(2.0)
+def halved(x):
+    return x
+
+
+NAMELESS = [
+    lambda x: x,
+    lambda x: 2 * x,
+    closure(1.0),
+    closure(2.0),
+    Scaler(2.0),
+    Scaler(2.0).__call__,
+    scaled(2.0)(loss),
+    scaled(3.0)(loss),
+    functools.partial(closure(2.0), 1),
+    functools.partial(loss, closure(2.0)),
+    object(),
+    {1: "a"},  # as text it would be another mapping's
+    {"inner": [lambda x: x]},
+    b"bytes",
+    {1, 2},
+]
+
+
+@pytest.mark.parametrize("nameless", NAMELESS, ids=lambda value: type(value).__name__)
+def test_what_its_content_or_name_does_not_tell_is_refused(nameless):
+    with pytest.raises(ValueError, match="so that the run has an id; got") as caught:
         run("sac", targets=nameless)
+    assert "\n" not in str(caught.value)
+
+
+def table(change=0.0, size=100_000):
+    """A long array, which a print would shorten, with one entry in the middle changed."""
+    numbers = np.arange(size, dtype=np.float32)
+    numbers[size // 2] += change
+    return numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain:
+    """An option of a user's own: equal ones are one, wherever they lie in memory."""
+
+    rate: float = 0.1
+    table: Any = (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("one", "same", "other"),
+    [
+        (functools.partial(loss, table()), functools.partial(loss, table()), functools.partial(loss, table(1.0))),
+        (functools.partial(loss, x=table()), functools.partial(loss, x=table()), functools.partial(loss, x=table(1.0))),
+        (table(), jnp.asarray(table()), table(1.0)),
+        (Plain(), Plain(), Plain(rate=0.2)),
+        (Plain(table=table()), Plain(table=table()), Plain(table=table(1.0))),
+        ({"a": [1, (loss,)]}, {"a": (1, [loss])}, {"a": [1, (halved,)]}),
+        (loss, functools.partial(loss), halved),
+        (
+            functools.partial(functools.partial(loss, 1), 2),
+            functools.partial(loss, 1, 2),
+            functools.partial(loss, 2, 1),
+        ),
+        (float("nan"), np.float32("nan"), None),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_equal_has_one_id_and_what_differs_has_another(one, same, other):
+    ids = [identity(run("sac", option=each)) for each in (one, same, other)]
+    assert ids[0] == ids[1] != ids[2]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from mbrl_jax.agents.latent.networks import Config, Encoder, Nets, PolicyHead, g
 from mbrl_jax.networks import Diagonal, sample
 from mbrl_jax.objectives import actor_critic, ratios
 from mbrl_jax.objectives import latent as objectives
+from mbrl_jax.optimisers import adam
 from mbrl_jax.rollouts import stateless, written_out
 from mbrl_jax.types import Agent, Info, Key, Policy, PyTree, Spec, Transition
 
@@ -342,8 +343,7 @@ def lower_bound(
 
 
 def _optimiser(config: Config, group: str) -> optax.GradientTransformation:
-    rate = getattr(config, f"{group}_lr")
-    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(rate))
+    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), adam(getattr(config, f"{group}_lr")))
 
 
 def make(config: Config, spec: Spec, parts: Parts = STANDARD) -> Agent[State]:

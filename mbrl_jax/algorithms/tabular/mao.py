@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int
 
 from mbrl_jax.checks import check_fields
 from mbrl_jax.objectives import likelihood, value_aware
+from mbrl_jax.optimisers import adam
 from mbrl_jax.types import Key, checked
 
 __all__ = ["LOSSES", "Config", "Data", "Grid", "Loss", "learn"]
@@ -218,7 +219,7 @@ def _fit_value(config: Config, value: Array, cell: Array, returns: Array) -> Arr
 def _fit_model(config: Config, grid: Grid, loss: Loss, key: Key, state: State) -> tuple[State, None]:
     """One model step and one refresh of the value in the new model (Algorithm 2, lines 6 to 8)."""
     gradient = jax.grad(loss)(state.model, state.value, state.data, jnp.asarray(grid.reached))
-    change, optimiser = optax.adam(state.rate).update(gradient, state.optimisers[0])
+    change, optimiser = adam(state.rate).update(gradient, state.optimisers[0])
     model = jax.tree.map(jnp.add, state.model, change)
     state = state._replace(model=model, optimisers=(optimiser, state.optimisers[1]))
     table = jnp.cumsum(jax.nn.softmax(model, axis=-1), axis=-1)
@@ -239,7 +240,7 @@ def _improve(config: Config, grid: Grid, table: Array, key: Key, state: State) -
         chosen = jnp.take_along_axis(log_chance, action[:, None], axis=-1)[:, 0]
         return -jnp.mean(advantage * chosen + config.entropy * entropy)
 
-    change, optimiser = optax.adam(config.policy_rate).update(jax.grad(loss)(state.policy), state.optimisers[1])
+    change, optimiser = adam(config.policy_rate).update(jax.grad(loss)(state.policy), state.optimisers[1])
     policy = jax.tree.map(jnp.add, state.policy, change)
     value = _fit_value(config, state.value, cell, returns.ravel())
     optimisers = (state.optimisers[0], optimiser)
@@ -249,8 +250,7 @@ def _improve(config: Config, grid: Grid, table: Array, key: Key, state: State) -
 def _evaluate(config: Config, grid: Grid, key: Key, policy: Array) -> Array:
     """Mean return of fresh episodes of the policy in the true grid."""
     reached = jnp.asarray(grid.reached)
-    fresh = _places(config.eval_episodes)
-    _, record = _walk(key, grid, fresh, policy, lambda s, a, _: reached[s, a], grid.max_steps)
+    _, record = _walk(key, grid, _places(config.eval_episodes), policy, lambda s, a, _: reached[s, a], grid.max_steps)
     first = jnp.cumsum(record[5], axis=0) - record[5] == 0
     return jnp.sum(jnp.where(first, record[2], 0)) / config.eval_episodes
 
@@ -262,7 +262,7 @@ def _places(agents: int) -> Places:
 def _start(config: Config, grid: Grid, rate: Array) -> State:
     states, actions = grid.reached.shape
     model, policy, value = jnp.zeros((states, actions, states)), jnp.zeros((states, actions)), jnp.zeros(states)
-    optimisers = optax.adam(rate).init(model), optax.adam(config.policy_rate).init(policy)
+    optimisers = adam(rate).init(model), adam(config.policy_rate).init(policy)
     data = Data(jnp.zeros((states, actions)), jnp.zeros((states, actions)), jnp.zeros(()))
     return State(rate, model, policy, value, optimisers, data, _places(1), _places(config.agents))
 

@@ -17,6 +17,7 @@ from mbrl_jax.models.ensemble.fit import Batch, Data, Descent, epoch, holdout_sc
 from mbrl_jax.models.ensemble.network import Config, State, network, targets_of
 from mbrl_jax.models.ensemble.objective import STANDARD, Objective
 from mbrl_jax.networks import init_stack
+from mbrl_jax.optimisers import adam
 from mbrl_jax.types import Info, Key, Model, Spec, Transition
 
 __all__ = ["make"]
@@ -37,7 +38,7 @@ def make(
       objective: what the members are fitted to.
       terminal: the task's termination as a function of `next_obs`; None if it never terminates.
     """
-    optimiser = optax.adam(config.learning_rate)
+    optimiser = adam(config.learning_rate)
     dim = 1 + spec.obs_dim
 
     def init(key: Key) -> State:
