@@ -30,6 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mbrl_jax.checks import nearest, resolved
+from mbrl_jax.files import in_the_way, write_whole
 from mbrl_jax.host import provenance
 from mbrl_jax.manifest_rules import REQUIRED, SCHEMA_VERSION, STATUSES, problem
 from mbrl_jax.types import Facts
@@ -136,6 +137,7 @@ def manifest(root: str | Path, run: str) -> Facts:
       ResultsError: it cannot be read, breaks a rule, or is that of another run; the message names the file.
     """
     path = resolved(root) / "runs" / run / "manifest.json"
+    _check_is_file(path)
     try:
         facts = json.loads(path.read_text())
     except FileNotFoundError:
@@ -157,6 +159,7 @@ def load_run(root: str | Path, run: str) -> pd.DataFrame:
       ResultsError: the table is truncated or corrupt (pages carry checksums); the message names the file.
     """
     path = resolved(root) / "runs" / run / "metrics.parquet"
+    _check_is_file(path)
     try:
         table = pq.read_table(path, columns=list(COLUMNS), page_checksum_verification=True)
         frame = _named_rows(table.cast(_TABLE)).to_pandas()
@@ -220,6 +223,7 @@ def arrays(root: str | Path, run: str) -> dict[str, np.ndarray]:
       ResultsError: the file is damaged or holds pickled objects; the message names it.
     """
     path = resolved(root) / "runs" / run / "arrays.npz"
+    _check_is_file(path)
     if not path.is_file():
         return {}
     try:
@@ -262,33 +266,6 @@ def file_name(name: str) -> str:
     return f"{readable}--{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:16]}"
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes the file whole or not at all: temporary name, flush to disk, rename, flush the folder.
-
-    Raises:
-      OSError: it could not be written; what was there before is kept.
-    """
-    path = resolved(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        size = f"{len(content) / 2**20:.1f} MiB"
-        raise OSError(
-            error.errno, f"could not write {path} ({size}); what was there is kept: {error.strerror}"
-        ) from error
-
-
 def _checked_manifest(run: str, manifest: Facts) -> Facts:
     if not run or run != Path(run).name:
         raise ValueError(f"a run id must be a plain file name, got {run!r}")
@@ -313,6 +290,11 @@ def _checked_table(metrics: pd.DataFrame, facts: Facts) -> pa.Table:
         first = filled.loc[twice, ["seed", "env_step", "metric"]].iloc[0].to_dict()
         raise ValueError(f"a run must hold one value per point, {twice.sum()} rows repeat one, the first is {first}")
     return table
+
+
+def _check_is_file(path: Path) -> None:
+    if wrong := in_the_way(path, "file"):
+        raise ResultsError(wrong)
 
 
 def _named_rows(table: pa.Table) -> pa.Table:

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BASE = ("mbrl_jax.types", "mbrl_jax.checks", "mbrl_jax.host", "mbrl_jax.manifest_rules", "mbrl_jax.promotions")
+BASE = (
+    "mbrl_jax.types",
+    "mbrl_jax.checks",
+    "mbrl_jax.host",
+    "mbrl_jax.files",
+    "mbrl_jax.manifest_rules",
+    "mbrl_jax.promotions",
+)
 """The ground floor: what everything may import."""
 
 FLOORS = (

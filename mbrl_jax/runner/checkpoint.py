@@ -7,6 +7,8 @@ whatever the file format lets through. Nothing is pickled.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
 import zlib
 from collections.abc import Callable
@@ -17,12 +19,18 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from mbrl_jax.files import in_the_way
 from mbrl_jax.results import ResultsError
 from mbrl_jax.types import Facts, PyTree
 
-__all__ = ["Checkpoints", "Restored", "to_host"]
+__all__ = ["Checkpoints", "Restored", "StrangerError", "check_names", "remove", "to_host"]
 
 R = TypeVar("R")
+_UNFINISHED = ".orbax-checkpoint-tmp"
+
+
+class StrangerError(ResultsError):
+    """Something that is not the run's own bears a checkpoint's name. It is neither read nor removed."""
 
 
 class Restored(NamedTuple):
@@ -56,18 +64,49 @@ def _layout(tree: PyTree) -> int:
     return zlib.crc32("\n".join(rows).encode())
 
 
+def _numbered(folder: Path) -> dict[int, Path]:
+    """What bears a checkpoint's name, by iteration; every other name in the folder is none of ours."""
+    names = [each.name for each in folder.iterdir()] if folder.is_dir() else []
+    return {int(name): folder / name for name in names if re.fullmatch("0|[1-9][0-9]*", name)}
+
+
+def check_names(folder: Path) -> None:
+    """Refuses links and files that bear a checkpoint's name.
+
+    Raises:
+      StrangerError: says which.
+    """
+    for path in _numbered(folder).values():
+        if wrong := in_the_way(path, "folder", links=False):
+            raise StrangerError(wrong)
+
+
+def remove(folder: Path) -> None:
+    """Removes all checkpoints, and their folder unless something else lies in it. What resists stays."""
+    unfinished = folder.glob(f"*{_UNFINISHED}*")
+    for path in (*_numbered(folder).values(), *unfinished):
+        shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 class Checkpoints:
     """The checkpoints of one run, in a folder of their own. One process at a time may have it open.
 
     Args:
       folder: created if missing; half-written checkpoints of a process that was killed are removed.
       keep: how many to keep; at least 2, so that damage to the newest loses little.
+      run: the run's id: a checkpoint of another one is not read.
+
+    Raises:
+      StrangerError: a link or a file bears a checkpoint's name.
     """
 
-    def __init__(self, folder: Path, keep: int = 2):
+    def __init__(self, folder: Path, keep: int = 2, run: str = ""):
         if keep < 1:
             raise ValueError(f"keep must be at least 1 checkpoint, got {keep}")
-        self.folder = Path(folder).absolute()
+        self.folder, self.run = Path(folder).absolute(), run
+        check_names(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True
@@ -81,7 +120,8 @@ class Checkpoints:
           OSError: the previous write failed (a full disk, say); checkpoints before it are intact.
         """
         leaves = [leaf for leaf in jax.tree.leaves(tree) if leaf.size]
-        facts = {**facts, "digest": _digest(leaves), "layout": _layout(tree)}
+        named = {"run": self.run, "iteration": iteration}
+        facts = {**facts, **named, "digest": _digest(leaves), "layout": _layout(tree)}
         self.wait()
         items = {f"{i:05d}": leaf for i, leaf in enumerate(leaves)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(items), facts=ocp.args.JsonSave(facts))
@@ -108,11 +148,14 @@ class Checkpoints:
         Unusable ones that are newer are removed, so that the run can write these iterations again.
 
         Raises:
+          StrangerError: one of them, which may be older, is of another run or iteration. Nothing is removed then.
           ResultsError: checkpoints exist but none is usable; says what is wrong with each. Nothing is removed then.
         """
         warnings: list[str] = []
         bad: list[int] = []
-        for iteration in sorted(self._manager.all_steps(), reverse=True):
+        for iteration in _numbered(self.folder):
+            self._check_own(iteration)
+        for iteration in sorted(_numbered(self.folder), reverse=True):
             try:
                 tree, facts = self._read(iteration, like)
             except Exception as error:  # whatever a damaged file makes the reader raise
@@ -133,8 +176,25 @@ class Checkpoints:
         if iterations:
             self._manager.reload()
 
+    def _facts(self, iteration: int) -> Facts:
+        return dict(self._manager.restore(iteration, args=ocp.args.Composite(facts=ocp.args.JsonRestore()))["facts"])
+
+    def _check_own(self, iteration: int) -> None:
+        """Refuses a copy of another run's checkpoint, or of another iteration's; one that is damaged cannot tell."""
+        try:
+            facts = self._facts(iteration)
+        except Exception:  # whatever a damaged file makes the reader raise
+            return
+        named = (facts.get("run", self.run), facts.get("iteration", iteration))  # older ones say neither
+        if named != (self.run, iteration):
+            path, (run, other) = self.folder / str(iteration), named
+            raise StrangerError(
+                f"{path} must be iteration {iteration} of run {self.run}, "
+                f"but it is a copy of iteration {other} of run {run}: move it away"
+            )
+
     def _read(self, iteration: int, like: PyTree) -> tuple[PyTree, Facts]:
-        facts = dict(self._manager.restore(iteration, args=ocp.args.Composite(facts=ocp.args.JsonRestore()))["facts"])
+        facts = self._facts(iteration)
         if facts["layout"] != _layout(like):
             raise ResultsError("its arrays are not those of this version of the program")
         leaves, structure = jax.tree.flatten(like)

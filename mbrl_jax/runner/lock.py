@@ -8,6 +8,8 @@ import socket
 from pathlib import Path
 from typing import IO
 
+from mbrl_jax.files import in_the_way
+
 __all__ = ["BusyError", "Lock", "held"]
 
 
@@ -20,6 +22,7 @@ class Lock:
 
     Raises:
       BusyError: on entering, if another process holds it; says which.
+      OSError: something else stands at `folder/lock`. A link does too: it would be written through.
     """
 
     def __init__(self, folder: Path):
@@ -28,6 +31,8 @@ class Lock:
 
     def __enter__(self) -> Lock:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        if wrong := in_the_way(self._path, "file", links=False):
+            raise OSError(wrong)
         file = open(self._path, "a+", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -50,8 +55,11 @@ class Lock:
 
 def held(folder: Path) -> bool:
     """Whether a process on this machine (or, on a shared file system with locks, any) works on the run."""
+    path = Path(folder) / "lock"
+    if in_the_way(path, "file", links=False):
+        return False
     try:
-        with open(Path(folder) / "lock", encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 
 from mbrl_jax import results
 from mbrl_jax.checks import check_fields, resolved
+from mbrl_jax.files import FOLDERS, check_places, tidy
 from mbrl_jax.runner import memory, program, record
-from mbrl_jax.runner.checkpoint import Checkpoints
+from mbrl_jax.runner.checkpoint import Checkpoints, check_names
 from mbrl_jax.runner.lock import BusyError, Lock
 from mbrl_jax.runner.progress import how_long, say
 from mbrl_jax.runner.run import Run
@@ -107,8 +108,9 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
       ValueError: step counts that do not divide; or JAX is told not to compile.
       BusyError: another process works on the same run.
       MemoryError: the run does not fit; said before anything is compiled.
-      OSError: the results folder cannot be written or has no room; said before training where it can be known.
-      ResultsError: there are checkpoints and none of them is usable.
+      OSError: the results folder cannot be written or has no room, or something else stands where a file or folder of
+        the run will be; said before training where it can be known.
+      ResultsError: there are checkpoints and none of them is usable, or something else bears a checkpoint's name.
       Interrupted: SIGINT or SIGTERM came; everything so far is in a checkpoint.
     """
     root, options = resolved(root), options or Options()
@@ -116,14 +118,19 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
     check_jit()
     env = run.environment()
     identity = run.run_id(env)
+    folder = root / "runs" / identity
+    check_places(folder)
     if results.finished(root, identity):
         return identity
+    for name in FOLDERS:
+        check_names(folder / name)
     algorithm = run.build(run.first, env)
     schedule = record.schedule(run, algorithm)
     results.check_writable(root, DISK_SLACK)
-    with Lock(root / "runs" / identity):
+    with Lock(folder):
         if results.finished(root, identity):  # by another process, just now
             return identity
+        tidy(folder)
         planned = plan_run(run, env, min(schedule.eval_iterations, MAX_CHUNK), options)
         if not options.quiet:
             say(str(planned.memory))
@@ -164,7 +171,7 @@ def final_state(run: Run, root: str | Path = "results") -> PyTree:
     diverged = jax.eval_shape(lambda: jnp.zeros((), jnp.int32))
     like = program.shapes_of(without_storage(program.Carry(one, diverged)), len(run.lanes()))
     folder = resolved(root) / "runs" / identity / "final"
-    checkpoints = Checkpoints(folder, keep=1)
+    checkpoints = Checkpoints(folder, 1, identity)
     try:
         found = checkpoints.newest(plain_shapes(like))
     finally:

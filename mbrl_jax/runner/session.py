@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from jaxtyping import Array
 
 from mbrl_jax import results
 from mbrl_jax.runner import program, record
-from mbrl_jax.runner.checkpoint import Checkpoints, to_host
+from mbrl_jax.runner.checkpoint import Checkpoints, remove, to_host
 from mbrl_jax.runner.progress import Bar, how_long, say
 from mbrl_jax.runner.run import Lane, Run
 from mbrl_jax.runner.signals import Signals
@@ -105,7 +104,7 @@ class Session:
         Raises:
           Interrupted: a signal came and everything so far is in a checkpoint.
         """
-        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.options.keep)
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.options.keep, self.identity)
         try:
             self._begin()
             self._loop(signals)
@@ -222,13 +221,13 @@ class Session:
 
     def _finish(self) -> None:
         """Keeps the final state without its bulk storage, marks the run finished, then drops the checkpoints."""
-        shutil.rmtree(self.folder / "final", ignore_errors=True)  # of a process killed just before the mark
-        final = Checkpoints(self.folder / "final", keep=1)
+        remove(self.folder / "final")  # of a process killed just before the mark
+        final = Checkpoints(self.folder / "final", 1, self.identity)
         final.save(self.iteration, program.resized(to_host(without_storage(self.carry)), len(self.lanes)), {})
         final.close()
         self._store("finished")
         self._close_quietly()  # what could not be written there is not needed any more
-        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+        remove(self.folder / "checkpoints")
 
     def _close_quietly(self) -> None:
         """Lets the writer end; an error of it must not hide the one under way."""

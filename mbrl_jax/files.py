@@ -1,0 +1,91 @@
+"""Files on disk: written whole or not at all, and what stands where one of ours belongs."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Literal
+
+from mbrl_jax.checks import resolved
+
+__all__ = ["FILES", "FOLDERS", "check_places", "in_the_way", "tidy", "write_whole"]
+
+FILES = ("metrics.parquet", "arrays.npz", "manifest.json")
+FOLDERS = ("checkpoints", "final")
+"""What a run's folder holds, beside its lock."""
+
+
+def in_the_way(path: Path, wanted: Literal["file", "folder"], links: bool = True) -> str:
+    """What is wrong with that which stands at `path`, for a person; empty if nothing does or it is what is wanted.
+
+    Args:
+      path: where something of ours is, or will be.
+      wanted: what it must be.
+      links: whether a link to it will do.
+    """
+    found = _kind(path)
+    if found in ("", f"a {wanted}") or (links and found == f"a link to a {wanted}"):
+        return ""
+    return f"{path} must be a {wanted}, but it is {found}: move it away"
+
+
+def _kind(path: Path) -> str:
+    """What stands at a path, in words; empty if nothing does."""
+    if path.is_dir():
+        target = "a folder"
+    elif path.is_file():
+        target = "a file"
+    else:
+        target = "something else" if path.exists() else ""
+    if path.is_symlink():
+        return f"a link to {target}" if target else "a link that leads nowhere"
+    return target
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes the file whole or not at all: temporary name, flush to disk, rename, flush the folder.
+
+    Raises:
+      OSError: it could not be written; what was there before is kept.
+    """
+    path = resolved(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        size = f"{len(content) / 2**20:.1f} MiB"
+        raise OSError(
+            error.errno, f"could not write {path} ({size}); what was there is kept: {error.strerror}"
+        ) from error
+
+
+def check_places(folder: Path) -> None:
+    """Refuses before long work starts if something else stands where a run's folder, and what is in it, will be.
+
+    Raises:
+      OSError: says what is in the way.
+    """
+    found = [in_the_way(each, "folder") for each in (folder.parent, folder)]
+    found += [in_the_way(folder / name, "folder", links=False) for name in FOLDERS]
+    found += [in_the_way(folder / name, "file") for name in FILES]
+    if wrong := next(filter(None, found), ""):
+        raise OSError(wrong)
+
+
+def tidy(folder: Path) -> None:
+    """Removes files that killed processes left half-written in a run's folder; only who has its lock may call it."""
+    ours = re.compile(rf"\.({'|'.join(map(re.escape, FILES))})\.\d+")
+    for each in folder.iterdir():
+        if ours.fullmatch(each.name) and not in_the_way(each, "file", links=False):
+            each.unlink()
