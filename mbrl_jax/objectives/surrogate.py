@@ -1,4 +1,4 @@
-"""Objectives of trust-region policy optimisation: the surrogate, Gaussian divergences, entropies within bounds."""
+"""Objectives of policies that stay near the last one: surrogates, Gaussian divergences, entropies within bounds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from jaxtyping import Array, Float
 
 from mbrl_jax.types import Scalar, checked
 
-__all__ = ["bounded_entropy", "gaussian_kl", "released_entropy", "surrogate"]
+__all__ = [
+    "bounded_entropy",
+    "clipped_surrogate",
+    "clipped_value_error",
+    "gaussian_kl",
+    "released_entropy",
+    "surrogate",
+]
 
 LOG_2PI = float(np.log(2.0 * np.pi))
 
@@ -29,6 +36,55 @@ def surrogate(
     Source: Schulman et al., "Trust Region Policy Optimization", 2015, Eq. 14 with q = π_old.
     """
     return jnp.exp(log_prob - lax.stop_gradient(old_log_prob)) * lax.stop_gradient(advantage)
+
+
+@checked
+def clipped_surrogate(
+    log_prob: Float[Array, "*batch"],
+    old_log_prob: Float[Array, "*batch"],
+    advantage: Float[Array, "*batch"],
+    clip: Scalar,
+) -> Float[Array, "*batch"]:
+    r"""The pessimistic surrogate, whose mean PPO raises.
+
+    $$ \min(\rho A, \mathrm{clip}(\rho, 1 - \epsilon, 1 + \epsilon) A), \qquad
+       \rho = \pi(a \mid s) / \pi_{old}(a \mid s) $$
+
+    Where a step has already gained what the clip allows (ρ > 1 + ε for A > 0, ρ < 1 − ε
+    for A < 0) it is constant; where the step has lost, it is the plain surrogate.
+
+    Args:
+      log_prob: log π(a | s) in nats; gradients flow through it.
+      old_log_prob: log π_old(a | s) of the policy that acted, a constant.
+      advantage: A(s, a), a constant.
+      clip: ε.
+
+    Source: Schulman et al., "Proximal Policy Optimization Algorithms", 2017, Eq. 7.
+    """
+    ratio = jnp.exp(log_prob - lax.stop_gradient(old_log_prob))
+    fixed = lax.stop_gradient(advantage)
+    return jnp.minimum(ratio * fixed, jnp.clip(ratio, 1.0 - clip, 1.0 + clip) * fixed)
+
+
+@checked
+def clipped_value_error(
+    value: Float[Array, "*batch"], old_value: Float[Array, "*batch"], target: Float[Array, "*batch"], clip: Scalar
+) -> Float[Array, "*batch"]:
+    r"""Squared error of a value that may not leave the old one by more than c: the larger of both.
+
+    $$ \max\bigl( (V - y)^2,\; (V_{old} + \mathrm{clip}(V - V_{old}, -c, c) - y)^2 \bigr) $$
+
+    Args:
+      value: V(s), in return units; gradients flow through it.
+      old_value: V_old(s) before the update, a constant.
+      target: y, a constant.
+      clip: c, in return units.
+
+    Source: OpenAI baselines (`ppo2/model.py`); the paper has no such clip.
+    """
+    old, fixed = lax.stop_gradient(old_value), lax.stop_gradient(target)
+    near = old + jnp.clip(value - old, -clip, clip)
+    return jnp.maximum(jnp.square(value - fixed), jnp.square(near - fixed))
 
 
 @checked

@@ -8,7 +8,14 @@ from scipy import integrate, stats
 from scipy.special import erf
 
 from mbrl_jax.objectives.likelihood import gaussian_log_prob
-from mbrl_jax.objectives.surrogate import bounded_entropy, gaussian_kl, released_entropy, surrogate
+from mbrl_jax.objectives.surrogate import (
+    bounded_entropy,
+    clipped_surrogate,
+    clipped_value_error,
+    gaussian_kl,
+    released_entropy,
+    surrogate,
+)
 
 MEAN, STD = np.array([[0.3, -1.2], [0.0, 2.5]]), np.array([[0.7, 1.6], [1.0, 0.05]])
 
@@ -106,3 +113,41 @@ def test_the_surrogates_gradient_at_the_old_policy_is_the_policy_gradient(rng):
     np.testing.assert_allclose(surrogate(log_prob + jnp.log(2.0), log_prob, advantage), 2 * advantage, rtol=1e-5)
     others = jax.grad(lambda *x: surrogate(log_prob, *x).sum(), argnums=(0, 1))(log_prob, advantage)
     assert all((slope == 0).all() for slope in others)
+
+
+# Ratio, advantage, and with a clip of 0.2 the objective and its slope in log pi: ratio times advantage, or nothing.
+CLIPPED = [
+    (1.0, 2.0, 2.0, 2.0),
+    (1.1, 2.0, 2.2, 2.2),
+    (1.5, 2.0, 2.4, 0.0),
+    (0.5, 2.0, 1.0, 1.0),
+    (1.5, -2.0, -3.0, -3.0),
+    (0.5, -2.0, -1.6, 0.0),
+]
+
+
+def test_the_clipped_surrogate_is_flat_where_a_step_has_gained_enough_and_nowhere_else():
+    ratio, advantage, wanted, slope = jnp.asarray(CLIPPED).T
+    log_prob, old = jnp.log(ratio) - 1.5, jnp.full(len(CLIPPED), -1.5)
+    np.testing.assert_allclose(clipped_surrogate(log_prob, old, advantage, 0.2), wanted, rtol=1e-6)
+
+    def total(*given):
+        return clipped_surrogate(*given, 0.2).sum()
+
+    found = jax.grad(total, argnums=(0, 1, 2))(log_prob, old, advantage)
+    np.testing.assert_allclose(found[0], slope, rtol=1e-6)
+    assert all((each == 0).all() for each in found[1:])
+
+
+def test_without_a_limit_the_clipped_surrogate_is_the_surrogate(rng):
+    given = arrays(*rng.normal(size=(3, 50)).astype(np.float32))
+    np.testing.assert_array_equal(clipped_surrogate(*given, 1e9), surrogate(*given))
+
+
+def test_a_clipped_value_error_is_the_larger_one():
+    """Old value 1, target 3, clip 0.5: within the clip the error itself; beyond it that of 1.5, unless it is larger."""
+    value = jnp.array([1.2, 1.5, 2.5, 5.0, 0.0])
+    ones, target = jnp.ones(5), jnp.full(5, 3.0)
+    np.testing.assert_allclose(clipped_value_error(value, ones, target, 0.5), [3.24, 2.25, 2.25, 4.0, 9.0], rtol=1e-6)
+    slope = jax.grad(lambda v: clipped_value_error(v, ones, target, 0.5).sum())(value)
+    np.testing.assert_allclose(slope[jnp.array([0, 2, 3, 4])], [-3.6, 0.0, 4.0, -6.0], rtol=1e-6)
