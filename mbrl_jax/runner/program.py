@@ -33,6 +33,7 @@ __all__ = [
     "lane",
     "lanes_of",
     "make",
+    "one_lane",
     "resized",
     "shapes_of",
 ]
@@ -162,8 +163,8 @@ def _keep_if(healthy: Array, new: PyTree, old: PyTree) -> PyTree:
     return jax.tree.map(choose, new, old, is_leaf=marked)
 
 
-def _one_lane(build: Build, env: Env, episodes: int, length: int) -> tuple[Callable, Callable, Callable]:
-    """init, advance and evaluate of a single lane."""
+def one_lane(build: Build, env: Env, episodes: int, length: int) -> tuple[Callable, Callable, Callable]:
+    """`init`, `advance` and `evaluate` of a single lane, as `Program` has them of all; arguments as those of `make`."""
 
     def init(lane: Lanes) -> Carry:
         k_init, _, _ = jax.random.split(lane.keys, 3)
@@ -245,7 +246,7 @@ def make(
     wanted = lanes.keys.shape[0]
     devices = (devices or jax.local_devices())[:wanted]
     mesh = Mesh(devices, ("seed",))
-    init, advance, evaluate = _one_lane(build, env, episodes, length)
+    init, advance, evaluate = one_lane(build, env, episodes, length)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), lanes)
     carry = jax.eval_shape(init, one)
     time = jax.ShapeDtypeStruct((), jnp.int32)
