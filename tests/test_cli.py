@@ -47,7 +47,7 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
 )
 def test_what_is_wrong_is_said_in_one_line(words, message, capsys, monkeypatch):
     known = {"mbpo/figure2": artefact("mbpo/figure2")}
-    monkeypatch.setattr(artefacts, "discover", lambda: (known, {}))
+    monkeypatch.setattr(artefacts, "discover", lambda folder: (known, {}))
     assert call(*words) in (1, 2)
     said = capsys.readouterr().err
     assert message in said and "Traceback" not in said
@@ -90,7 +90,7 @@ def test_one_failing_artefact_does_not_stop_the_others(tmp_path, capsys, monkeyp
         raise RuntimeError("no luck")
 
     known = {"a/bad": artefact("a/bad", broken), "a/good": artefact("a/good", store)}
-    monkeypatch.setattr(artefacts, "discover", lambda: (known, {"b/unreadable": "Traceback\nSyntaxError: oops"}))
+    monkeypatch.setattr(artefacts, "discover", lambda folder: (known, {"b/unreadable": "Traceback\nSyntaxError: oops"}))
     assert call("bench", "--profile", "smoke", "--results", str(tmp_path)) == 1
     shown = capsys.readouterr()
     assert "FAILED RuntimeError: no luck" in shown.out and "FAILED SyntaxError: oops" in shown.out
@@ -107,7 +107,9 @@ def test_an_artefact_that_is_too_long_for_a_profile_runs_when_named(tmp_path, ca
     def run(profile, root):
         return ran.append(profile)
 
-    monkeypatch.setattr(artefacts, "discover", lambda: ({"a/long": artefact("a/long", run, on_request=("smoke",))}, {}))
+    monkeypatch.setattr(
+        artefacts, "discover", lambda folder: ({"a/long": artefact("a/long", run, on_request=("smoke",))}, {})
+    )
     where = ("--results", str(tmp_path))
     assert call("bench", "--profile", "smoke", *where) == 0 and ran == []
     assert "mbrl bench NAME --profile smoke: a/long" in capsys.readouterr().err
@@ -122,6 +124,47 @@ def test_artefacts_are_found_and_named_after_their_modules():
     assert not broken
     assert "mbpo/figure2" in known and list(known) == [each.name for each in known.values()]
     assert artefacts.chosen(["mbpo"], known) == [known[name] for name in known if name.startswith("mbpo/")]
+
+
+OWN = """
+from experiments.shared import TITLE
+from mbrl_jax.report.artefact import Artefact, Text
+
+NAMES = {"name": "lab/one", "title": TITLE, "paper": "ours"}
+ARTEFACT = Artefact(**NAMES, run=lambda *_: None, blocks=lambda frame: [Text("drawn")])
+"""
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """No folder of experiments has been imported yet."""
+    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "experiments"}
+    for name in before:
+        del sys.modules[name]
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "experiments"]:
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+def test_experiments_of_ones_own_are_run_from_their_folder(tmp_path, capsys, fresh):
+    folder = tmp_path / "whatever"
+    for name, text in {"__init__": "", "shared": 'TITLE = "Our table"', "lab/__init__": "", "lab/one": OWN}.items():
+        file = folder / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    where = ("--experiments", str(folder))
+    assert call("list", "artefacts", *where) == 0
+    assert capsys.readouterr().out.split("\n")[1] == "  lab/one  Our table (ours)"
+    assert call("bench", "lab/one", "--profile", "smoke", "--results", str(tmp_path / "results"), *where) == 0
+    assert "Our table" in (tmp_path / "results" / "report" / "index.html").read_text()
+    assert call("list", "artefacts") == 2
+    assert "one folder of experiments can be used in a process" in capsys.readouterr().err
+
+
+def test_a_folder_of_experiments_is_a_package(tmp_path, capsys, fresh):
+    assert call("list", "artefacts", "--experiments", str(tmp_path)) == 2
+    assert "must be a Python package" in capsys.readouterr().err
 
 
 def test_sweep_plan_run_and_status(tmp_path, capsys):

@@ -3,6 +3,6 @@
 `REGISTRY` finds them by listing this package, `find` also by the path of a module of your own.
 """
 
-from mbrl_jax.algorithms.registry import REGISTRY, Entry, find, preset
+from mbrl_jax.algorithms.registry import REGISTRY, Entry, check_config, entry_of, find, make, preset
 
-__all__ = ["REGISTRY", "Entry", "find", "preset"]
+__all__ = ["REGISTRY", "Entry", "check_config", "entry_of", "find", "make", "preset"]

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from mbrl_jax import envs
 from mbrl_jax.checks import nearest
-from mbrl_jax.types import Algorithm, Config, PyTree
+from mbrl_jax.types import Algorithm, Config, Env, PyTree
 
-__all__ = ["REGISTRY", "Entry", "find", "preset"]
+__all__ = ["REGISTRY", "Entry", "check_config", "entry_of", "find", "make", "preset"]
 
 PACKAGE = "mbrl_jax.algorithms"
 STATED = ("make", "Config", "preset", "ABOUT", "VERSION")
@@ -132,11 +132,49 @@ class _Registry(Mapping[str, Entry]):
 REGISTRY: Mapping[str, Entry] = _Registry()
 
 
-def preset(algorithm: str, env: str) -> Config:
-    """The configuration of an algorithm for an environment, or its defaults where no preset exists.
+def entry_of(algorithm: str | Entry) -> Entry:
+    """An algorithm by its name, the path of its module, or as it is."""
+    return algorithm if isinstance(algorithm, Entry) else find(algorithm)
+
+
+def check_config(entry: Entry, config: Config) -> None:
+    """Refuses a configuration that is not of an algorithm's own class."""
+    if not isinstance(config, entry.config):
+        raise ValueError(
+            f"the configuration of {entry.name} is a {entry.config.__qualname__}, got a {type(config).__qualname__}"
+        )
+
+
+def make(algorithm: str | Entry, env: Env, config: Config | None = None, **options: object) -> Algorithm[PyTree]:
+    """An algorithm on an environment as three pure functions: `init`, `step` and `policy`.
+
+        >>> algorithm = mb.make("sac", mb.make_env("pendulum"))
+        >>> algorithm.env_steps  # of one call of `step`
+        250
 
     Args:
-      algorithm: a name in `REGISTRY`, or the path of a module.
+      algorithm: a name in `REGISTRY`, the path of a module of your own, or an `Entry`.
+      env: what it learns in.
+      config: its configuration; the preset for the environment if None.
+      options: arguments of the algorithm's own `make` beside configuration and environment.
+
+    Raises:
+      ValueError: the algorithm is not known, or the configuration is another algorithm's.
+    """
+    entry = entry_of(algorithm)
+    config = preset(entry, env.spec.name) if config is None else config
+    check_config(entry, config)
+    return entry.make(config, env, **options)
+
+
+def preset(algorithm: str | Entry, env: str) -> Config:
+    """The configuration of an algorithm for an environment, or its defaults where no preset exists.
+
+        >>> mb.preset("mbpo", "hopper").rollout_schedule
+        (20, 150, 1, 15)
+
+    Args:
+      algorithm: a name in `REGISTRY`, the path of a module, or an `Entry`.
       env: a registry name such as `hopper-v4`, with or without its version. Of a wrapped one, what is inside counts; a
         module's path before a name does not.
 
@@ -145,4 +183,4 @@ def preset(algorithm: str, env: str) -> Config:
     """
     env = envs.unwrapped(env).rpartition(":")[2]
     base, _, version = env.rpartition("-v")
-    return find(algorithm).preset(base if base and version.isdigit() else env)
+    return entry_of(algorithm).preset(base if base and version.isdigit() else env)

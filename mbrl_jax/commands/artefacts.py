@@ -1,40 +1,82 @@
-"""Finds the artefacts: modules `experiments/<paper>/<artefact>.py` that expose `ARTEFACT`."""
+"""Finds the artefacts: modules `<paper>/<artefact>.py` of a folder of experiments that expose `ARTEFACT`.
+
+Whatever the folder is called, it is imported as the package `experiments`, by which its modules import one another.
+This package's own lies beside it in a clone, and inside it, as `_experiments`, where it was installed from a wheel.
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
+import sys
 import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 
 from mbrl_jax import results
-from mbrl_jax.checks import nearest
+from mbrl_jax.checks import nearest, resolved
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure, Table
 
-__all__ = ["chosen", "discover", "others"]
+__all__ = ["chosen", "discover", "others", "own_folder"]
 
+NAME = "experiments"
 SHOWN = 6  # curves in one panel; the table holds them all
 
 
-def discover() -> tuple[dict[str, Artefact], dict[str, str]]:
-    """All artefacts by name, in the order of papers and figures, and for each module that failed its traceback."""
-    import experiments
+def own_folder() -> Path:
+    """This package's own experiments: inside it where it was installed from a wheel, beside it in a clone."""
+    package = Path(__file__).parents[1]
+    inside = package / "_experiments"
+    return inside if inside.is_dir() else package.parent / "experiments"
 
+
+def _package(folder: Path) -> ModuleType:
+    """A folder as the package `experiments`.
+
+    Raises:
+      ValueError: it is no package, or this process has already imported another one under that name.
+    """
+    start = folder.absolute() / "__init__.py"
+    known = sys.modules.get(NAME)
+    if known is not None:
+        if Path(known.__file__ or "").resolve() != start.resolve():
+            raise ValueError(f"one folder of experiments can be used in a process, got {folder} after {known.__file__}")
+        return known
+    if not start.is_file():
+        raise ValueError(f"a folder of experiments must be a Python package, {folder} has no __init__.py")
+    spec = importlib.util.spec_from_file_location(NAME, start, submodule_search_locations=[str(start.parent)])
+    assert spec is not None and spec.loader is not None
+    sys.modules[NAME] = package = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+    return package
+
+
+def discover(folder: Path | None = None) -> tuple[dict[str, Artefact], dict[str, str]]:
+    """All artefacts by name, in the order of papers and figures, and for each module that failed its traceback.
+
+    Args:
+      folder: the folder of experiments; this package's own if None.
+
+    Raises:
+      ValueError: the folder is no package, or another one has been imported in this process.
+    """
+    experiments = _package(own_folder() if folder is None else resolved(folder))
     found: dict[str, Artefact] = {}
     broken: dict[str, str] = {}
     for paper in pkgutil.iter_modules(experiments.__path__):
         if not paper.ispkg:
             continue
-        package = importlib.import_module(f"experiments.{paper.name}")
+        package = importlib.import_module(f"{NAME}.{paper.name}")
         for module in pkgutil.iter_modules(package.__path__):
             name = f"{paper.name}/{module.name}"
             try:
-                artefact = getattr(importlib.import_module(f"experiments.{paper.name}.{module.name}"), "ARTEFACT", None)
+                artefact = getattr(importlib.import_module(f"{NAME}.{paper.name}.{module.name}"), "ARTEFACT", None)
             except Exception:  # one broken file must not hide the others
                 broken[name] = traceback.format_exc()
                 continue

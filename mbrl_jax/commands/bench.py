@@ -29,6 +29,8 @@ class Bench:
     """smoke: proves that it runs; laptop: two CPU cores; paper: the papers' scale, on a GPU."""
     results: Path = Path("results")
     """The results folder."""
+    experiments: Path | None = None
+    """A folder of experiments of your own, `<paper>/<artefact>.py`; this package's if not given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,8 @@ class Report:
     """The results folder."""
     out: Path | None = None
     """Where to write; RESULTS/report if not given."""
+    experiments: Path | None = None
+    """A folder of experiments of your own, `<paper>/<artefact>.py`; this package's if not given."""
 
 
 class Outcome(NamedTuple):
@@ -60,7 +64,7 @@ def bench(words: list[str]) -> int:
 
     setup.configure()
     setup.check_jit()
-    known, broken = artefacts.discover()
+    known, broken = artefacts.discover(args.experiments)
     picked = artefacts.chosen(args.artefacts, known | {name: _unusable(name) for name in broken})
     results.check_writable(args.results)
     picked = picked if args.artefacts else _without_requested(picked, args.profile)
@@ -80,7 +84,7 @@ def report(words: list[str]) -> int:
     from mbrl_jax.runner import setup
 
     setup.configure()
-    known, broken = artefacts.discover()
+    known, broken = artefacts.discover(args.experiments)
     _write(known, args.results, args.out)
     for name, problem in broken.items():
         print(f"mbrl report: {name} could not be imported and is left out:\n{problem}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -21,6 +22,8 @@ class List:
         tuple[Literal["algorithms", "environments", "presets", "artefacts"], ...], tyro.conf.Positional
     ] = ()
     """What to list; everything if not given."""
+    experiments: Path | None = None
+    """A folder of experiments of your own, `<paper>/<artefact>.py`; this package's if not given."""
 
 
 def listing(words: list[str]) -> int:
@@ -36,7 +39,7 @@ def listing(words: list[str]) -> int:
             "algorithms": _algorithms,
             "environments": _environments,
             "presets": _presets,
-            "artefacts": _artefacts,
+            "artefacts": lambda: _artefacts(args.experiments),
         }[kind]()
     return code
 
@@ -69,10 +72,10 @@ def _presets() -> int:
     return 0
 
 
-def _artefacts() -> int:
+def _artefacts(folder: Path | None) -> int:
     from mbrl_jax.commands import artefacts
 
-    known, broken = artefacts.discover()
+    known, broken = artefacts.discover(folder)
     width = max(map(len, known), default=0)
     for name, artefact in known.items():
         print(f"  {name:<{width}}  {artefact.title} ({artefact.paper})")

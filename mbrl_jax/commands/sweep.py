@@ -25,7 +25,7 @@ class Sweep:
     action: Annotated[Literal["plan", "run", "status"], tyro.conf.Positional]
     """plan: which blocks there are and the memory each takes; run: trains them; status: how far each is."""
     file: Annotated[Path, tyro.conf.Positional]
-    """The sweep as a TOML file, see docs/running.md and experiments/sweeps/."""
+    """The sweep as a TOML file, as those in experiments/sweeps/."""
     shard: str | None = None
     """i/N: only every N-th block, from the i-th on; N processes with a results folder in common do all."""
     results: Path = Path("results")

@@ -118,7 +118,7 @@ def _named_env(words: list[str]) -> str | None:
 def _run(algorithm: str, options: Train, config: Config) -> None:
     from mbrl_jax import envs
     from mbrl_jax.algorithms import find
-    from mbrl_jax.runner import loop, setup, sinks
+    from mbrl_jax.runner import loop, record, setup, sinks
     from mbrl_jax.runner.run import Run
 
     setup.check_jit()
@@ -132,7 +132,7 @@ def _run(algorithm: str, options: Train, config: Config) -> None:
         env=env,
         engine=options.engine,
         seeds=tuple(range(options.first_seed, options.first_seed + options.seeds)),
-        eval_every=min(-(-1000 // per) * per, config.steps) if options.eval_every is None else options.eval_every,
+        eval_every=record.usual_interval(config.steps, per) if options.eval_every is None else options.eval_every,
         eval_episodes=options.eval_episodes,
     )
     with sinks.opened(run, tensorboard=options.tensorboard, wandb=options.wandb) as opened:

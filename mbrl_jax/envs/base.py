@@ -74,6 +74,14 @@ def build(
 ) -> Env:
     """An `Env` from a task's start and transition functions.
 
+        >>> bounds = {"action_low": (-1.0,), "action_high": (1.0,)}
+        >>> spec = mb.Spec(name="walk-v0", engine="jax", obs_dim=1, action_dim=1, time_limit=9, **bounds)
+        >>> def start(key):  # what the environment carries, and what is observed
+        ...     return jnp.zeros(1), jnp.zeros(1)
+        >>> def advance(key, at, obs, action):
+        ...     return at + action, at + action, -jnp.abs(at[0]), jnp.abs(at[0]) > 5.0
+        >>> env = mb.build_env(spec, start, advance)
+
     The step counts time, sets exactly one of termination (`discount` 0) and `truncated`, and guards against numbers
     that are not finite: a step whose action or outcome has a NaN or an infinity ends the episode as a termination
     with reward 0, leaves the state where it was and adds one to `failures`, so that nothing spreads.

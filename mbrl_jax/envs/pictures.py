@@ -35,6 +35,11 @@ _BACKGROUND = (232, 236, 241)
 def render(env: Env, states: EnvState, *, height: int = 240, width: int = 320) -> np.ndarray:
     """Frames uint8 `[T, height, width, 3]` of states with one leading axis, such as a scan over `env.step` collects.
 
+        >>> env = mb.make_env("pendulum")
+        >>> states = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 3))
+        >>> mb.render(env, states, height=60, width=80).shape
+        (3, 60, 80, 3)
+
     The GL library for MuJoCo tasks is the one `MUJOCO_GL` names, or the first that works of EGL, OSMesa and GLFW.
 
     Raises:

@@ -173,6 +173,10 @@ def _own(path: str, name: str) -> str:
 def make(name: str, engine: str | None = None, **options: Any) -> Env:
     """The environment of that name.
 
+        >>> env = mb.make_env("pendulum")
+        >>> env.spec.name, env.spec.obs_dim, env.spec.time_limit
+        ('pendulum-v1', 3, 200)
+
     Args:
       name: see `resolve`; `names()` lists them all.
       engine: what computes the physics. MuJoCo tasks: `mujoco` (C, through a host callback) or `mjx` (on the

@@ -26,7 +26,7 @@ from mbrl_jax.rollouts.real import (
     start,
     step,
 )
-from mbrl_jax.rollouts.whole import episodes, evaluate
+from mbrl_jax.rollouts.whole import episodes, evaluate, watch
 
 __all__ = [
     "Actor",
@@ -56,5 +56,6 @@ __all__ = [
     "to_env",
     "uniform",
     "unroll",
+    "watch",
     "written_out",
 ]

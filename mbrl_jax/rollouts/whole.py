@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from mbrl_jax.types import Env, Key, Policy, PyTree, Transition, checked
 
-__all__ = ["episodes", "evaluate"]
+__all__ = ["episodes", "evaluate", "watch"]
 
 
 @checked
@@ -76,3 +76,30 @@ def evaluate(
 
     end = lax.while_loop(running, body, begin)
     return end.total, end.length
+
+
+@checked
+def watch(key: Key, env: Env, policy: Policy[PyTree], steps: int | None = None) -> PyTree:
+    """The states, each leaf `[steps, ...]`, of one environment under a policy: what `envs.render` draws.
+
+        >>> env = mb.make_env("pendulum")
+        >>> policy = mb.rollouts.stateless(lambda key, obs: 0.0 * obs[:, :1])  # no torque
+        >>> mb.render(env, mb.watch(jax.random.key(0), env, policy, steps=2)).shape
+        (2, 240, 320, 3)
+
+    The first is that of the reset. Nothing is reset afterwards, so that a state after a termination is seen too.
+
+    Args:
+      steps: how many states; those of a whole episode, `time_limit`, if None.
+    """
+    k_reset, k_run = jax.random.split(key)
+    first = env.reset(k_reset)
+
+    def body(carry: tuple[PyTree, PyTree], k: Key) -> tuple[tuple[PyTree, PyTree], PyTree]:
+        state, memory = carry
+        k_act, k_step = jax.random.split(k)
+        memory, action, _ = policy.act(k_act, memory, state.obs[None])
+        return (env.step(k_step, state, action[0])[0], memory), state
+
+    keys = jax.random.split(k_run, env.spec.time_limit if steps is None else steps)
+    return lax.scan(body, (first, policy.start(first.obs[None])), keys)[1]

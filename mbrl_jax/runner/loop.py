@@ -101,6 +101,14 @@ def compile_run(planned: Planned) -> Compiled:
 def train(run: Run, root: str | Path = "results", options: Options | None = None) -> str:
     """Trains all lanes of a run to the end and stores the results; resumes if it was begun, returns if it is done.
 
+        >>> sizes = {"steps": 40, "warmup_steps": 8, "steps_per_iteration": 20, "batch": 4}
+        >>> config = replace(mb.preset("sac", "probe-action"), **sizes)
+        >>> facts = {"experiment": "mine", "algorithm": "SAC", "method": "sac", "env": "probe-action"}
+        >>> run = mb.Run(config=config, seeds=(0, 1), eval_every=20, **facts)
+        >>> identity = mb.train(run, "results")
+        >>> mb.load("results", experiment="mine", metric="eval/return_mean")["env_step"].tolist()
+        [0, 20, 40, 0, 20, 40]
+
     Returns:
       The run's id.
 
@@ -158,6 +166,8 @@ def _foretell_evaluations(run: Run, env: Env, schedule: record.Schedule, planned
 
 def final_state(run: Run, root: str | Path = "results") -> PyTree:
     """The state of all lanes at the end of a finished run, on the host; bulk storage is left out.
+
+        >>> last = jax.tree.map(lambda leaf: leaf[0], mb.final_state(run, "results").agent)  # of the first seed
 
     Raises:
       FileNotFoundError: the run is not finished.

@@ -34,6 +34,7 @@ __all__ = [
     "lane",
     "lanes_of",
     "make",
+    "one_lane",
     "resized",
     "shapes_of",
 ]
@@ -169,8 +170,8 @@ def _keep_if(healthy: Array, new: PyTree, old: PyTree) -> PyTree:
     return jax.tree.map(choose, new, old, is_leaf=marked)
 
 
-def _one_lane(build: Build, env: Env, episodes: int, length: int) -> tuple[Callable, Callable, Callable]:
-    """init, advance and evaluate of a single lane."""
+def one_lane(build: Build, env: Env, episodes: int, length: int) -> tuple[Callable, Callable, Callable]:
+    """`init`, `advance` and `evaluate` of a single lane, as `Program` has them of all; arguments as those of `make`."""
 
     def init(lane: Lanes) -> Carry:
         k_init, _, _ = jax.random.split(lane.keys, 3)
@@ -252,7 +253,7 @@ def make(
     wanted = lanes.keys.shape[0]
     devices = (devices or jax.local_devices())[:wanted]
     mesh = Mesh(devices, ("seed",))
-    init, advance, evaluate = _one_lane(build, env, episodes, length)
+    init, advance, evaluate = one_lane(build, env, episodes, length)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), lanes)
     time = jax.ShapeDtypeStruct((), jnp.int32)
     start, carry = jax.make_jaxpr(init, return_shape=True)(one)

@@ -13,7 +13,19 @@ from mbrl_jax import results
 from mbrl_jax.runner.run import Lane, Run
 from mbrl_jax.types import Algorithm, Env, Facts
 
-__all__ = ["Schedule", "empty", "facts", "manifest", "means", "put_info", "put_scores", "schedule", "table"]
+__all__ = [
+    "Schedule",
+    "empty",
+    "facts",
+    "manifest",
+    "means",
+    "put_info",
+    "put_scores",
+    "schedule",
+    "scheduled",
+    "table",
+    "usual_interval",
+]
 
 SCORES = ("eval/return_mean", "eval/return_std", "eval/length")
 
@@ -38,16 +50,34 @@ def schedule(run: Run, algorithm: Algorithm) -> Schedule:
     Raises:
       ValueError: `eval_every` is not a multiple of the environment steps per iteration, or beyond the run.
     """
-    per = algorithm.env_steps
-    if run.eval_every < 1 or run.eval_every % per:
+    return scheduled(run.config.steps, algorithm.env_steps, run.eval_every, run.evaluated_untrained)
+
+
+def scheduled(steps: int, per: int, eval_every: int | None, untrained: bool = True) -> Schedule:
+    """The schedule of `steps` environment steps, `per` of them an iteration, evaluated every `eval_every` steps.
+
+    Args:
+      eval_every: `usual_interval` if None.
+      untrained: whether before training too.
+
+    Raises:
+      ValueError: as of `schedule`.
+    """
+    eval_every = usual_interval(steps, per) if eval_every is None else eval_every
+    if eval_every < 1 or eval_every % per:
         raise ValueError(
-            f"eval_every must be a multiple of the {per} environment steps of an iteration, got {run.eval_every}"
+            f"eval_every must be a multiple of the {per} environment steps of an iteration, got {eval_every}"
         )
-    if run.eval_every > run.config.steps:
-        raise ValueError(f"eval_every must be at most the run's {run.config.steps} steps, got {run.eval_every}")
-    iterations, every = run.config.steps // per, run.eval_every // per
-    at = sorted({*range(0 if run.evaluated_untrained else every, iterations + 1, every), iterations})
+    if eval_every > steps:
+        raise ValueError(f"eval_every must be at most the run's {steps} steps, got {eval_every}")
+    iterations, every = steps // per, eval_every // per
+    at = sorted({*range(0 if untrained else every, iterations + 1, every), iterations})
     return Schedule(iterations, per, every, tuple(at))
+
+
+def usual_interval(steps: int, per: int) -> int:
+    """Environment steps between evaluations where nobody says: about 1,000, whole iterations, at most the run."""
+    return min(-(-1000 // per) * per, steps)
 
 
 History = dict[str, Any]

@@ -14,11 +14,11 @@ import jax
 import numpy as np
 
 from mbrl_jax import envs, results
-from mbrl_jax.algorithms import Entry, find
+from mbrl_jax.algorithms import Entry, check_config, entry_of
 from mbrl_jax.checks import MOST_LANES, check_fields, nearest, shown, whole_seeds
 from mbrl_jax.types import Algorithm, Config, Env, Facts
 
-__all__ = ["Lane", "Run", "override", "sweepable"]
+__all__ = ["Lane", "Run", "check_sweepable", "override", "sweepable"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,11 @@ class Lane:
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """One algorithm, configuration and environment with many seeds: one compiled program, one entry in the store.
+
+        >>> facts = {"experiment": "mine", "algorithm": "SAC", "method": "sac", "env": "pendulum"}
+        >>> run = mb.Run(config=mb.preset("sac", "pendulum"), sweep=(("agent.tau", (0.005, 0.01)),), **facts)
+        >>> len(run.lanes())  # 5 seeds with 2 values each
+        10
 
     Attributes:
       experiment: what the run belongs to, for example `mbpo/figure2`.
@@ -66,11 +71,7 @@ class Run:
     def __post_init__(self) -> None:
         object.__setattr__(self, "seeds", whole_seeds(self.seeds))
         check_fields(self)
-        if not isinstance(self.config, self.entry.config):
-            raise ValueError(
-                f"the configuration of {self.entry.name} is a {self.entry.config.__qualname__}, "
-                f"got a {type(self.config).__qualname__}"
-            )
+        check_config(self.entry, self.config)
         for value in self.options.values():
             _stated(value)
         swept = [name for name, _ in self.sweep]
@@ -81,8 +82,7 @@ class Run:
         for name, values in self.sweep:
             if not values or len({float(np.float32(value)) for value in values}) != len(values):
                 raise ValueError(f"values of {name} must be distinct in single precision, at least one, got {values}")
-            if name not in sweepable(self.config):
-                raise ValueError(nearest(name, sweepable(self.config), "a hyper-parameter swept inside one program"))
+            check_sweepable(self.config, name)
             for value in values:
                 override(self.config, {name: value})
 
@@ -94,7 +94,7 @@ class Run:
     @property
     def entry(self) -> Entry:
         """The algorithm."""
-        return self.method if isinstance(self.method, Entry) else find(self.method)
+        return entry_of(self.method)
 
     def environment(self) -> Env:
         """The environment."""
@@ -189,6 +189,12 @@ def sweepable(config: Config, prefix: str = "") -> list[str]:
         elif isinstance(value, float | jax.Array) and not field.metadata.get("static"):
             names.append(prefix + field.name)
     return names
+
+
+def check_sweepable(config: Config, name: str) -> None:
+    """Refuses a name (dotted) that is no continuous field: what sets a shape or a branch has a program of its own."""
+    if name not in sweepable(config):
+        raise ValueError(nearest(name, sweepable(config), "a hyper-parameter swept inside one program"))
 
 
 def override(config: Config, values: Mapping[str, object]) -> Config:
