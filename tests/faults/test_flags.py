@@ -30,7 +30,8 @@ def test_a_run_is_trained_where_promotions_are_refused(tmp_path):
     with pytest.raises((ValueError, TypeError), match="promotion"):
         optax.adam(1e-3).update(jnp.ones(2), optax.adam(1e-3).init(jnp.ones(2)))
     with pytest.raises((ValueError, TypeError), match="promotion"):
-        distrax.Normal(jnp.zeros(2), jnp.ones(2)).sample(seed=jax.random.key(0), sample_shape=(3,))
+        parts = distrax.Normal(jnp.zeros(3), jnp.ones(3))
+        distrax.MixtureSameFamily(distrax.Categorical(jnp.zeros(3)), parts).log_prob(jnp.zeros(5))
 
 
 def test_without_compiling_nothing_is_begun(tmp_path):
