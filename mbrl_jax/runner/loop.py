@@ -14,7 +14,7 @@ from mbrl_jax import results
 from mbrl_jax.checks import check_fields, resolved
 from mbrl_jax.files import FOLDERS, check_places, tidy
 from mbrl_jax.runner import memory, program, record
-from mbrl_jax.runner.checkpoint import Checkpoints, check_names
+from mbrl_jax.runner.checkpoint import Checkpoints, check_names, remove
 from mbrl_jax.runner.lock import BusyError, Lock
 from mbrl_jax.runner.progress import how_long, say
 from mbrl_jax.runner.run import Run
@@ -129,6 +129,7 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
     folder = root / "runs" / identity
     check_places(folder)
     if results.finished(root, identity):
+        remove(folder / "checkpoints")  # of a process killed just after the mark
         return identity
     for name in FOLDERS:
         check_names(folder / name)

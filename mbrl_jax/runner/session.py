@@ -152,8 +152,22 @@ class Session:
         self.iteration, self.history = found.iteration, found.tree["history"]
         filled = program.resized(found.tree["carry"], self.compiled.program.lanes)
         self.carry = self.compiled.program.place(with_keys(filled, self.compiled.shapes))
+        self._warn_of_rounding(found.facts)
         if not self.options.quiet:
             say(f"{self.title}: resumed at environment step {self._steps(self.iteration):,}")
+
+    def _execution(self) -> Facts:
+        """How lanes are spread and batched: what the last digits may depend on."""
+        devices = int(self.compiled.program.mesh.devices.size)
+        return {"batching": self.options.batching or program.default_batching(), "devices": devices}
+
+    def _warn_of_rounding(self, before: Facts) -> None:
+        """Says so where the run goes on in another way than it began, in which its arithmetic rounds otherwise."""
+        now = self._execution()
+        then = {name: before.get(name, value) for name, value in now.items()}  # older checkpoints do not say
+        if then["batching"] != now["batching"] or (now["batching"] == "vmap" and then["devices"] != now["devices"]):
+            old, new = (f"--batching {each['batching']} --devices {each['devices']}" for each in (then, now))
+            say(f"warning: {self.title} was begun with {old} and goes on with {new}: its last digits will differ")
 
     def _chunk(self) -> None:
         """Advances to the next evaluation, or as far as about `chunk_seconds` take."""
@@ -201,7 +215,8 @@ class Session:
         self.checkpoints.wait()  # before the copy, so that two of them never wait at once
         carry = program.resized(to_host(self.carry), len(self.lanes))
         history = jax.tree.map(np.array, self.history)
-        self.checkpoints.save(self.iteration, {"carry": carry, "history": history}, self.clock.facts())
+        facts = {**self.clock.facts(), **self._execution()}
+        self.checkpoints.save(self.iteration, {"carry": carry, "history": history}, facts)
         self._store(status)
         now = time.monotonic()
         often = self.options.checkpoint_seconds
@@ -213,8 +228,7 @@ class Session:
         execution = {
             **self.clock.facts(),
             "run_seconds": self.clock.train + self.clock.evaluate,
-            "batching": self.options.batching or program.default_batching(),
-            "devices": int(self.compiled.program.mesh.devices.size),
+            **self._execution(),
             "env_step": self._steps(self.iteration),
         }
         results.save(self.root, self.identity, table, {**facts, **execution})

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from mbrl_jax import results
+from mbrl_jax import files, results
 from mbrl_jax.runner import loop, program
 from mbrl_jax.runner.checkpoint import Checkpoints
 from mbrl_jax.runner.run import Run
@@ -116,18 +116,15 @@ class Subject:
         except CLEAR as error:
             said = str(error)
             assert str(root) in said.splitlines()[0], f"the message names no place: {said}"
-            lost = {name for name, content in before.items() if contents(self.folder(root)).get(name) != content}
+            after = contents(self.folder(root))
+            lost = {name for name, content in before.items() if after.get(name) != content}
             assert not lost, f"lost {lost} although it ended with: {said}"
             return said
         assert found == self.bytes, "it ends with another state"
         assert table.equals(self.table), "it ends with other metrics"
-        left = {path.name for path in self.folder(root).iterdir()} - {"final", "lock", *loop_files()}
+        left = {path.name for path in self.folder(root).iterdir()} - {"final", "lock", *files.FILES}
         assert not left, f"it leaves {left} behind"
         return ""
-
-
-def loop_files() -> set[str]:
-    return {"manifest.json", "metrics.parquet"}
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
