@@ -1,5 +1,6 @@
 # Every target makes the environment it needs inside this clone; nothing is installed outside it.
-#   make bench [PROFILE=smoke|laptop|paper] [ARTEFACTS="mbpo/figure2 …"]     make install | test | test-slow | lint | report | lock | clean
+#   make bench [PROFILE=smoke|laptop|paper] [ARTEFACTS="mbpo/figure2 …"]
+#   make install | test | test-slow | lint | docs | report | lock | clean
 SHELL := /bin/bash
 PYTHON ?= python3
 PROFILE ?= laptop
@@ -9,13 +10,14 @@ JOBS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 PEERS := .venv/.peers
+SITE := .venv/.site
 comma := ,
 define INSTALL
 	if [ -x $(BIN)/uv ] && $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[$(1)]'; then true; \
 	else $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[$(1)]'; fi
 endef
 
-.PHONY: install bench test test-slow lint report lock clean
+.PHONY: install bench test test-slow lint docs report lock clean
 .DELETE_ON_ERROR:
 
 install: $(READY)
@@ -36,6 +38,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# Strict: a broken link or reference is an error. Needs no network once its packages are installed.
+docs: $(SITE)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 report: $(READY)
 	$(BIN)/mbrl report --results $(RESULTS)
 
@@ -48,6 +54,10 @@ $(READY): pyproject.toml constraints.txt
 
 $(PEERS): $(READY)
 	$(call INSTALL,dev$(comma)peers)
+	touch $@
+
+$(SITE): $(READY)
+	$(call INSTALL,dev$(comma)docs)
 	touch $@
 
 # Resolves every extra for Python 3.11, 3.12 and 3.13 at once; the file holds no index address.

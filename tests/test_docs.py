@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import pytest
 import tyro
 
+import mbrl_jax as mb
 from mbrl_jax import cli, envs, results
 from mbrl_jax.commands import artefacts, bench, doctor, listing
 from mbrl_jax.commands.sweep import Sweep
@@ -162,6 +163,36 @@ def test_the_python_of_the_page_on_running_runs(executed, tmp_path):
     (section,) = gather(artefacts.others("results", {}), "results")
     (table,) = [block for block in section.blocks if hasattr(block, "frame")]
     assert set(table.frame["algorithm"]) == {*names["variants"], "theirs"} and not section.remarks
+
+
+DREAMS = {"model_train_freq": 10, "epoch_length": 10, "rollout_batch": 8, "updates_per_step": 1, "batch": 20}
+MODEL = {"hidden": (8,), "weight_decay": (1e-5, 1e-5), "members": 2, "elites": 1, "batch": 16, "max_epochs": 2}
+
+
+def small_mbpo(config):
+    """MBPO's configuration with such sizes."""
+    model = dataclasses.replace(config.model, **MODEL)
+    agent = dataclasses.replace(config.agent, hidden=(8,))
+    return dataclasses.replace(config, steps=40, warmup_steps=40, model=model, agent=agent, **DREAMS)
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs(executed, monkeypatch):
+    honest = mb.make_train, mb.make
+
+    def make_train(algorithm, env, config):
+        return honest[0](algorithm, env, small(config), eval_every=10, eval_episodes=1)
+
+    def make(algorithm, env):
+        return honest[1](algorithm, env, small_mbpo(mb.preset(algorithm, env.spec.name)))
+
+    changed = {"make_train": make_train, "make": make, "Run": Small, "configure": lambda: None}
+    for name, value in changed.items():
+        monkeypatch.setattr(mb, name, value)
+    names = executed(ROOT / "README.md")
+    assert names["metrics"]["eval/return_mean"].shape == (3, 3)
+    assert set(names["frame"]["seed"]) == set(range(8))
+    assert names["state"].memory.size.value == 40 + 4 * 10 and "model/holdout_mse" in names["info"]
 
 
 def rows_of_environments():

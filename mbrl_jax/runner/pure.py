@@ -46,9 +46,10 @@ def make_train(
         >>> metrics["eval/return_mean"].shape  # before training, and after 20 and 40 steps
         (3, 3)
 
-    With `jax.random.key(seed)` it gives the numbers of the `Run` with that seed: on a CPU the same bits, alone as with
-    batching `map`, under `vmap` as with `vmap`. Nothing is stored, and nothing can be resumed: runs of hours are a
-    `Run`'s. The final state holds the replay; a function that returns the metrics alone keeps it from being copied out.
+    With `jax.random.key(seed)` it gives the numbers of the `Run` with that seed. On a CPU these are the same bits:
+    alone as with batching `map`, under `vmap` as with `vmap`, where evaluations, which do not feed back, may differ in
+    their last digits. Nothing is stored, and nothing can be resumed: runs of hours are a `Run`'s. The final state holds
+    the replay; a function that returns the metrics alone keeps it from being copied out.
 
     Args:
       algorithm: a name in `REGISTRY`, the path of a module of your own, or an `Entry`.

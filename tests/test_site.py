@@ -1,0 +1,47 @@
+"""The site's own pages: an entry for every public name, links that lead somewhere. MkDocs itself is not needed."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def site():
+    spec = importlib.util.spec_from_file_location("site_pages", ROOT / "docs" / "site.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_public_name_has_an_entry(site):
+    entries = "".join(site.of_package().values())
+    for path in (ROOT / "mbrl_jax").rglob("*.py"):
+        inside = path.relative_to(ROOT / "mbrl_jax").with_suffix("").parts
+        if inside[0] in (*site.SKIPPED, "__init__"):
+            continue
+        module = ".".join(("mbrl_jax", *inside)).removesuffix(".__init__")
+        for name in set(site.public(path)) & site.written(path):
+            entry = rf'::: {re.escape(module)}\n    options:\n      members: .*"{name}"'
+            assert re.search(entry, entries), (module, name)
+
+
+def test_every_page_is_in_the_navigation_and_links_to_pages(site):
+    made = {name: site.moved((ROOT / source).read_text()) for name, source in site.PAGES.items()}
+    navigation = (ROOT / "mkdocs.yml").read_text().partition("nav:")[2]
+    pages = {*made, *(path.name for path in (ROOT / "docs").glob("*.md"))}
+    pages |= {f"notebooks/{path.stem}.md" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert [page for page in sorted(pages) if f"- {page}\n" not in navigation] == []
+    for text in made.values():
+        links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+        assert [link for link in links if link and link not in pages and not (ROOT / "docs" / link).exists()] == []
+
+
+def test_links_to_files_of_the_repository_become_words(site):
+    assert site.moved("[what](docs/running.md#a), [it](CITATION.cff), [us](CONTRIBUTING.md)") == (
+        "[what](running.md#a), it, [us](contributing.md)"
+    )
