@@ -108,6 +108,15 @@ def build(
         zero = jnp.zeros((), jnp.int32)
         return EnvState(jnp.asarray(obs, float_dtype()), jax.tree.map(_strong, physics), zero, zero)
 
+    def restart_some(key: Key, ended: Array, state: EnvState) -> EnvState:
+        return _choose(ended, reset(key, ended), state)
+
+    return Env(reset, _guarded(spec, advance), spec, reward, terminal, restart=restart_some if selective else None)
+
+
+def _guarded(spec: Spec, advance: Advance) -> Callable[[Key, EnvState, Array], tuple[EnvState, Transition]]:
+    """The step of `build`: counts time, and keeps what is not finite from the state."""
+
     def step(key: Key, state: EnvState, action: Array) -> tuple[EnvState, Transition]:
         action = checked_action(spec, action)
         valid = jnp.isfinite(action).all()
@@ -129,10 +138,7 @@ def build(
         )
         return EnvState(obs, physics, t, state.failures + (~valid).astype(jnp.int32)), transition
 
-    def restart_some(key: Key, ended: Array, state: EnvState) -> EnvState:
-        return _choose(ended, reset(key, ended), state)
-
-    return Env(reset, step, spec, reward, terminal, restart=restart_some if selective else None)
+    return step
 
 
 def _strong(leaf: ArrayLike) -> Array:
