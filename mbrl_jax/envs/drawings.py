@@ -79,6 +79,15 @@ def _cartpole(state: EnvState, height: int, width: int) -> np.ndarray:
     return canvas.pixels()
 
 
+def _swing_up(state: EnvState, height: int, width: int) -> np.ndarray:
+    canvas = _Canvas(height, width, extent=1.8)
+    place, angle, _, _ = np.asarray(state.obs, float)
+    canvas.line([(-2.5, 0), (2.5, 0)], LIGHT)
+    canvas.box((place - 0.2, -0.1), (place + 0.2, 0.1))
+    canvas.line([(place, 0), (place - 0.6 * np.sin(angle), -0.6 * np.cos(angle))], ROD, width=0.1)
+    return canvas.pixels()
+
+
 def _acrobot(state: EnvState, height: int, width: int) -> np.ndarray:
     canvas = _Canvas(height, width, extent=2.3)
     c1, s1, c2, s2, _, _ = np.asarray(state.obs, float)
@@ -177,6 +186,7 @@ DRAWINGS: dict[str, Draw] = {
     "mbbl_pendulum-v0": _pendulum,
     "cartpole-v1": _cartpole,
     "mbbl_cartpole-v0": _cartpole,
+    "pets_cartpole-v0": _swing_up,
     "acrobot-v1": _acrobot,
     "mbbl_acrobot-v0": _acrobot,
     "mountain_car_continuous-v0": _car,
