@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import psutil
+from jax.core import ShapedArray
 from jax.extend import core
 
 from mbrl_jax.types import PyTree
@@ -99,7 +100,8 @@ def largest(programs: Iterable[core.ClosedJaxpr], state: PyTree) -> int:
     left out: a batch, the rows of a layer, the random numbers of a loop."""
     held = {(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(state)}
     found = (equation for program in programs for equation in equations(program.jaxpr))
-    made = [v.aval for equation in found if equation.primitive.name in WRITTEN for v in equation.outvars]
+    written = (v.aval for equation in found if equation.primitive.name in WRITTEN for v in equation.outvars)
+    made = [aval for aval in written if isinstance(aval, ShapedArray)]
     return max((tree_bytes(x) for x in made if (x.shape, x.dtype) not in held), default=0)
 
 

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
@@ -73,19 +75,19 @@ def make_train(
     """
     env = envs.make(env) if isinstance(env, str) else env
     entry = entry_of(algorithm)
-    config = preset(entry, env.spec.name) if config is None else config
-    check_config(entry, config)
+    chosen = preset(entry, env.spec.name) if config is None else config
+    check_config(entry, chosen)
     if eval_episodes < 1:
         raise ValueError(f"eval_episodes must be at least 1, got {eval_episodes}")
 
     def build(values: Mapping[str, Array]) -> Algorithm[PyTree]:
-        return entry.make(override(config, values), env, **(options or {}))
+        return entry.make(override(chosen, values), env, **(options or {}))
 
-    schedule = record.scheduled(config.steps, build({}).env_steps, eval_every)
+    schedule = record.scheduled(chosen.steps, build({}).env_steps, eval_every)
     lane = program.one_lane(build, env, eval_episodes, schedule.eval_iterations)
 
     def train(key: Key, hypers: Hypers | None = None) -> tuple[PyTree, Info]:
-        return _train(lane, schedule, program.Lanes(_one_key(key), _values(config, hypers or {})))
+        return _train(lane, schedule, program.Lanes(_one_key(key), _values(chosen, hypers or {})))
 
     return train
 
@@ -109,8 +111,8 @@ def _values(config: Config, hypers: Hypers) -> dict[str, Array]:
                 f"a hyper-parameter must be one number; jax.vmap(train)(keys, hypers) takes many; got {name} of shape "
                 f"{jnp.shape(value)}"
             )
-        if not isinstance(value, jax.core.Tracer):
-            override(config, {name: float(value)})
+        if not isinstance(value, Tracer):
+            override(config, {name: float(np.asarray(value))})
     return {name: jnp.asarray(value, jnp.float32) for name, value in hypers.items()}
 
 
