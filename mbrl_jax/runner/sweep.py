@@ -93,7 +93,7 @@ def read(path: str | Path) -> Sweep:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, numbers or nesting beyond Python's limits
-        raise ValueError(f"a sweep must be a TOML file, got {shown(str(path))}: {shown(str(error))}") from error
+        raise ValueError(f"a sweep must be a TOML file, got {path}: {' '.join(str(error).split())}") from error
     known = [f.name for f in dataclasses.fields(Sweep) if f.name not in ("fixed", "swept")]
     for key in data:
         if key not in (*known, "set", "sweep", *REGISTRY):
