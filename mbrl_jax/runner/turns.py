@@ -26,7 +26,7 @@ def in_turn(fn: Callable[[list[Array]], PyTree], xs: list[Array], bulk: Sequence
       xs: leaves `[lanes, ...]`; the first holds integers or keys.
       bulk: which of them are too large for a second place.
     """
-    count = len(xs[0])
+    count = xs[0].shape[0]
     wide = [x if large or count > 1 else jnp.concatenate([x, x]) for x, large in zip(xs, bulk, strict=True)]
     bits = jax.random.key_data(xs[0]) if jax.dtypes.issubdtype(xs[0].dtype, jax.dtypes.prng_key) else xs[0]
     nothing = lax.population_count(bits.reshape(-1)[0]) >> 7  # 0, which the compiler does not know

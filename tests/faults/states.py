@@ -8,6 +8,7 @@ import builtins
 import contextlib
 import functools
 import io
+import itertools
 import os
 import random
 import shutil
@@ -216,8 +217,9 @@ def recorded(subject: Subject, root: Path, devices: int) -> list[State]:
 def torn(subject: Subject, root: Path, devices: int, count: int, chance: random.Random) -> list[State]:
     """Trains a run again and again, and copies its folder at random moments while it is at work."""
     taken: list[State] = []
+    turns = itertools.count()
     while len(taken) < count:
-        live, ended = root / f"live-{len(taken)}", threading.Event()
+        live, ended = root / f"live-{next(turns)}", threading.Event()
 
         def watch(live: Path = live, ended: threading.Event = ended) -> None:
             while not ended.wait(chance.uniform(0, 0.05)) and len(taken) < count:
@@ -236,9 +238,20 @@ def torn(subject: Subject, root: Path, devices: int, count: int, chance: random.
 
 
 def copied(folder: Path, to: Path) -> None:
-    """Copies a folder that others may be changing: what vanishes in between is left out."""
+    """Copies a folder that others may be changing: what vanishes in between is left out.
+
+    The manifest goes first: one that says finished, beside files from before, is of no moment at all.
+    """
+
+    def but_the_manifest(place: str, names: list[str]) -> set[str]:
+        return {"manifest.json"} & set(names) if Path(place) == folder else set()
+
+    with contextlib.suppress(FileNotFoundError):
+        if (folder / "manifest.json").is_file():
+            to.mkdir(parents=True)
+            shutil.copy2(folder / "manifest.json", to / "manifest.json")
     with contextlib.suppress(shutil.Error, FileNotFoundError):
-        shutil.copytree(folder, to, symlinks=True)
+        shutil.copytree(folder, to, symlinks=True, ignore=but_the_manifest, dirs_exist_ok=True)
 
 
 def distinct(states: list[State], subject: Subject) -> list[State]:
