@@ -73,16 +73,14 @@ def test_the_presets_are_the_published_settings():
 
 
 @pytest.mark.slow
-def test_it_swings_the_cartpole_up_within_fifteen_trials():
-    """Scaled down; of three seeds two have a median return over the last five trials of 150 of 200 or more."""
+def test_it_swings_the_cartpole_up_within_ten_episodes():
+    """Scaled down: the median return of the eighth to tenth episodes of two seeds is 150 of 200 or more."""
     env = envs.make("pets_cartpole")
     algorithm, late = pets.make(pets.scaled("pets_cartpole"), env), []
     step = jax.jit(algorithm.step, donate_argnums=1)
-    for seed in range(3):
+    for seed in range(2):
         state = jax.jit(algorithm.init)(jax.random.key(seed))
-        returns = []
-        for t in range(15):
+        for t in range(10):
             state, info = step(jax.random.fold_in(jax.random.key(seed), t), state)
-            returns.append(float(info["train/return"]))
-        late.append(np.median(returns[-5:]))
+            late += [float(info["train/return"])] * (t >= 7)
     assert np.median(late) >= 150, late
