@@ -40,7 +40,7 @@ lint: $(READY)
 
 # Strict: a broken link or reference is an error. Needs no network once its packages are installed.
 docs: $(SITE)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 report: $(READY)
 	$(BIN)/mbrl report --results $(RESULTS)

@@ -22,6 +22,11 @@ ELSEWHERE = ("results/reference/README.md", "CITATION.cff", "docs")
 """Links of the README to what is no page."""
 
 
+def on_config(config: Any) -> None:
+    """Adds the pages of the API to the navigation."""
+    config.nav.append({"API": sorted(of_package(), key=lambda page: (page != "api/index.md", page))})
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Adds the pages that are made of other files."""
     from mkdocs.structure.files import File  # pyright: ignore[reportMissingImports]
