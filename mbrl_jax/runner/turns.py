@@ -32,8 +32,10 @@ def in_turn(fn: Callable[[list[Array]], PyTree], xs: list[Array], bulk: Sequence
     nothing = lax.population_count(bits.reshape(-1)[0]) >> 7  # 0, which the compiler does not know
     turns = count + nothing.astype(jnp.int32)
 
+    once = jax.jit(fn, inline=True)  # traced for its shapes, and not again in the loop
+
     def at(i: Array) -> PyTree:
-        return fn([lax.dynamic_index_in_dim(x, i, keepdims=False) for x in wide])
+        return once([lax.dynamic_index_in_dim(x, i, keepdims=False) for x in wide])
 
     def room(shape: jax.ShapeDtypeStruct) -> Array:
         if jax.dtypes.issubdtype(shape.dtype, jax.dtypes.prng_key):
