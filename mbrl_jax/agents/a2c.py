@@ -7,20 +7,18 @@ from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from mbrl_jax.agents import critics
+from mbrl_jax.agents import critics, fragments
+from mbrl_jax.agents.fragments import renewed
 from mbrl_jax.checks import check_fields, check_not_negative, check_share, check_widths
 from mbrl_jax.data import normalise
 from mbrl_jax.networks import MLP, apply
 from mbrl_jax.objectives.actor_critic import policy_gradient_loss
 from mbrl_jax.objectives.likelihood import gaussian_log_prob
-from mbrl_jax.objectives.returns import generalised_advantages
 from mbrl_jax.optimisers import adam
-from mbrl_jax.rollouts import stateless
 from mbrl_jax.types import Agent, Info, Key, Policy, PyTree, Spec, Transition
 
 __all__ = ["Config", "State", "act", "log_prob", "make", "mode", "renewed", "values"]
@@ -84,29 +82,18 @@ def log_prob(config: Config, spec: Spec, state: State, params: PyTree, obs: Arra
 
 def act(config: Config, spec: Spec, state: State) -> Policy[tuple[()]]:
     """The stochastic policy; the environment clips its actions to [-1, 1]."""
-
-    def explore(key: Key, obs: Array) -> Array:
-        mean, log_std = _gaussian(config, spec, state, state.params["actor"], obs)
-        return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype)
-
-    return stateless(explore)
+    return fragments.drawn(partial(_gaussian, config, spec, state, state.params["actor"]))
 
 
 def mode(config: Config, spec: Spec, state: State) -> Policy[tuple[()]]:
     """The policy's mean, used for evaluation."""
-    return stateless(lambda key, obs: _gaussian(config, spec, state, state.params["actor"], obs)[0])
-
-
-def renewed(state: State, obs: Array) -> State:
-    """The state with the statistics of more observations `[..., obs_dim]`."""
-    return state._replace(seen=normalise.observed(state.seen, obs.reshape(-1, obs.shape[-1])))
+    return fragments.mean(partial(_gaussian, config, spec, state, state.params["actor"]))
 
 
 def _advantages(config: Config, spec: Spec, state: State, batch: Transition) -> tuple[Array, Array]:
     """Generalised advantages and λ-returns, each `[time, environments]`."""
-    value, following = (values(config, spec, state, state.params["critic"], obs) for obs in (batch.obs, batch.next_obs))
-    discount = config.gamma * batch.discount
-    found = generalised_advantages(batch.reward, discount, value, following, batch.truncated, config.trace)
+    known = partial(values, config, spec, state, state.params["critic"])
+    found, value = fragments.advantages(known, batch, config.gamma, config.trace)
     return found, found + value
 
 
@@ -123,22 +110,15 @@ def make(config: Config, spec: Spec) -> Agent[State]:
     optimisers = _optimisers(config)
 
     def init(key: Key) -> State:
-        k_actor, k_critic = jax.random.split(key)
-        actor, critic = _networks(config, spec)
-        none = jnp.zeros((1, spec.obs_dim))
         log_std = jnp.full(spec.action_dim, config.initial_log_std, jnp.float32)
-        params = {
-            "actor": {"mean": actor.init(k_actor, none), "log_std": log_std},
-            "critic": critic.init(k_critic, none),
-        }
+        params = fragments.parameters(key, *_networks(config, spec), spec.obs_dim, log_std)
         opt = {name: optimisers[name].init(params[name]) for name in params}
         return State(params, opt, normalise.running(spec.obs_dim))
 
     def step(key: Key, state: State, batch: Transition) -> tuple[State, Info]:
         del key
         advantage, target = _advantages(config, spec, state, batch)
-        spread = jnp.maximum(advantage.std(), 1e-8)
-        scaled = ((advantage - advantage.mean()) / spread).reshape(-1)
+        scaled = fragments.standardised(advantage).reshape(-1)
 
         def policy_loss(params: PyTree) -> tuple[Array, Info]:
             found = log_prob(config, spec, state, params, batch.obs, batch.action).reshape(-1)

@@ -18,15 +18,14 @@ import optax
 from jax import lax
 from jaxtyping import Array
 
-from mbrl_jax.agents import critics
+from mbrl_jax.agents import critics, fragments
+from mbrl_jax.agents.fragments import renewed
 from mbrl_jax.agents.ppo_form import BASELINES, TODAY, Form
 from mbrl_jax.checks import check_fields, check_not_negative, check_positive, check_share, check_widths
 from mbrl_jax.data import normalise
 from mbrl_jax.networks import MLP
 from mbrl_jax.objectives.likelihood import gaussian_log_prob
-from mbrl_jax.objectives.returns import generalised_advantages
 from mbrl_jax.objectives.surrogate import clipped_surrogate, clipped_value_error
-from mbrl_jax.rollouts import stateless
 from mbrl_jax.types import Agent, Info, Key, Policy, PyTree, Scalar, Shared, Spec, Transition
 
 __all__ = [
@@ -125,9 +124,7 @@ def _networks(config: Config, spec: Spec, form: Form = TODAY) -> tuple[MLP, MLP]
 
 def _inputs(config: Config, state: State, obs: Array) -> Array:
     """Standardised observations `[..., obs_dim]`."""
-    mean, std = state.seen.scaler
-    scaled = normalise.Scaler(mean, jnp.maximum(std, config.least_std)).forward(obs)
-    return scaled if config.obs_clip is None else jnp.clip(scaled, -config.obs_clip, config.obs_clip)
+    return fragments.inputs(state.seen, obs, config.least_std, config.obs_clip)
 
 
 def _value(config: Config, spec: Spec, params: PyTree, inputs: Array) -> Array:
@@ -151,43 +148,25 @@ def gaussian(config: Config, spec: Spec, state: State, obs: Array) -> tuple[Arra
 
 def act(config: Config, spec: Spec, state: State) -> Policy[tuple[()]]:
     """The stochastic policy; the environment clips its actions to [-1, 1], their density is that of what was drawn."""
-
-    def explore(key: Key, obs: Array) -> Array:
-        mean, log_std = gaussian(config, spec, state, obs)
-        return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype)
-
-    return stateless(explore)
+    return fragments.drawn(partial(gaussian, config, spec, state))
 
 
 def mode(config: Config, spec: Spec, state: State) -> Policy[tuple[()]]:
     """The policy's mean, used for evaluation."""
-    return stateless(lambda key, obs: gaussian(config, spec, state, obs)[0])
-
-
-def renewed(state: State, obs: Array) -> State:
-    """The state with the statistics of more observations `[..., obs_dim]`."""
-    return state._replace(seen=normalise.observed(state.seen, obs.reshape(-1, obs.shape[-1])))
+    return fragments.mean(partial(gaussian, config, spec, state))
 
 
 def advantages(config: Config, spec: Spec, state: State, batch: Transition) -> tuple[Array, Array]:
     """Generalised advantages and values of the old value function, each `[time, environments]`; their sum is fitted."""
-    value, following = (values(config, spec, state, obs) for obs in (batch.obs, batch.next_obs))
-    discount = config.gamma * batch.discount
-    if config.limits_end:
-        discount = jnp.where(batch.truncated, 0.0, discount)
-    found = generalised_advantages(batch.reward, discount, value, following, batch.truncated, config.trace)
-    return found, value
-
-
-def _standardised(advantage: Array) -> Array:
-    return (advantage - advantage.mean()) / jnp.maximum(advantage.std(), 1e-8)
+    known = partial(values, config, spec, state)
+    return fragments.advantages(known, batch, config.gamma, config.trace, limits_end=config.limits_end)
 
 
 def _rows(config: Config, spec: Spec, state: State, batch: Transition) -> _Rows:
     """The rows of a fragment, with all that an update holds constant."""
     advantage, value = advantages(config, spec, state, batch)
     target = advantage + value
-    scaled = _standardised(advantage) if config.whole_advantages else advantage
+    scaled = fragments.standardised(advantage) if config.whole_advantages else advantage
     inputs = _inputs(config, state, batch.obs)
     log_prob = gaussian_log_prob(*_gaussian(config, spec, state.params["actor"], inputs), batch.action)
     found = _Rows(inputs, batch.action, log_prob, scaled, value, target)
@@ -197,7 +176,7 @@ def _rows(config: Config, spec: Spec, state: State, batch: Transition) -> _Rows:
 def _loss(config: Config, spec: Spec, clip: Scalar, params: PyTree, rows: _Rows) -> tuple[Array, Info]:
     """Of one batch: the clipped surrogate with the entropy, and the values' error; each reaches its own parameters."""
     log_prob = gaussian_log_prob(*_gaussian(config, spec, params["actor"], rows.inputs), rows.action)
-    advantage = rows.advantage if config.whole_advantages else _standardised(rows.advantage)
+    advantage = rows.advantage if config.whole_advantages else fragments.standardised(rows.advantage)
     gain = clipped_surrogate(log_prob, rows.log_prob, advantage, clip).mean()
     nats = (params["actor"]["log_std"] + 0.5 * jnp.log(2.0 * jnp.pi * jnp.e)).sum()
     value = _value(config, spec, params["critic"], rows.inputs)
@@ -234,12 +213,8 @@ def make(config: Config, spec: Spec, updates: int, form: Form = TODAY) -> Agent[
     """
 
     def init(key: Key) -> State:
-        k_actor, k_critic = jax.random.split(key)
-        policy, critic = _networks(config, spec, form)
-        none = jnp.zeros((1, spec.obs_dim))
         log_std = jnp.full(spec.action_dim, config.initial_log_std, jnp.float32)
-        actor = {"mean": policy.init(k_actor, none), "log_std": log_std}
-        params = {"actor": actor, "critic": critic.init(k_critic, none)}
+        params = fragments.parameters(key, *_networks(config, spec, form), spec.obs_dim, log_std)
         opt = _optimiser(config, form, config.lr).init(params)
         return State(params, opt, normalise.running(spec.obs_dim), Shared(jnp.zeros((), jnp.int32)))
 

@@ -19,15 +19,14 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax import trust_region
-from mbrl_jax.agents import critics
+from mbrl_jax.agents import critics, fragments
+from mbrl_jax.agents.fragments import renewed
 from mbrl_jax.checks import check_fields, check_not_negative, check_positive, check_share, check_widths
 from mbrl_jax.data import normalise
 from mbrl_jax.networks import MLP, normc
 from mbrl_jax.objectives.likelihood import gaussian_log_prob
-from mbrl_jax.objectives.returns import generalised_advantages
 from mbrl_jax.objectives.surrogate import gaussian_kl, released_entropy, surrogate
 from mbrl_jax.optimisers import adam_tf
-from mbrl_jax.rollouts import stateless
 from mbrl_jax.trust_region import Accept
 from mbrl_jax.types import Agent, Info, Key, Policy, PyTree, Spec, Transition
 
@@ -111,9 +110,7 @@ def _networks(config: Config, spec: Spec) -> tuple[MLP, MLP]:
 
 def _inputs(config: Config, state: State, obs: Array) -> Array:
     """Standardised observations `[..., obs_dim]`."""
-    mean, std = state.seen.scaler
-    scaled = normalise.Scaler(mean, jnp.maximum(std, config.least_std)).forward(obs)
-    return scaled if config.obs_clip is None else jnp.clip(scaled, -config.obs_clip, config.obs_clip)
+    return fragments.inputs(state.seen, obs, config.least_std, config.obs_clip)
 
 
 def values(config: Config, spec: Spec, state: State, obs: Array) -> Array:
@@ -134,31 +131,18 @@ def gaussian(config: Config, spec: Spec, state: State, obs: Array) -> tuple[Arra
 
 def act(config: Config, spec: Spec, state: State) -> Policy[tuple[()]]:
     """The stochastic policy; the environment clips its actions to [-1, 1]."""
-
-    def explore(key: Key, obs: Array) -> Array:
-        mean, log_std = gaussian(config, spec, state, obs)
-        return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype)
-
-    return stateless(explore)
+    return fragments.drawn(partial(gaussian, config, spec, state))
 
 
 def mode(config: Config, spec: Spec, state: State) -> Policy[tuple[()]]:
     """The policy's mean."""
-    return stateless(lambda key, obs: gaussian(config, spec, state, obs)[0])
-
-
-def renewed(state: State, obs: Array) -> State:
-    """The state with the statistics of more observations `[..., obs_dim]`."""
-    return state._replace(seen=normalise.observed(state.seen, obs.reshape(-1, obs.shape[-1])))
+    return fragments.mean(partial(gaussian, config, spec, state))
 
 
 def advantages(config: Config, spec: Spec, state: State, batch: Transition) -> tuple[Array, Array]:
     """Generalised advantages and what the value is fitted to, each `[time, environments]`."""
-    value, following = (values(config, spec, state, obs) for obs in (batch.obs, batch.next_obs))
-    discount = config.gamma * batch.discount
-    if config.limits_end:
-        discount = jnp.where(batch.truncated, 0.0, discount)
-    found = generalised_advantages(batch.reward, discount, value, following, batch.truncated, config.trace)
+    known = partial(values, config, spec, state)
+    found, value = fragments.advantages(known, batch, config.gamma, config.trace, limits_end=config.limits_end)
     return found, found + value
 
 
@@ -205,7 +189,7 @@ def _policy_step(
     policy, actor = _networks(config, spec)[0], state.params["actor"]
     flat = jax.tree.map(lambda x: x.reshape(advantage.size, -1), (batch.obs, batch.action))
     inputs, action = _inputs(config, state, flat[0]), flat[1]
-    scaled = ((advantage - advantage.mean()) / jnp.maximum(advantage.std(), 1e-8)).reshape(-1)
+    scaled = fragments.standardised(advantage).reshape(-1)
     old = lax.stop_gradient(_gaussian(policy, actor, inputs))
     old_log_prob = gaussian_log_prob(*old, action)
 
@@ -239,12 +223,8 @@ def make(
     """
 
     def init(key: Key) -> State:
-        k_actor, k_critic = jax.random.split(key)
-        policy, critic = _networks(config, spec)
-        none = jnp.zeros((1, spec.obs_dim))
         log_std = jnp.full(spec.action_dim, config.initial_log_std, jnp.float32)
-        actor = {"mean": policy.init(k_actor, none), "log_std": log_std}
-        params = {"actor": actor, "critic": critic.init(k_critic, none)}
+        params = fragments.parameters(key, *_networks(config, spec), spec.obs_dim, log_std)
         return State(params, _optimiser(config).init(params["critic"]), normalise.running(spec.obs_dim))
 
     def step(key: Key, state: State, batch: Transition) -> tuple[State, Info]:

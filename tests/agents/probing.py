@@ -86,3 +86,13 @@ def check_policy(trained, mode):
     np.testing.assert_allclose(
         rollouts.first_action(jax.random.key(0), mode(config, SPEC, state), batch.obs), best, atol=0.08
     )
+
+
+def fragment(steps=5, count=3):
+    """A fragment with ends of both kinds in its middle."""
+    rng = np.random.default_rng(0)
+    obs, action, next_obs = (rng.normal(size=(steps, count, 1)) for _ in range(3))
+    discount, truncated = np.ones((steps, count)), np.zeros((steps, count), bool)
+    discount[1, 0], truncated[2, 1] = 0.0, True
+    columns = (obs, action, rng.normal(size=(steps, count)), discount, next_obs)
+    return Transition(*(jnp.asarray(c, jnp.float32) for c in columns), jnp.asarray(truncated))

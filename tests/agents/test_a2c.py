@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from probing import fragment
 
 from mbrl_jax import envs, rollouts
 from mbrl_jax.agents import a2c as agents
 from mbrl_jax.algorithms import a2c
 from mbrl_jax.data import normalise
 from mbrl_jax.envs.probes import PROBES
-from mbrl_jax.types import Transition
 
 GAMMA = 0.9
 AGENT = agents.Config(hidden=(32,), gamma=GAMMA, trace=0.9, actor_lr=3e-3, critic_lr=5e-3, initial_log_std=-0.5)
@@ -54,16 +54,6 @@ def test_the_policy_takes_the_best_action(name):
     best = 0.5 * (obs if name == "probe-match-v0" else jnp.ones_like(obs))
     action = rollouts.first_action(KEY, agents.mode(AGENT, env.spec, agent), obs)
     np.testing.assert_allclose(action, best, atol=0.08)
-
-
-def fragment(steps=5, count=3):
-    """A fragment with ends of both kinds in its middle."""
-    rng = np.random.default_rng(0)
-    obs, action, next_obs = (rng.normal(size=(steps, count, 1)) for _ in range(3))
-    discount, truncated = np.ones((steps, count)), np.zeros((steps, count), bool)
-    discount[1, 0], truncated[2, 1] = 0.0, True
-    columns = (obs, action, rng.normal(size=(steps, count)), discount, next_obs)
-    return Transition(*(jnp.asarray(c, jnp.float32) for c in columns), jnp.asarray(truncated))
 
 
 def by_recursion(batch, value, following):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from probing import fragment
 
 from mbrl_jax import envs, rollouts
 from mbrl_jax.agents import ppo as agents
@@ -15,22 +16,11 @@ from mbrl_jax.algorithms import find, ppo, preset
 from mbrl_jax.data import normalise
 from mbrl_jax.envs.probes import PROBES
 from mbrl_jax.objectives.returns import generalised_advantages
-from mbrl_jax.types import Transition
 
 KEY = jax.random.key(0)
 SPEC = rollouts.normalised(envs.make("probe-match-v0")).spec
 AGENT = agents.Config(policy_hidden=(8,), value_hidden=(8,), gamma=0.9, trace=0.8, batch=21, epochs=1, value_weight=0.3)
 """A single step on a whole fragment."""
-
-
-def fragment(steps=7, count=3):
-    """A fragment with ends of both kinds in its middle."""
-    rng = np.random.default_rng(0)
-    obs, action, next_obs = (rng.normal(size=(steps, count, 1)) for _ in range(3))
-    discount, truncated = np.ones((steps, count)), np.zeros((steps, count), bool)
-    discount[1, 0], truncated[2, 1] = 0.0, True
-    columns = (obs, action, rng.normal(size=(steps, count)), discount, next_obs)
-    return Transition(*(jnp.asarray(c, jnp.float32) for c in columns), jnp.asarray(truncated))
 
 
 @functools.cache
