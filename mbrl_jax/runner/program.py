@@ -22,7 +22,6 @@ from jaxtyping import Array
 
 from mbrl_jax import rollouts
 from mbrl_jax.runner.memory import largest
-from mbrl_jax.runner.turns import in_turn
 from mbrl_jax.types import Algorithm, Env, Key, PyTree, Shared, Storage
 
 __all__ = [
@@ -111,19 +110,13 @@ def lanes_of(seeds: Sequence[int], hypers: Mapping[str, Sequence[float]], total:
 def batched(tree: PyTree) -> PyTree:
     """For every leaf: whether it has a lane axis. Parts marked `Shared` have none."""
 
-    return jax.tree.map(lambda shared: not shared, _marked(tree, Shared))
-
-
-def _marked(tree: PyTree, kind: type) -> PyTree:
-    """For every leaf: whether it lies in a part marked as of this kind."""
-
-    def is_marked(node: object) -> bool:
-        return isinstance(node, kind)
+    def is_shared(node: object) -> bool:
+        return isinstance(node, Shared)
 
     def mark(node: PyTree) -> PyTree:
-        return jax.tree.map(lambda _: is_marked(node), node)
+        return jax.tree.map(lambda _: not is_shared(node), node)
 
-    return jax.tree.map(mark, tree, is_leaf=is_marked)
+    return jax.tree.map(mark, tree, is_leaf=is_shared)
 
 
 def shapes_of(one: PyTree, lanes: int) -> PyTree:
@@ -221,14 +214,13 @@ def _over_lanes(fn: Callable, batching: str, flags_in: PyTree, flags_out: PyTree
 
     def mapped(*args: PyTree) -> PyTree:
         leaves, structure = jax.tree.flatten(args)
-        flags, bulk = jax.tree.leaves(tuple(flags_in)), jax.tree.leaves(_marked(args, Storage))
+        flags = jax.tree.leaves(tuple(flags_in))
 
         def one(own: list[Array]) -> PyTree:
             it = iter(own)
             return fn(*structure.unflatten([next(it) if f else leaf for leaf, f in zip(leaves, flags, strict=True)]))
 
-        own = [(leaf, large) for leaf, large, f in zip(leaves, bulk, flags, strict=True) if f]
-        out = in_turn(one, [leaf for leaf, _ in own], [large for _, large in own])
+        out = lax.map(one, [leaf for leaf, f in zip(leaves, flags, strict=True) if f])
         return jax.tree.map(lambda leaf, lane: leaf if lane else leaf[0], out, flags_out)
 
     return mapped

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
@@ -16,7 +17,6 @@ from mbrl_jax.checks import whole_seeds
 from mbrl_jax.runner.checkpoint import to_host
 from mbrl_jax.runner.program import default_batching
 from mbrl_jax.runner.setup import check_jit
-from mbrl_jax.runner.turns import in_turn
 from mbrl_jax.types import PyTree
 
 __all__ = ["OverSeeds", "over_seeds"]
@@ -50,7 +50,7 @@ def over_seeds(fn: Callable[..., PyTree], seeds: Sequence[int], *inputs: PyTree)
     padded = jax.tree.map(lambda x: jnp.asarray(x)[fill], inputs)
     mesh = Mesh(devices, ("seed",))
     alone = default_batching() == "map"
-    many = (lambda *xs: _in_turn(fn, xs)) if alone else jax.vmap(fn)
+    many = (lambda *xs: lax.map(lambda x: fn(*x), xs)) if alone else jax.vmap(fn)
     spread = jax.shard_map(many, mesh=mesh, in_specs=P("seed"), out_specs=P("seed"), check_vma=False)
     placed = jax.device_put((keys, *padded), jax.NamedSharding(mesh, P("seed")))
     began = time.monotonic()
@@ -59,8 +59,3 @@ def over_seeds(fn: Callable[..., PyTree], seeds: Sequence[int], *inputs: PyTree)
     value = to_host(compiled(*placed))
     ran = time.monotonic() - between
     return OverSeeds(jax.tree.map(lambda x: x[: len(seeds)], value), between - began, ran)
-
-
-def _in_turn(fn: Callable[..., PyTree], xs: tuple[PyTree, ...]) -> PyTree:
-    leaves, structure = jax.tree.flatten(xs)
-    return in_turn(lambda one: fn(*structure.unflatten(one)), leaves, [False] * len(leaves))

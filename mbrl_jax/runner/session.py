@@ -162,12 +162,12 @@ class Session:
         return {"batching": self.options.batching or program.default_batching(), "devices": devices}
 
     def _warn_of_rounding(self, before: Facts) -> None:
-        """Says so where the run goes on in another way than it began, in which its arithmetic rounds otherwise."""
+        """Says so where the run goes on in another way than it began, in which its arithmetic may round otherwise."""
         now = self._execution()
         then = {name: before.get(name, value) for name, value in now.items()}  # older checkpoints do not say
-        if then["batching"] != now["batching"] or (now["batching"] == "vmap" and then["devices"] != now["devices"]):
+        if then != now:
             old, new = (f"--batching {each['batching']} --devices {each['devices']}" for each in (then, now))
-            say(f"warning: {self.title} was begun with {old} and goes on with {new}: its last digits will differ")
+            say(f"warning: {self.title} was begun with {old} and goes on with {new}: its last digits may differ")
 
     def _chunk(self) -> None:
         """Advances to the next evaluation, or as far as about `chunk_seconds` take."""

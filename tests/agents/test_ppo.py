@@ -26,7 +26,7 @@ AGENT = agents.Config(policy_hidden=(8,), value_hidden=(8,), gamma=0.9, trace=0.
 @functools.cache
 def before(config=AGENT, form=agents.TODAY):
     """An agent, its state once it has seen a fragment, and the fragment."""
-    agent, batch = agents.make(config, SPEC, 4, form), fragment()
+    agent, batch = agents.make(config, SPEC, 4, form), fragment(steps=7)
     return agent, agents.renewed(jax.jit(agent.init)(KEY), batch.obs), batch
 
 
@@ -164,7 +164,7 @@ def test_inputs_are_standardised_within_bounds():
 
 
 def test_rewards_are_in_deviations_of_their_discounted_sums_so_far():
-    steps = fragment()
+    steps = fragment(steps=7)
     first = jnp.asarray([1.0, -2.0, 0.5])
     earned, sums = ppo.earnings(0.9, first, steps)
     wanted, carried = [], np.asarray(first, np.float64)
