@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from benchmarks import common
 from mbrl_jax import envs, rollouts
-from mbrl_jax.agents import trpo
+from mbrl_jax.agents import fragments, trpo
 from mbrl_jax.algorithms import slbo
 from mbrl_jax.models import multi_step
 from mbrl_jax.runner import setup
@@ -74,7 +74,7 @@ def parts(config: slbo.Config) -> dict[str, Part]:
     agent = trpo.make(config.agent, env.spec)
     steps = _rows(env, (config.rollout_horizon, config.policy_batch // config.rollout_horizon))
     model = multi_step.renewed(learned.init(key), jax.tree.map(lambda x: x[:, 0], steps))
-    state = trpo.renewed(agent.init(key), steps.obs[:, 0])
+    state = fragments.renewed(agent.init(key), steps.obs[:, 0])
     weights = sum(leaf.size for leaf in jax.tree.leaves(model.params))
     windows = _rows(env, (config.model_updates, config.model.horizon, config.model_batch))
 

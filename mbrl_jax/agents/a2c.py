@@ -12,7 +12,6 @@ import optax
 from jaxtyping import Array
 
 from mbrl_jax.agents import critics, fragments
-from mbrl_jax.agents.fragments import renewed
 from mbrl_jax.checks import check_fields, check_not_negative, check_share, check_widths
 from mbrl_jax.data import normalise
 from mbrl_jax.networks import MLP, apply
@@ -21,7 +20,7 @@ from mbrl_jax.objectives.likelihood import gaussian_log_prob
 from mbrl_jax.optimisers import adam
 from mbrl_jax.types import Agent, Info, Key, Policy, PyTree, Spec, Transition
 
-__all__ = ["Config", "State", "act", "log_prob", "make", "mode", "renewed", "values"]
+__all__ = ["Config", "State", "act", "log_prob", "make", "mode", "values"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,6 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax.agents import critics, fragments
-from mbrl_jax.agents.fragments import renewed
 from mbrl_jax.agents.ppo_form import BASELINES, TODAY, Form
 from mbrl_jax.checks import check_fields, check_not_negative, check_positive, check_share, check_widths
 from mbrl_jax.data import normalise
@@ -28,20 +27,7 @@ from mbrl_jax.objectives.likelihood import gaussian_log_prob
 from mbrl_jax.objectives.surrogate import clipped_surrogate, clipped_value_error
 from mbrl_jax.types import Agent, Info, Key, Policy, PyTree, Scalar, Shared, Spec, Transition
 
-__all__ = [
-    "BASELINES",
-    "TODAY",
-    "Config",
-    "Form",
-    "State",
-    "act",
-    "advantages",
-    "gaussian",
-    "make",
-    "mode",
-    "renewed",
-    "values",
-]
+__all__ = ["BASELINES", "TODAY", "Config", "Form", "State", "act", "advantages", "gaussian", "make", "mode", "values"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,8 +144,8 @@ def mode(config: Config, spec: Spec, state: State) -> Policy[tuple[()]]:
 
 def advantages(config: Config, spec: Spec, state: State, batch: Transition) -> tuple[Array, Array]:
     """Generalised advantages and values of the old value function, each `[time, environments]`; their sum is fitted."""
-    known = partial(values, config, spec, state)
-    return fragments.advantages(known, batch, config.gamma, config.trace, limits_end=config.limits_end)
+    rule = {"gamma": config.gamma, "trace": config.trace, "limits_end": config.limits_end}
+    return fragments.advantages(partial(values, config, spec, state), batch, **rule)
 
 
 def _rows(config: Config, spec: Spec, state: State, batch: Transition) -> _Rows:

@@ -20,7 +20,6 @@ from jaxtyping import Array
 
 from mbrl_jax import trust_region
 from mbrl_jax.agents import critics, fragments
-from mbrl_jax.agents.fragments import renewed
 from mbrl_jax.checks import check_fields, check_not_negative, check_positive, check_share, check_widths
 from mbrl_jax.data import normalise
 from mbrl_jax.networks import MLP, normc
@@ -30,19 +29,7 @@ from mbrl_jax.optimisers import adam_tf
 from mbrl_jax.trust_region import Accept
 from mbrl_jax.types import Agent, Info, Key, Policy, PyTree, Spec, Transition
 
-__all__ = [
-    "Config",
-    "Entropy",
-    "State",
-    "act",
-    "advantages",
-    "fit_value",
-    "gaussian",
-    "make",
-    "mode",
-    "renewed",
-    "values",
-]
+__all__ = ["Config", "Entropy", "State", "act", "advantages", "fit_value", "gaussian", "make", "mode", "values"]
 
 Entropy = Callable[[Array, Array], Array]
 """`entropy(mean[..., action_dim], log_std[..., action_dim]) -> [...]`, in nats: what exploration is paid for."""

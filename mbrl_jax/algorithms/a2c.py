@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mbrl_jax import rollouts
-from mbrl_jax.agents import a2c
+from mbrl_jax.agents import a2c, fragments
 from mbrl_jax.checks import check_arguments, check_fields, check_positive
 from mbrl_jax.loops import on_policy
 from mbrl_jax.loops.on_policy import State
@@ -39,7 +39,7 @@ class Config:
 def make(config: Config, env: Env) -> Algorithm[State[a2c.State]]:
     """Advantage actor-critic on `env`; one iteration is `fragments` times (act, normalise, one update)."""
     agent = a2c.make(config.agent, rollouts.normalised(env).spec)
-    return on_policy.model_free(config, env, agent, a2c.renewed)
+    return on_policy.model_free(config, env, agent, fragments.renewed)
 
 
 ABOUT = "Synchronous advantage actor-critic (Mnih et al. 2016), model-free, on-policy"

@@ -222,7 +222,7 @@ def _improve(world: _World, key: Key, now: Learning, stored: replay.ReplayState)
 
 
 def make(
-    config: Config, env: Env, objective: adversarial.Objective = adversarial.APPROXIMATE
+    config: Config, env: Env, objective: adversarial.Objective = adversarial.objective.APPROXIMATE
 ) -> Algorithm[State[Learning]]:
     """MnM on `env`; one iteration is `steps_per_iteration` times (act, store, `updates_per_step` updates).
 

@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax import rollouts
-from mbrl_jax.agents import ppo
+from mbrl_jax.agents import fragments, ppo
 from mbrl_jax.checks import check_fields, check_positive
 from mbrl_jax.data import normalise
 from mbrl_jax.loops import on_policy
@@ -100,7 +100,7 @@ def make(config: Config, env: Env, form: ppo.Form = ppo.TODAY) -> Algorithm[Stat
         del key
         earned, sums = earnings(config.agent.gamma, now.earned, fragment)
         rewards = normalise.observed(now.rewards, sums.reshape(-1, 1))
-        return Learning(ppo.renewed(now.agent, fragment.obs), earned, rewards), {}
+        return Learning(fragments.renewed(now.agent, fragment.obs), earned, rewards), {}
 
     def improve(key: Key, now: Learning, fragment: Transition) -> tuple[Learning, Info]:
         known = fragment._replace(reward=scaled(config.reward_clip, now.rewards, fragment.reward))

@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array
 
 from mbrl_jax import rollouts
-from mbrl_jax.agents import trpo
+from mbrl_jax.agents import fragments, trpo
 from mbrl_jax.checks import check_arguments, check_fields, check_not_negative, check_positive, check_share
 from mbrl_jax.data import replay
 from mbrl_jax.loops import on_policy
@@ -197,7 +197,7 @@ def _prepare(world: _World, key: Key, now: Learning, fragment: Transition) -> tu
     del key
     steps = jax.tree.map(lambda x: x[:, 0], fragment)
     stored = replay.extend(world.memory, now.stored, steps._replace(truncated=steps.truncated.at[-1].set(True)))
-    model, agent = multi_step.renewed(now.model, steps), trpo.renewed(now.agent, steps.obs)
+    model, agent = multi_step.renewed(now.model, steps), fragments.renewed(now.agent, steps.obs)
     return Learning(stored, model, agent, Shared(now.stage.value + 1)), {}
 
 

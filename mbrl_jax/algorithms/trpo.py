@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from mbrl_jax import rollouts, trust_region
-from mbrl_jax.agents import trpo
+from mbrl_jax.agents import fragments, trpo
 from mbrl_jax.checks import check_arguments, check_fields, check_positive
 from mbrl_jax.loops import on_policy
 from mbrl_jax.loops.on_policy import State
@@ -60,7 +60,7 @@ def make(
       entropy: what exploration is paid for, where its weight is not 0.
     """
     agent = trpo.make(config.agent, rollouts.normalised(env).spec, accept, entropy)
-    return on_policy.model_free(config, env, agent, trpo.renewed)
+    return on_policy.model_free(config, env, agent, fragments.renewed)
 
 
 ABOUT = "Trust-region policy optimisation (Schulman et al. 2015), model-free, on-policy"

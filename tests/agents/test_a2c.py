@@ -11,6 +11,7 @@ from probing import fragment
 
 from mbrl_jax import envs, rollouts
 from mbrl_jax.agents import a2c as agents
+from mbrl_jax.agents import fragments
 from mbrl_jax.algorithms import a2c
 from mbrl_jax.data import normalise
 from mbrl_jax.envs.probes import PROBES
@@ -69,7 +70,7 @@ def by_recursion(batch, value, following):
 def test_an_update_is_adam_on_the_gradients_of_the_formulas(promoting):
     spec, batch = envs.make("probe-match-v0").spec, fragment()
     agent = agents.make(AGENT, spec)
-    old = agents.renewed(agent.init(KEY), batch.obs)
+    old = fragments.renewed(agent.init(KEY), batch.obs)
     new, info = jax.jit(agent.update)(KEY, old, jax.tree.map(lambda x: x[None], batch))
 
     def scale(x):

@@ -11,6 +11,7 @@ import pytest
 from probing import fragment
 
 from mbrl_jax import envs, rollouts
+from mbrl_jax.agents import fragments
 from mbrl_jax.agents import ppo as agents
 from mbrl_jax.algorithms import find, ppo, preset
 from mbrl_jax.data import normalise
@@ -27,7 +28,7 @@ AGENT = agents.Config(policy_hidden=(8,), value_hidden=(8,), gamma=0.9, trace=0.
 def before(config=AGENT, form=agents.TODAY):
     """An agent, its state once it has seen a fragment, and the fragment."""
     agent, batch = agents.make(config, SPEC, 4, form), fragment(steps=7)
-    return agent, agents.renewed(jax.jit(agent.init)(KEY), batch.obs), batch
+    return agent, fragments.renewed(jax.jit(agent.init)(KEY), batch.obs), batch
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mbrl_jax import envs, rollouts
+from mbrl_jax.agents import fragments
 from mbrl_jax.agents import trpo as agents
 from mbrl_jax.algorithms import preset, trpo
 from mbrl_jax.data import normalise
@@ -34,7 +35,7 @@ def fragment(steps=7, count=3):
 def before(config=AGENT):
     """An agent, its state once it has seen a fragment, and the fragment."""
     agent, batch = agents.make(config, SPEC), fragment()
-    return agent, agents.renewed(jax.jit(agent.init)(KEY), batch.obs), batch
+    return agent, fragments.renewed(jax.jit(agent.init)(KEY), batch.obs), batch
 
 
 @functools.cache
@@ -48,7 +49,7 @@ def test_statistics_in_five_chunks_are_those_of_all_rows():
     rows = np.random.default_rng(0).normal(3.0, [0.1, 5.0, 1e3], (500, 3))
     _, state, _ = before()
     with jax.enable_x64(True):
-        state, renew = state._replace(seen=normalise.running(3)), jax.jit(agents.renewed)
+        state, renew = state._replace(seen=normalise.running(3)), jax.jit(fragments.renewed)
         for piece in np.split(rows, [7, 20, 21, 300]):
             state = renew(state, jnp.asarray(piece))
     np.testing.assert_allclose(state.seen.mean, rows.mean(axis=0), rtol=1e-13)

@@ -21,8 +21,8 @@ KEY = jax.random.key(0)
 
 
 OBJECTIVES = {
-    "approximate": adversarial.APPROXIMATE,
-    "likelihood": adversarial.LIKELIHOOD,
+    "approximate": adversarial.objective.APPROXIMATE,
+    "likelihood": adversarial.objective.LIKELIHOOD,
     "anchored": adversarial.Objective(adversarial.optimism(adversarial=0.0, anchor=1.0), classifier=False),
 }
 NUMBERS = {
@@ -145,7 +145,7 @@ def test_the_agent_gets_no_gradient_from_the_models_losses():
     """Neither critics nor policy, though both are differentiated through."""
     state = programs("approximate")[0](KEY)
     held = unpack(state.memory.rows.value[:16], UNIT)
-    parts = adversarial.Parts(CONFIG.model, UNIT, None, adversarial.APPROXIMATE)
+    parts = adversarial.Parts(CONFIG.model, UNIT, None, adversarial.objective.APPROXIMATE)
     weight = adversarial.Weight(jnp.ones(()), jnp.ones(()))
 
     def total(policy):
@@ -210,8 +210,8 @@ def test_it_solves_the_inverted_pendulum_as_its_twin_by_likelihood_does():
     Steps are compared by the 95 % interval of the difference of their medians.
     """
     config = mnm.small("inverted_pendulum")
-    best, steps, infos = learned(adversarial.APPROXIMATE, config)
-    _, twin, _ = learned(adversarial.LIKELIHOOD, config)
+    best, steps, infos = learned(adversarial.objective.APPROXIMATE, config)
+    _, twin, _ = learned(adversarial.objective.LIKELIHOOD, config)
     assert np.median(best) >= SOLVED
     steepest = [max(info["mnm/value_slope"] for info in seed) for seed in infos]
     gap = statistics.bootstrap(statistics.difference(statistics.median), steps, twin)

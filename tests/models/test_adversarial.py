@@ -55,7 +55,7 @@ def setting(rng, config=LINEAR):
             *(jnp.asarray(x, jnp.float32) for x in (rng.normal(size=dim), rng.uniform(0.5, 2, dim)))
         )
 
-    state = adversarial.make(config, SPEC, adversarial.APPROXIMATE).init(jax.random.key(0))
+    state = adversarial.make(config, SPEC, adversarial.objective.APPROXIMATE).init(jax.random.key(0))
     state = state._replace(
         target=jax.tree.map(lambda x: 0.5 * x + 0.1, state.target),
         scalers=network.Scalers(scaler(3), scaler(2), scaler(2)),
@@ -104,11 +104,11 @@ def value_terms(next_obs, noisy=True):
 
 REACHED = {"model": {"model"}, "classifier": {"classifier"}, "reward": {"reward"}}
 METHODS = {
-    "MnM-approx": adversarial.APPROXIMATE,
-    "likelihood": adversarial.LIKELIHOOD,
-    "VAML of Figure 6": adversarial.TEMPORAL_DIFFERENCE,
-    "VAML": adversarial.VALUE_AWARE,
-    "value-weighted": adversarial.VALUE_WEIGHTED,
+    "MnM-approx": adversarial.objective.APPROXIMATE,
+    "likelihood": adversarial.objective.LIKELIHOOD,
+    "VAML of Figure 6": adversarial.objective.TEMPORAL_DIFFERENCE,
+    "VAML": adversarial.objective.VALUE_AWARE,
+    "value-weighted": adversarial.objective.VALUE_WEIGHTED,
     "VMBPO": adversarial.twisted(0.3),
 }
 
@@ -126,7 +126,7 @@ def test_each_loss_reaches_its_own_network_and_no_other(rng, name):
 def test_averaged_model_and_statistics_get_no_gradient_from_any_loss(rng):
     """Nor does the averaged model from the classifier, though it makes half of the fakes."""
     state, batch = setting(rng)
-    parts = adversarial.Parts(LINEAR, SPEC, ends, adversarial.APPROXIMATE)
+    parts = adversarial.Parts(LINEAR, SPEC, ends, adversarial.objective.APPROXIMATE)
 
     def total(target):
         moved = state._replace(target=target)
@@ -155,7 +155,7 @@ def expected_heads(by_draw, noise, log_std, std):
 @pytest.mark.parametrize("action_too", [True, False])
 def test_eq_9_moves_the_draw_by_the_values_and_the_logits_slope(rng, residual, action_too):
     config = adversarial.Config(**{**vars(LINEAR), "residual": residual})
-    found, state, batch = slopes(rng, adversarial.APPROXIMATE, config, by_hand(action_too))
+    found, state, batch = slopes(rng, adversarial.objective.APPROXIMATE, config, by_hand(action_too))
     noise, _, log_std, next_obs = drawn(config, state, batch)
     _, with_action, without = value_terms(next_obs)
     going = 1.0 - ends(next_obs)[..., None]
@@ -169,7 +169,7 @@ def test_eq_9_moves_the_draw_by_the_values_and_the_logits_slope(rng, residual, a
 
 
 def test_the_classifier_learns_by_the_logistic_rule_with_the_fakes_label_raised(rng):
-    found, state, batch = slopes(rng, adversarial.APPROXIMATE)
+    found, state, batch = slopes(rng, adversarial.objective.APPROXIMATE)
     _, _, _, next_obs = drawn(LINEAR, state, batch)
     k_member, k_target, _ = jax.random.split(jax.random.split(KEY, 3)[2], 3)
     member = np.asarray(jax.random.randint(k_member, (BATCH,), 0, 3))
@@ -187,7 +187,7 @@ def test_the_classifier_learns_by_the_logistic_rule_with_the_fakes_label_raised(
 
 
 def test_the_reward_network_is_fitted_to_real_rewards_of_state_and_action(rng):
-    found, state, batch = slopes(rng, adversarial.APPROXIMATE)
+    found, state, batch = slopes(rng, adversarial.objective.APPROXIMATE)
     x = np.asarray(state.scalers.inputs.forward(jnp.concatenate([batch.obs, batch.action], axis=-1)))
     predicted = x @ np.asarray(state.params["reward"]["params"]["Dense_0"]["kernel"])[:, 0]
     expected = (2 * (predicted - np.asarray(batch.reward))[:, None] * x).mean(axis=0)
@@ -236,7 +236,7 @@ def test_the_other_losses_gradients_are_those_on_paper(rng, name, counts):
 def test_without_values_and_classifier_anchored_optimism_is_the_likelihood(rng):
     anchored = adversarial.Objective(adversarial.optimism(adversarial=0.0, anchor=1.0), classifier=False)
     one, _, _ = slopes(rng, anchored, importance=weight(0.0, 0.0))
-    two, _, _ = slopes(np.random.default_rng(0), adversarial.LIKELIHOOD)
+    two, _, _ = slopes(np.random.default_rng(0), adversarial.objective.LIKELIHOOD)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), one, two)
 
 
@@ -250,17 +250,19 @@ def test_critics_are_paid_what_the_method_says(rng):
     def paid(objective):
         return adversarial.make(LINEAR, SPEC, objective, ends).paid(state, by_hand(), batch)
 
-    for objective in (adversarial.APPROXIMATE, adversarial.LIKELIHOOD):
+    for objective in (adversarial.objective.APPROXIMATE, adversarial.objective.LIKELIHOOD):
         np.testing.assert_allclose(paid(objective), SCALE * reward, rtol=1e-6)
     positive = np.maximum(reward, 1e-3)
-    np.testing.assert_allclose(paid(adversarial.FULL), (1 - GAMMA) * np.log(positive) + odds, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        paid(adversarial.objective.FULL), (1 - GAMMA) * np.log(positive) + odds, rtol=1e-5, atol=1e-6
+    )
     np.testing.assert_allclose(paid(adversarial.twisted(0.3)), 0.3 * reward + odds, rtol=1e-5, atol=1e-6)
 
 
 def test_rows_are_drawn_from_uniformly_random_members_and_keep_their_places():
     """Members that predict nothing but their own number, almost without noise."""
     config = adversarial.Config(members=3, hidden=(), classifier_hidden=(), reward_hidden=())
-    state = adversarial.make(config, SPEC, adversarial.APPROXIMATE).init(jax.random.key(0))
+    state = adversarial.make(config, SPEC, adversarial.objective.APPROXIMATE).init(jax.random.key(0))
     bias = jnp.concatenate([jnp.broadcast_to(jnp.arange(3.0)[:, None], (3, 2)), jnp.full((3, 2), -100.0)], axis=-1)
     params = {"params": {"Dense_0": {"kernel": jnp.zeros((3, 3, 4)), "bias": bias}}}
     counts = np.zeros((5, 3))
@@ -281,7 +283,7 @@ def test_rows_are_drawn_from_uniformly_random_members_and_keep_their_places():
 def test_deviations_have_a_floor_and_are_cut_off_above():
     config = adversarial.Config(members=1, hidden=(), classifier_hidden=(), reward_hidden=())
     params = {"params": {"Dense_0": {"kernel": jnp.zeros((1, 3, 4)), "bias": jnp.array([[0.0, 0.0, -50.0, 50.0]])}}}
-    state = adversarial.make(config, SPEC, adversarial.APPROXIMATE).init(jax.random.key(0))
+    state = adversarial.make(config, SPEC, adversarial.objective.APPROXIMATE).init(jax.random.key(0))
     zeros = jnp.zeros((1, 4, 2))
     _, log_std = network.predict(config, SPEC, state.scalers, params, zeros, zeros[..., :1])
     np.testing.assert_allclose(log_std[0, 0], [np.log(1e-5), 1.0], rtol=1e-6)
@@ -294,9 +296,9 @@ def test_deviations_have_a_floor_and_are_cut_off_above():
 def test_an_update_steps_every_network_once_and_moves_the_averaged_model(rng):
     state, batch = setting(rng)
     state = state._replace(opt=optax.adam(3e-4).init(state.params))
-    after, info = jax.jit(adversarial.make(LINEAR, SPEC, adversarial.APPROXIMATE, ends).update, static_argnums=2)(
-        KEY, state, by_hand(), batch, weight()
-    )
+    after, info = jax.jit(
+        adversarial.make(LINEAR, SPEC, adversarial.objective.APPROXIMATE, ends).update, static_argnums=2
+    )(KEY, state, by_hand(), batch, weight())
     assert all(np.isfinite(x) for x in info.values())
     for group, tree in after.params.items():
         # The first step of Adam has the length of the learning rate wherever there is a gradient.
@@ -309,7 +311,7 @@ def test_an_update_steps_every_network_once_and_moves_the_averaged_model(rng):
 def test_noise_is_on_the_classifiers_inputs_while_it_learns_and_nowhere_else(rng):
     noisy = adversarial.Config(**{**vars(LINEAR), "noise": 100.0})
     (still, _, _), (shaken, _, _) = (
-        slopes(np.random.default_rng(0), adversarial.APPROXIMATE, config) for config in (LINEAR, noisy)
+        slopes(np.random.default_rng(0), adversarial.objective.APPROXIMATE, config) for config in (LINEAR, noisy)
     )
     jax.tree.map(np.testing.assert_array_equal, still["model"], shaken["model"])
     kernels = [x["classifier"]["classifier"]["params"]["Dense_0"]["kernel"] for x in (still, shaken)]
@@ -318,7 +320,7 @@ def test_noise_is_on_the_classifiers_inputs_while_it_learns_and_nowhere_else(rng
 
 def test_the_value_slope_is_that_of_the_smaller_critic_over_the_models_width(rng):
     state, batch = setting(rng)
-    made = adversarial.make(LINEAR, SPEC, adversarial.APPROXIMATE, ends)
+    made = adversarial.make(LINEAR, SPEC, adversarial.objective.APPROXIMATE, ends)
     found = made.slope(KEY, state, by_hand(), batch, weight())
     k_draw, k_value = jax.random.split(KEY)
     every = [jnp.broadcast_to(x, (3, *x.shape)) for x in (batch.obs, batch.action)]
@@ -336,8 +338,8 @@ def test_the_value_slope_is_that_of_the_smaller_critic_over_the_models_width(rng
 def trained(shift):
     """What a classifier says of real and imagined transitions when the world is the model, moved by `shift`."""
     config = adversarial.Config(members=2, hidden=(), classifier_hidden=(16,), reward_hidden=(), noise=0.0)
-    state = adversarial.make(config, SPEC, adversarial.APPROXIMATE).init(jax.random.key(0))
-    parts, optimiser = adversarial.Parts(config, SPEC, None, adversarial.APPROXIMATE), optax.adam(5e-3)
+    state = adversarial.make(config, SPEC, adversarial.objective.APPROXIMATE).init(jax.random.key(0))
+    parts, optimiser = adversarial.Parts(config, SPEC, None, adversarial.objective.APPROXIMATE), optax.adam(5e-3)
 
     def loss(classifier, key):
         k_obs, k_draw, k_loss = jax.random.split(key, 3)

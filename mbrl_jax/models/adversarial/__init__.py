@@ -4,15 +4,10 @@ Each takes one gradient step per batch, together with whoever acts in it; there 
 ensemble minimises, and what rewards the critics see in it, is an `Objective` that is passed in.
 """
 
+from mbrl_jax.models.adversarial import objective
 from mbrl_jax.models.adversarial.learner import Adversarial, Parts, Weight, losses, make
 from mbrl_jax.models.adversarial.network import Config, Scalers, State, dynamics, logit, predict, rewards
 from mbrl_jax.models.adversarial.objective import (
-    APPROXIMATE,
-    FULL,
-    LIKELIHOOD,
-    TEMPORAL_DIFFERENCE,
-    VALUE_AWARE,
-    VALUE_WEIGHTED,
     Critics,
     Judged,
     ModelLoss,
@@ -26,12 +21,6 @@ from mbrl_jax.models.adversarial.objective import (
 )
 
 __all__ = [
-    "APPROXIMATE",
-    "FULL",
-    "LIKELIHOOD",
-    "TEMPORAL_DIFFERENCE",
-    "VALUE_AWARE",
-    "VALUE_WEIGHTED",
     "Adversarial",
     "Config",
     "Critics",
@@ -48,6 +37,7 @@ __all__ = [
     "logit",
     "losses",
     "make",
+    "objective",
     "optimism",
     "predict",
     "rewards",

@@ -38,7 +38,7 @@ CASES = {
         ),
         weights=lambda agent: agent.model.params["classifier"]["params"]["Dense_0"]["kernel"],
     ),
-    "in full": Case(algorithm=mnm.make(CONFIG, LINEAR, adversarial.FULL), asked=ONCE),
+    "in full": Case(algorithm=mnm.make(CONFIG, LINEAR, adversarial.objective.FULL), asked=ONCE),
 }
 REFUSED = (
     *LOOP_REFUSED,
