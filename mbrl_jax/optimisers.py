@@ -12,9 +12,9 @@ from mbrl_jax.types import PyTree, Scalar
 __all__ = ["adam", "adam_tf", "scale_by_adam"]
 
 
-def adam(learning_rate: Scalar) -> optax.GradientTransformation:
+def adam(learning_rate: Scalar, epsilon: Scalar = 1e-8) -> optax.GradientTransformation:
     """`optax.adam`, whatever promotions the caller has forbidden: it raises a float to an integer count."""
-    return _promoting(optax.adam(learning_rate))
+    return _promoting(optax.adam(learning_rate, eps=epsilon))
 
 
 def scale_by_adam() -> optax.GradientTransformation:

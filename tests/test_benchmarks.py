@@ -129,6 +129,7 @@ def test_environment_roll_outs_step_and_reset_as_they_say():
     assert side.run() > 0 and side.compilations() == 1
 
 
+@pytest.mark.slow
 def test_errors_of_mjx_are_those_of_states_that_random_actions_visit_without_a_reset_in_between():
     found = env_benchmark.accuracy("inverted_pendulum-v4", batch=8, sets=2)
     assert set(found) == {"steps into the episode", "mjx", "mjx-default"}

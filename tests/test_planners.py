@@ -519,7 +519,7 @@ def test_with_the_true_model_the_planner_earns_what_ideal_planning_does_at_the_i
     assert abs(found.mean() - intersection_exact.planned_return(15)) < 3 * error
 
 
-@pytest.mark.parametrize(("horizon", "particles"), [(1, 4096), (3, 512)])
+@pytest.mark.parametrize(("horizon", "particles"), [(1, 4096), pytest.param(3, 512, marks=pytest.mark.slow)])
 def test_with_the_true_model_and_what_follows_the_planner_reaches_the_optimum_at_the_intersection(horizon, particles):
     """A fixed sequence cannot react, but what follows it can: a planner that is told its value loses nothing."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from mbrl_jax.networks import Initialiser, normc
-from mbrl_jax.optimisers import adam_tf
+from mbrl_jax.optimisers import adam, adam_tf
 from mbrl_jax.types import Scalar
 
 __all__ = ["BASELINES", "TODAY", "Form"]
@@ -31,7 +31,7 @@ class Form(NamedTuple):
 
 
 def _adam(rate: Scalar, epsilon: Scalar) -> optax.GradientTransformation:
-    return optax.adam(rate, eps=epsilon)
+    return adam(rate, epsilon)
 
 
 def _adam_tf(rate: Scalar, epsilon: Scalar) -> optax.GradientTransformation:

@@ -20,7 +20,7 @@ from jaxtyping import Array
 from mbrl_jax import rollouts
 from mbrl_jax.agents import critics, sac
 from mbrl_jax.algorithms.tasks import task
-from mbrl_jax.checks import check_fields, check_not_negative, check_positive, check_share
+from mbrl_jax.checks import check_arguments, check_fields, check_not_negative, check_positive, check_share
 from mbrl_jax.data import replay
 from mbrl_jax.data.rows import pack, unpack
 from mbrl_jax.data.slabs import Slabs, SlabsState, make_slabs
@@ -221,6 +221,7 @@ def _improve(world: _World, key: Key, now: Learning, stored: replay.ReplayState)
     return now, {**jax.tree.map(jnp.mean, info), "mnm/holdout_mse": error}
 
 
+@check_arguments
 def make(
     config: Config, env: Env, objective: adversarial.Objective = adversarial.objective.APPROXIMATE
 ) -> Algorithm[State[Learning]]:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mbrl_jax import planners, rollouts
-from mbrl_jax.checks import check_fields, check_not_negative, check_positive, check_share
+from mbrl_jax.checks import check_arguments, check_fields, check_not_negative, check_positive, check_share
 from mbrl_jax.loops import episodic
 from mbrl_jax.loops.episodic import Episodes, State
 from mbrl_jax.models import bootstrap, particles
@@ -121,6 +121,7 @@ def _returns(episodes: Episodes) -> Array:
     return jnp.where(episodes.valid.value, steps.reward, 0.0).sum(axis=1)
 
 
+@check_arguments
 def make(
     config: Config, env: Env, sampling: particles.Sampling = particles.whole_rollout, form: bootstrap.Form | None = None
 ) -> Algorithm[State[bootstrap.State]]:

@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from mbrl_jax import rollouts
 from mbrl_jax.agents import fragments, ppo
-from mbrl_jax.checks import check_fields, check_positive
+from mbrl_jax.checks import check_arguments, check_fields, check_positive
 from mbrl_jax.data import normalise
 from mbrl_jax.loops import on_policy
 from mbrl_jax.loops.on_policy import State
@@ -84,6 +84,7 @@ def scaled(limit: float | None, rewards: normalise.Running, reward: Array) -> Ar
     return reward if limit is None else jnp.clip(reward / rewards.scaler.std[0], -limit, limit)
 
 
+@check_arguments
 def make(config: Config, env: Env, form: ppo.Form = ppo.TODAY) -> Algorithm[State[Learning]]:
     """Proximal policy optimisation on `env`; one iteration is `fragments` times (act, renew statistics, one update).
 

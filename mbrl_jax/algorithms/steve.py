@@ -18,7 +18,7 @@ from jaxtyping import Array
 from mbrl_jax import rollouts
 from mbrl_jax.agents import steve
 from mbrl_jax.algorithms.tasks import PENDULUMS, task
-from mbrl_jax.checks import check_fields, check_not_negative, check_positive
+from mbrl_jax.checks import check_arguments, check_fields, check_not_negative, check_positive
 from mbrl_jax.data import replay
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
@@ -77,6 +77,7 @@ class Learning(NamedTuple):
     policy: steve.State
 
 
+@check_arguments
 def make(config: Config, env: Env, weigh: Weigh = inverse_variance) -> Algorithm[State[Learning]]:
     """STEVE on `env`; an iteration is `steps_per_iteration` times (act, update the model, then the policy).
 

@@ -9,7 +9,12 @@ from mbrl_jax import envs, rollouts
 from mbrl_jax.algorithms import preset
 from mbrl_jax.envs import distractors
 
-TASKS = [("pendulum-v1", None), ("cartpole-v1", None), ("inverted_pendulum-v4", "mujoco"), ("hopper-v4", "mjx")]
+TASKS = [
+    ("pendulum-v1", None),
+    ("cartpole-v1", None),
+    ("inverted_pendulum-v4", "mujoco"),
+    pytest.param("hopper-v4", "mjx", marks=pytest.mark.slow),
+]
 
 
 def roll(env, key, steps):

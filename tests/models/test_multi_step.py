@@ -276,7 +276,7 @@ def test_windows_go_round_the_ring_past_its_youngest_row():
         ({"horizon": 0}, "horizon must be at least 1, got 0"),
         ({"horizon": 1, "smoothness": 0.1}, "horizon must be at least 2, got 1"),
         ({"hidden": ()}, "hidden must name at least one positive width"),
-        ({"decay": -1.0}, "decay must not be negative"),
+        ({"decay": -1.0}, "decay must be a finite number, not negative, got -1.0"),
     ],
 )
 def test_impossible_settings_are_refused(changes, rule):

@@ -18,6 +18,7 @@ from mbrl_jax.models.adversarial.network import Config, Scalers, State
 from mbrl_jax.models.adversarial.objective import Critics, Judged, Objective
 from mbrl_jax.networks import Diagonal, apply, init_stack, sample
 from mbrl_jax.objectives import mismatch
+from mbrl_jax.optimisers import adam
 from mbrl_jax.types import Dynamics, Info, Key, PyTree, Spec, Transition, along
 
 __all__ = ["Adversarial", "Parts", "Weight", "losses", "make"]
@@ -225,7 +226,7 @@ def make(config: Config, spec: Spec, objective: Objective, terminal: Terminal = 
       objective: the method.
       terminal: the task's termination as a function of `next_obs`; None if it never terminates.
     """
-    parts, optimiser = Parts(config, spec, terminal, objective), optax.adam(config.learning_rate)
+    parts, optimiser = Parts(config, spec, terminal, objective), adam(config.learning_rate)
     return Adversarial(
         init=partial(_init, parts, optimiser),
         standardise=partial(_standardise, parts),
