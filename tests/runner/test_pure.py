@@ -78,7 +78,7 @@ def test_one_lane_has_the_bits_of_the_runner(train, finished):
         check_stored(metrics, run, finished, place)
 
 
-def test_seeds_and_rates_under_vmap_have_the_bits_of_the_runner_and_compile_once(lanes, tmp_path):
+def test_seeds_and_rates_under_vmap_have_the_numbers_of_the_runner_and_compile_once(lanes, tmp_path):
     state, metrics, traces = lanes
     assert traces == 1
     loop.train(SWEPT, tmp_path, loop.Options(batching="vmap", devices=jax.devices()[:1], quiet=True))
