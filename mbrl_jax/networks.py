@@ -36,7 +36,8 @@ __all__ = [
 ]
 
 Initialiser = Callable[..., Array]
-BLOCK = 1024  # rows whose hidden layers fit the cache of a core
+BLOCK = 1024
+"""Rows of a block: its hidden layers fit the cache of a core, those of dozens of lanes an accelerator's memory."""
 
 
 def narrow_normal(key: Key, shape: Sequence[int], dtype=jnp.float32) -> Array:
@@ -131,11 +132,12 @@ class NormedMLP(nn.Module):
 def apply(module: nn.Module, params: PyTree, x: Array) -> Array:
     """The module's output for `x[..., in_dim]`.
 
-    On a CPU many rows go through in blocks, because hidden layers of 100,000 rows do not fit its cache: the same
-    numbers in half the time (docs/speed.md).
+    Many rows go through in blocks. The hidden layers of 100,000 rows do not fit a CPU's cache: the same numbers in half
+    the time (docs/speed.md). Those of 20 lanes take gigabytes of an accelerator's memory, where lanes side by side fill
+    the device with a block each.
     """
     forward = partial(module.apply, params)
-    if x.ndim == 2 and x.shape[0] > 2 * BLOCK and jax.default_backend() == "cpu":
+    if x.ndim == 2 and x.shape[0] > 2 * BLOCK:
         return _in_blocks(forward, x)
     return cast(Array, forward(x))
 

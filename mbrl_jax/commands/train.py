@@ -31,6 +31,8 @@ class Train:
     """Environment, see `mbrl list`; it chooses the preset that the hyper-parameters below start from."""
     engine: Literal["jax", "mjx", "mujoco"] | None = None
     """Physics engine; chosen by the device if not given."""
+    precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
+    """Of products of matrices; the last two where a device has them (NVIDIA GPUs, TPUs). Part of the run's id."""
     seeds: int = 5
     """Number of seeds, trained in one program."""
     first_seed: int = 0
@@ -131,6 +133,7 @@ def _run(algorithm: str, options: Train, config: Config) -> None:
         config=config,
         env=env,
         engine=options.engine,
+        precision=options.precision,
         seeds=tuple(range(options.first_seed, options.first_seed + options.seeds)),
         eval_every=record.usual_interval(config.steps, per) if options.eval_every is None else options.eval_every,
         eval_episodes=options.eval_episodes,

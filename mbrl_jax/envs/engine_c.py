@@ -79,20 +79,22 @@ def _shape(shape: tuple[int, ...], dtype: DTypeLike | None = None) -> jax.ShapeD
 def _on_host(
     run: Callable[..., tuple[np.ndarray, ...]], name: str, shapes: tuple[jax.ShapeDtypeStruct, ...]
 ) -> Callable[..., PyTree]:
-    """`run` as a pure JAX function.
+    """`run` as a pure JAX function, on whatever platform its program is compiled for.
 
     On the CPU it works on XLA's buffers in place. `jax.pure_callback` would first put its arguments on the device, on
     the thread pool that the running program occupies: with several virtual devices and arguments of about a megabyte
-    it waits for itself for ever.
+    it waits for itself for ever. Elsewhere it is the way from the device to the host and back.
     """
-    if jax.default_backend() == "cpu":
-        return partial(host_call.call, host_call.publish(run, name), shapes)
+    in_place = partial(host_call.call, host_call.publish(run, name), shapes)
     types = [shape.dtype for shape in shapes]
 
     def cast(*args: ArrayLike) -> tuple[np.ndarray, ...]:
         return tuple(np.asarray(value, dtype) for value, dtype in zip(run(*args), types, strict=True))
 
-    return partial(jax.pure_callback, cast, shapes, vmap_method="broadcast_all")
+    def fetched(*args: Array) -> PyTree:
+        return jax.pure_callback(cast, shapes, *args, vmap_method="broadcast_all")
+
+    return partial(jax.lax.platform_dependent, cpu=in_place, default=fetched)
 
 
 _hosts: dict[tuple[Task, str, int], _Host] = {}

@@ -106,6 +106,8 @@ def _physics(model: mujoco.MjModel, frame_skip: int, iterations: int, ls_iterati
         # A constraint that acts there acts at the solution too, and all the way to it the cost is a parabola.
         model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART
     model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON  # MJX has no PGS, which Gym's humanoid asks for
+    # By itself MJX asks which platform is there, which need not be the one that the program is for.
+    model.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
     device_model = _per_precision(lambda: mjx.put_model(model, impl="jax"))
     blank = _per_precision(lambda: mjx.make_data(model, impl="jax"))
     one = make_step(model)

@@ -28,7 +28,11 @@ ALL_TASKS = {**TASKS, **MBBL_TASKS}
 
 
 def default_engine() -> str:
-    """C MuJoCo where JAX computes on the CPU (there it is many times faster), MJX on an accelerator."""
+    """C MuJoCo where JAX computes on the CPU (there it is many times faster), MJX on an accelerator.
+
+    The engine is chosen when an environment is made, never while a program is traced: a program for another device
+    names its engine.
+    """
     return "mujoco" if jax.default_backend() == "cpu" else "mjx"
 
 

@@ -16,6 +16,7 @@ from mbrl_jax.files import FOLDERS, check_places, tidy
 from mbrl_jax.runner import memory, program, record
 from mbrl_jax.runner.checkpoint import Checkpoints, check_names, remove
 from mbrl_jax.runner.lock import BusyError, Lock
+from mbrl_jax.runner.precision import check_precision
 from mbrl_jax.runner.progress import how_long, say
 from mbrl_jax.runner.run import Run
 from mbrl_jax.runner.session import Compiled, Options, Session, Sink, plain_shapes, with_keys, without_storage
@@ -44,9 +45,10 @@ def plan_run(run: Run, env: Env, length: int, options: Options) -> Planned:
     """Traces a run and plans its memory; compiles and computes nothing of it.
 
     Raises:
-      ValueError: JAX is told not to compile.
+      ValueError: JAX is told not to compile, or the devices do not compute in the run's precision.
     """
     check_jit()
+    check_precision(run.precision, (options.devices or jax.local_devices())[0])
     lanes = run.lanes()
     columns = {name: [lane.values[name] for lane in lanes] for name, _ in run.sweep}
     seeds = [lane.seed for lane in lanes]
@@ -58,8 +60,9 @@ def plan_run(run: Run, env: Env, length: int, options: Options) -> Planned:
         length=length,
         batching=options.batching,
         devices=options.devices,
+        precision=run.precision,
     )
-    copies = 1 if (options.batching or program.default_batching()) == "vmap" else 2
+    copies = 1 if (options.batching or program.default_batching(options.devices)) == "vmap" else 2
     schedule = record.schedule(run, run.build(run.first, env))
     recorded = schedule.iterations * len(made.metrics) + len(schedule.eval_at) * len(record.SCORES)
     planned = memory.plan(made.one, len(lanes), list(made.mesh.devices.flat), copies, made.passing, recorded)
@@ -113,7 +116,8 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
       The run's id.
 
     Raises:
-      ValueError: step counts that do not divide; or JAX is told not to compile.
+      ValueError: step counts that do not divide; the devices do not compute in the run's precision; or JAX is told not
+        to compile.
       BusyError: another process works on the same run.
       MemoryError: the run does not fit; said before anything is compiled.
       OSError: the results folder cannot be written or has no room, or something else stands where a file or folder of

@@ -22,6 +22,7 @@ from jaxtyping import Array
 
 from mbrl_jax import rollouts
 from mbrl_jax.runner.memory import largest
+from mbrl_jax.runner.precision import STANDARD, Precision, at_precision
 from mbrl_jax.types import Algorithm, Env, Key, PyTree, Shared, Storage
 
 __all__ = [
@@ -94,9 +95,13 @@ class Program(NamedTuple):
         return jax.tree.map(put, tree, flags)
 
 
-def default_batching() -> str:
-    """`map` on a CPU, `vmap` elsewhere: what `benchmarks/training.py` measured to be faster on each."""
-    return "map" if jax.default_backend() == "cpu" else "vmap"
+def default_batching(devices: Sequence[jax.Device] | None = None) -> str:
+    """`map` on a CPU (there `benchmarks/training.py` measured it to be faster), `vmap` elsewhere.
+
+    Args:
+      devices: what the program is compiled for; the local ones if None.
+    """
+    return "map" if (devices or jax.local_devices())[0].platform == "cpu" else "vmap"
 
 
 def lanes_of(seeds: Sequence[int], hypers: Mapping[str, Sequence[float]], total: int) -> Lanes:
@@ -170,7 +175,9 @@ def _keep_if(healthy: Array, new: PyTree, old: PyTree) -> PyTree:
     return jax.tree.map(choose, new, old, is_leaf=marked)
 
 
-def one_lane(build: Build, env: Env, episodes: int, length: int) -> tuple[Callable, Callable, Callable]:
+def one_lane(
+    build: Build, env: Env, episodes: int, length: int, precision: Precision = STANDARD
+) -> tuple[Callable, Callable, Callable]:
     """`init`, `advance` and `evaluate` of a single lane, as `Program` has them of all; arguments as those of `make`."""
 
     def init(lane: Lanes) -> Carry:
@@ -203,7 +210,7 @@ def one_lane(build: Build, env: Env, episodes: int, length: int) -> tuple[Callab
         total, steps = rollouts.evaluate(jax.random.fold_in(k_eval, iteration), env, policy, episodes)
         return {"eval/return": total, "eval/length": steps}
 
-    return init, advance, evaluate
+    return at_precision(precision, init), at_precision(precision, advance), at_precision(precision, evaluate)
 
 
 def _over_lanes(fn: Callable, batching: str, flags_in: PyTree, flags_out: PyTree) -> Callable:
@@ -235,6 +242,7 @@ def make(
     length: int,
     batching: str | None = None,
     devices: Sequence[jax.Device] | None = None,
+    precision: Precision = STANDARD,
 ) -> Program:
     """The program of an algorithm over at least `len(lanes.keys)` lanes.
 
@@ -244,16 +252,17 @@ def make(
       lanes: one entry per lane wanted; only its structure is used.
       episodes: episodes per evaluation and lane.
       length: the most iterations one call of `advance` may take.
-      batching: `vmap` or `map` over the lanes of a device; `default_batching()` if None.
+      batching: `vmap` or `map` over the lanes of a device; `default_batching(devices)` if None.
       devices: all local devices if None; never more than there are lanes.
+      precision: of products, see `runner.precision`.
     """
-    batching = batching or default_batching()
+    batching = batching or default_batching(devices)
     if batching not in BATCHINGS:
         raise ValueError(f"batching must be one of {BATCHINGS}, got {batching!r}")
     wanted = lanes.keys.shape[0]
     devices = (devices or jax.local_devices())[:wanted]
     mesh = Mesh(devices, ("seed",))
-    init, advance, evaluate = one_lane(build, env, episodes, length)
+    init, advance, evaluate = one_lane(build, env, episodes, length, precision)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), lanes)
     time = jax.ShapeDtypeStruct((), jnp.int32)
     start, carry = jax.make_jaxpr(init, return_shape=True)(one)

@@ -16,6 +16,7 @@ from mbrl_jax import envs
 from mbrl_jax.algorithms import Entry, check_config, entry_of, preset
 from mbrl_jax.checks import shown
 from mbrl_jax.runner import program, record
+from mbrl_jax.runner.precision import STANDARD, Precision
 from mbrl_jax.runner.run import check_sweepable, override
 from mbrl_jax.types import Algorithm, Config, Env, Info, Key, PyTree
 
@@ -34,6 +35,7 @@ def make_train(
     eval_every: int | None = None,
     eval_episodes: int = 10,
     options: Mapping[str, object] | None = None,
+    precision: Precision = STANDARD,
 ) -> Train:
     """A pure function that trains one lane from its key to its end: `train(key, hypers) -> (state, metrics)`.
 
@@ -60,6 +62,8 @@ def make_train(
       eval_every: environment steps between evaluations; about 1,000 if None.
       eval_episodes: episodes per evaluation: deterministic policy, true environment.
       options: arguments of the algorithm's `make` beside configuration and environment.
+      precision: of products: `float32`, `tensorfloat32` (NVIDIA GPUs) or `bfloat16` (TPUs); a device without the last
+        two takes them for others.
 
     Returns:
       `train`. Its `hypers` are values of continuous fields of the configuration by their dotted names, each one number,
@@ -84,7 +88,7 @@ def make_train(
         return entry.make(override(chosen, values), env, **(options or {}))
 
     schedule = record.scheduled(chosen.steps, build({}).env_steps, eval_every)
-    lane = program.one_lane(build, env, eval_episodes, schedule.eval_iterations)
+    lane = program.one_lane(build, env, eval_episodes, schedule.eval_iterations, precision)
 
     def train(key: Key, hypers: Hypers | None = None) -> tuple[PyTree, Info]:
         return _train(lane, schedule, program.Lanes(_one_key(key), _values(chosen, hypers or {})))

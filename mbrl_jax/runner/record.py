@@ -188,6 +188,6 @@ def facts(run: Run, env: Env) -> Facts:
         "seeds": list(run.seeds),
         "eval_episodes": run.eval_episodes,
         "device": f"{device.platform}: {device.device_kind}",
-        "precision": str(getattr(jax.config, "jax_default_matmul_precision", None) or "float32"),
+        "precision": run.precision,
         **results.provenance(),
     }

@@ -16,6 +16,7 @@ import numpy as np
 from mbrl_jax import envs, results
 from mbrl_jax.algorithms import Entry, check_config, entry_of
 from mbrl_jax.checks import MOST_LANES, check_fields, nearest, shown, whole_seeds
+from mbrl_jax.runner.precision import STANDARD, Precision
 from mbrl_jax.types import Algorithm, Config, Env, Facts
 
 __all__ = ["Lane", "Run", "check_sweepable", "override", "sweepable"]
@@ -48,6 +49,8 @@ class Run:
       config: the algorithm's configuration; must have a field `steps`.
       env: registry name of the environment.
       engine: physics engine; None chooses by device.
+      precision: of products: `float32`, or what the device has that is faster: `tensorfloat32` on an NVIDIA GPU,
+        `bfloat16` on a TPU.
       seeds: the seeds, distinct whole numbers in [0, 2³²) in any sequence; all run at once.
       eval_every: environment steps between evaluations.
       eval_episodes: episodes per evaluation, deterministic policy, true environment.
@@ -61,6 +64,7 @@ class Run:
     config: Config
     env: str
     engine: str | None = None
+    precision: Precision = STANDARD
     seeds: Sequence[int] = (0, 1, 2, 3, 4)
     eval_every: int = 1000
     eval_episodes: int = 10
@@ -124,7 +128,7 @@ class Run:
 
     def identity(self, env: Env) -> Facts:
         """Everything that determines the numbers; its hash is the run's id. No module's path is part of it."""
-        left_out = ("method", "options", "engine")
+        left_out = ["method", "options", "engine", *(["precision"] if self.precision == STANDARD else [])]
         facts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
         options = {name: _stated(value) for name, value in self.options.items()}
         method = {"name": self.entry.name, "version": self.entry.version, "options": options}

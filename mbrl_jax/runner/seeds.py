@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 from mbrl_jax.checks import whole_seeds
 from mbrl_jax.runner.checkpoint import to_host
+from mbrl_jax.runner.precision import STANDARD, at_precision
 from mbrl_jax.runner.program import default_batching
 from mbrl_jax.runner.setup import check_jit
 from mbrl_jax.types import PyTree
@@ -49,8 +50,9 @@ def over_seeds(fn: Callable[..., PyTree], seeds: Sequence[int], *inputs: PyTree)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32)[fill])
     padded = jax.tree.map(lambda x: jnp.asarray(x)[fill], inputs)
     mesh = Mesh(devices, ("seed",))
-    alone = default_batching() == "map"
-    many = (lambda *xs: lax.map(lambda x: fn(*x), xs)) if alone else jax.vmap(fn)
+    alone = default_batching(devices) == "map"
+    exact = at_precision(STANDARD, fn)
+    many = (lambda *xs: lax.map(lambda x: exact(*x), xs)) if alone else jax.vmap(exact)
     spread = jax.shard_map(many, mesh=mesh, in_specs=P("seed"), out_specs=P("seed"), check_vma=False)
     placed = jax.device_put((keys, *padded), jax.NamedSharding(mesh, P("seed")))
     began = time.monotonic()

@@ -159,7 +159,7 @@ class Session:
     def _execution(self) -> Facts:
         """How lanes are spread and batched: what the last digits may depend on."""
         devices = int(self.compiled.program.mesh.devices.size)
-        return {"batching": self.options.batching or program.default_batching(), "devices": devices}
+        return {"batching": self.options.batching or program.default_batching(self.options.devices), "devices": devices}
 
     def _warn_of_rounding(self, before: Facts) -> None:
         """Says so where the run goes on in another way than it began, in which its arithmetic may round otherwise."""

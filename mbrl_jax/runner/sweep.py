@@ -33,6 +33,7 @@ from mbrl_jax import envs
 from mbrl_jax.algorithms import REGISTRY, preset
 from mbrl_jax.checks import MOST_LANES, check_fields, nearest, resolved, shown, whole_seeds
 from mbrl_jax.runner import record
+from mbrl_jax.runner.precision import STANDARD, Precision
 from mbrl_jax.runner.run import Run, override, sweepable
 from mbrl_jax.types import Config, Facts
 
@@ -57,6 +58,7 @@ class Sweep:
       eval_every: environment steps between evaluations.
       eval_episodes: episodes per evaluation.
       engine: physics engine; None chooses by device.
+      precision: of products, see `runner.precision`.
       max_lanes: seeds times values in one program, at most; a larger block is split by its seeds.
     """
 
@@ -69,6 +71,7 @@ class Sweep:
     eval_every: int = 1000
     eval_episodes: int = 10
     engine: str | None = None
+    precision: Precision = STANDARD
     max_lanes: int = 1024
 
     def __post_init__(self) -> None:
@@ -276,6 +279,7 @@ def blocks(sweep: Sweep) -> list[Block]:
                 config=config,
                 env=env,
                 engine=sweep.engine,
+                precision=sweep.precision,
                 seeds=sweep.seeds[first : first + size],
                 eval_every=sweep.eval_every,
                 eval_episodes=sweep.eval_episodes,

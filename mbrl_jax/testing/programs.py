@@ -30,8 +30,8 @@ def touching(eqns: Collection[core.JaxprEqn], names: Collection[str], shapes: Sh
 
 
 def count(eqns: Collection[core.JaxprEqn], name: str) -> int:
-    """How many equations are of this primitive."""
-    return sum(e.primitive.name == name for e in eqns)
+    """How many equations are of this primitive; a choice by platform is no branch of the compiled program."""
+    return sum(e.primitive.name == name and not e.params.get("branches_platforms") for e in eqns)
 
 
 def has_batched_end(eqn: core.JaxprEqn) -> bool:
