@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,9 +14,12 @@ import pandas as pd
 
 from mbrl_jax import results
 from mbrl_jax.checks import nearest
+from mbrl_jax.jobs import Cost, How, Job, Traced
 from mbrl_jax.report.select import MissingDataError
+from mbrl_jax.runner import work
+from mbrl_jax.runner.progress import say
 
-__all__ = ["PROFILES", "by_profile", "pick", "run_once", "table"]
+__all__ = ["PROFILES", "Task", "by_profile", "job", "pick", "table"]
 
 PROFILES = ("smoke", "laptop", "paper")
 VERSION = 1
@@ -49,20 +53,10 @@ def table(algorithm: str, metric: str, values: np.ndarray, steps: Sequence[int] 
     )
 
 
-def run_once(
-    root: str | Path,
-    experiment: str,
-    profile: str,
-    config: Any,
-    seeds: int,
-    program: Callable[[], tuple[Callable[..., Any], tuple[Any, ...]]],
-    tabulate: Callable[[Any], Iterable[pd.DataFrame]],
-    double: bool = True,
-) -> None:
-    """Compiles, runs and stores an artefact's program, unless a finished run of the same identity is on disk.
+class Task(NamedTuple):
+    """A program and what its results are stored as; everything in it pickles by name.
 
-    Args:
-      root: the results folder.
+    Attributes:
       experiment: `paper/artefact`.
       profile: name of the profile, recorded in the manifest.
       config: whatever determines the numbers; enters the identity.
@@ -70,19 +64,55 @@ def run_once(
       program: returns a traceable function and its arguments; called, compiled and run in the chosen precision.
       tabulate: maps the function's result, as NumPy arrays, to long tables (see `table`).
       double: float64 instead of float32.
+      reads: whether `program` takes the results folder, because it reads what other jobs have stored.
     """
-    identity = {"experiment": experiment, "config": config, "seeds": seeds, "version": VERSION}
-    run = results.run_id(identity)
-    if results.finished(root, run):
-        print(f"{experiment}: finished before, run {run}", flush=True)
+
+    experiment: str
+    profile: str
+    config: Any
+    seeds: int
+    program: Callable[..., tuple[Callable[..., Any], tuple[Any, ...]]]
+    tabulate: Callable[[Any], Iterable[pd.DataFrame]]
+    double: bool = True
+    reads: bool = False
+
+    @property
+    def identity(self) -> str:
+        """The id of its run."""
+        facts = {"experiment": self.experiment, "config": self.config, "seeds": self.seeds, "version": VERSION}
+        return results.run_id(facts)
+
+
+def job(task: Task, after: tuple[str, ...] = ()) -> Job:
+    """A job that compiles, runs and stores an artefact's program.
+
+    Args:
+      task: the program.
+      after: ids of the runs that it reads.
+    """
+    cost = Cost(trace=None if task.reads else partial(_trace, task))
+    title = f"{task.seeds} seeds" if task.seeds > 1 else "exact"
+    return Job(task.identity, task.experiment, title, after, cost, partial(_execute, task))
+
+
+def _execute(task: Task, root: Path, how: How) -> None:
+    """Runs and stores the program, unless a finished run of the same identity is on disk."""
+    if results.finished(root, task.identity):
         return
-    outcome, seconds = _timed(program, double)
-    metrics = pd.concat(list(tabulate(outcome)), ignore_index=True)
-    facts = {"experiment": experiment, "profile": profile, "config": identity["config"], **seconds}
-    facts |= _facts(metrics, seeds, double)
-    results.save(root, run, metrics, facts)
-    spent = f"compile {seconds['compile_seconds']:.1f} s, run {seconds['run_seconds']:.1f} s"
-    print(f"{experiment}: {spent}, {seeds} seeds", flush=True)
+    outcome, seconds = _timed(partial(task.program, root) if task.reads else task.program, task.double)
+    metrics = pd.concat(list(task.tabulate(outcome)), ignore_index=True)
+    facts = {"experiment": task.experiment, "profile": task.profile, "config": task.config, **seconds}
+    facts |= _facts(metrics, task.seeds, task.double)
+    results.save(root, task.identity, metrics, facts)
+    if not how.quiet:
+        spent = f"compile {seconds['compile_seconds']:.1f} s, run {seconds['run_seconds']:.1f} s"
+        say(f"{task.experiment}: {spent}, {task.seeds} seeds")
+
+
+def _trace(task: Task) -> Traced:
+    with jax.enable_x64(task.double):
+        function, arguments = task.program()
+        return work.traced(jax.make_jaxpr(function)(*arguments), task.seeds)
 
 
 def _timed(

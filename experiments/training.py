@@ -1,16 +1,15 @@
-"""What the artefacts that train agents share: a profile's runs, and training those that are missing."""
+"""What the artefacts that train agents share: a profile's runs, and runs as jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from mbrl_jax.algorithms import Entry
-from mbrl_jax.runner.loop import train
 from mbrl_jax.runner.run import Run
+from mbrl_jax.runner.work import jobs
 
-__all__ = ["Chosen", "Measured", "run_all", "runs"]
+__all__ = ["Chosen", "Measured", "jobs", "runs"]
 
 
 class Measured(Protocol):
@@ -57,9 +56,3 @@ def runs(experiment: str, profile: str, env: str, size: Measured, algorithms: Ma
         )
         for name, chosen in algorithms.items()
     ]
-
-
-def run_all(planned: list[Run], results: Path) -> None:
-    """Trains what is not finished, one run after the other."""
-    for run in planned:
-        train(run, results)

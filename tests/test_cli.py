@@ -9,6 +9,7 @@ import pytest
 
 from mbrl_jax import cli, results
 from mbrl_jax.commands import artefacts
+from mbrl_jax.jobs import Cost, Job
 from mbrl_jax.report.artefact import Artefact, Text
 from mbrl_jax.runner import setup
 
@@ -75,8 +76,14 @@ def test_train_sets_nested_fields_and_stores_the_run(tmp_path, capsys):
     assert section.name == "mine" and len(figure.panels) == 1 and list(table.frame["seeds"]) == [2]
 
 
-def artefact(name, run=lambda profile, root: None, **others):
-    return Artefact(name=name, title=name, paper="none", run=run, blocks=lambda frame: [Text("drawn")], **others)
+def artefact(name, do=lambda profile, root: None, **others):
+    """An artefact of one job, `do(profile, root)`."""
+
+    def jobs(profile):
+        identity = f"{name.replace('/', '-')}-{profile}"
+        return [Job(identity, name, name, (), Cost(), lambda root, how: do(profile, root), run=False)]
+
+    return Artefact(name=name, title=name, paper="none", jobs=jobs, blocks=lambda frame: [Text("drawn")], **others)
 
 
 def store(profile, root):
@@ -128,10 +135,11 @@ def test_artefacts_are_found_and_named_after_their_modules():
 
 OWN = """
 from experiments.shared import TITLE
+from mbrl_jax.jobs import Cost, Job
 from mbrl_jax.report.artefact import Artefact, Text
 
 NAMES = {"name": "lab/one", "title": TITLE, "paper": "ours"}
-ARTEFACT = Artefact(**NAMES, run=lambda *_: None, blocks=lambda frame: [Text("drawn")])
+ARTEFACT = Artefact(**NAMES, jobs=lambda _: (), blocks=lambda frame: [Text("drawn")])
 """
 
 

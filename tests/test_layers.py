@@ -11,6 +11,7 @@ BASE = (
     "mbrl_jax.checks",
     "mbrl_jax.host",
     "mbrl_jax.files",
+    "mbrl_jax.jobs",
     "mbrl_jax.manifest_rules",
     "mbrl_jax.promotions",
 )

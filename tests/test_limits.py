@@ -24,8 +24,7 @@ LONG_FUNCTIONS: dict[str, int] = {
 """Functions over `FUNCTION_LINES`, `path::name`, each with its length: an entry may shrink, never grow."""
 
 LONG_FILES: dict[str, int] = {
-    "experiments/alm/figure4.py": 309,
-    "experiments/dam/common.py": 329,
+    "experiments/dam/common.py": 318,
     "experiments/dam/comparison.py": 325,
     "mbrl_jax/agents/latent/learner.py": 378,
     "mbrl_jax/envs/mujoco_table.py": 392,

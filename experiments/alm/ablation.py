@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 
 from experiments.alm import common, table1
 from experiments.mbpo.common import SOLVED, steps_text
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure, Table
 from mbrl_jax.report.claims import Claim, Samples
@@ -64,17 +64,16 @@ def planned(one: Ablation, profile: str) -> list[Run]:
 def artefact(one: Ablation) -> Artefact:
     """The ablation as an artefact of the report."""
 
-    def run(profile: str, root: Path) -> None:
+    def jobs(profile: str) -> list[Job]:
         shared = [each for each in table1.planned(profile) if each.env in _tasks(one, profile)]
         shown = {label for labels in one.panels.values() for label in labels}
-        common.run_all([each for each in shared if each.algorithm in shown], root)
-        common.run_all(planned(one, profile), root)
+        return common.jobs([*(each for each in shared if each.algorithm in shown), *planned(one, profile)])
 
     return Artefact(
         name=one.name,
         title=one.title,
         paper=f"{common.PAPER}, {one.figure}",
-        run=run,
+        jobs=jobs,
         blocks=lambda frame: blocks(one, frame),
         claims=one.claims,
         note=f"{common.SCALED_DOWN} {one.note}".strip(),

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from experiments import training
-from experiments.training import Chosen, run_all
+from experiments.training import Chosen, jobs
 from mbrl_jax.algorithms import REGISTRY, Entry, alm, preset, sac, sac_svg
 from mbrl_jax.checks import nearest
 from mbrl_jax.report import statistics
@@ -29,7 +29,7 @@ __all__ = [
     "alm_config",
     "baseline",
     "has",
-    "run_all",
+    "jobs",
     "runs",
     "scale",
     "unit",

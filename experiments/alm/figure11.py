@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from experiments.alm import common
 from experiments.training import Chosen
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure
 from mbrl_jax.report.claims import Claim, Samples
@@ -38,9 +38,9 @@ def planned(profile: str) -> list[Run]:
     return everything
 
 
-def run(profile: str, root: Path) -> None:
-    """Trains what is missing."""
-    common.run_all(planned(profile), root)
+def jobs(profile: str) -> list[Job]:
+    """The runs as jobs."""
+    return common.jobs(planned(profile))
 
 
 def _coefficients(frame: pd.DataFrame) -> list[float]:
@@ -85,7 +85,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Coefficients of the classifier's term",
     paper=f"{common.PAPER}, Figures 11 and 20",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=tuple(
         Claim(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 
 from experiments.alm import common
 from experiments.alm.ablation import better
 from experiments.training import Chosen
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import figures, select
 from mbrl_jax.report.artefact import Artefact, Block, Figure
 from mbrl_jax.report.claims import Claim
@@ -33,9 +33,9 @@ def planned(profile: str) -> list[Run]:
     return [each for env in tasks for each in common.runs(NAME, profile, env, methods(env))]
 
 
-def run(profile: str, root: Path) -> None:
-    """Trains what is missing."""
-    common.run_all(planned(profile), root)
+def jobs(profile: str) -> list[Job]:
+    """The runs as jobs."""
+    return common.jobs(planned(profile))
 
 
 def blocks(frame: pd.DataFrame) -> Sequence[Block]:
@@ -51,7 +51,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Asymptotic performance",
     paper=f"{common.PAPER}, Figure 14",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=(
         Claim(

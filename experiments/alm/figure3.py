@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from experiments.mbpo import common as mbpo_common
 from experiments.mbpo import figure2
 from experiments.training import Chosen
 from mbrl_jax import results
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure, Table
 from mbrl_jax.report.claims import Claim, Samples
@@ -46,13 +46,13 @@ def planned(profile: str) -> list[Run]:
     return everything
 
 
-def run(profile: str, root: Path) -> None:
-    """Trains what is missing."""
+def jobs(profile: str) -> list[Job]:
+    """Table 1's runs, MBPO's where the profile is small, and those of this figure."""
     tasks = TASKS[profile]
     shared = [each for each in table1.planned(profile) if each.env in tasks and each.algorithm in LABELS]
     if common.scale(profile).small:
         shared += [each for each in figure2.planned(profile) if each.env in tasks and each.algorithm == "MBPO"]
-    common.run_all([*shared, *planned(profile)], root)
+    return common.jobs([*shared, *planned(profile)])
 
 
 def _own(frame: pd.DataFrame) -> pd.DataFrame:
@@ -193,7 +193,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Sample efficiency and wall-clock time without ensembles",
     paper=f"{common.PAPER}, Figure 3 (and 9)",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=CLAIMS,
     note=common.SCALED_DOWN

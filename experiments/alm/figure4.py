@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -18,18 +17,19 @@ import numpy as np
 import pandas as pd
 from jax import lax
 
+from experiments import measured
 from experiments.alm import common
+from experiments.measured import Measurement
 from experiments.training import Chosen
-from mbrl_jax import results, rollouts
+from mbrl_jax import rollouts
 from mbrl_jax.agents import critics, redq, sac
 from mbrl_jax.agents.latent import learner as latent
 from mbrl_jax.algorithms import alm
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure
 from mbrl_jax.report.claims import Claim, Samples
-from mbrl_jax.runner import record
 from mbrl_jax.runner.run import Run, override
-from mbrl_jax.runner.seeds import over_seeds
 from mbrl_jax.types import Env, Key, Policy, Spec
 
 NAME = "alm/figure4"
@@ -142,23 +142,14 @@ def planned(profile: str) -> list[Run]:
     return everything
 
 
-def run(profile: str, root: Path) -> None:
-    """Trains all seeds of a method in one program and measures on the way."""
-    setup = SETUPS[profile]
+def jobs(profile: str) -> list[Job]:
+    """All seeds of a method in one program, which measures on the way."""
+    setup, found = SETUPS[profile], []
     for one in planned(profile):
-        env = one.environment()
-        identity = results.run_id({**one.identity(env), "setup": setup})
-        if results.finished(root, identity):
-            continue
-        measured = over_seeds(partial(_measure, env=env, setup=setup, one=one), one.seeds)
-        facts = record.facts(one, env) | {
-            "status": "finished",
-            "compile_seconds": measured.compile_seconds,
-            "run_seconds": measured.run_seconds,
-            "setup": setup,
-        }
-        labels = METHODS[one.algorithm].labels
-        results.save(root, identity, _table(measured.value, setup, labels, one.seeds), facts)
+        measure, labels = partial(_measure, setup=setup, one=one), METHODS[one.algorithm].labels
+        tabulate = partial(_table, setup=setup, labels=labels, seeds=one.seeds)
+        found.append(measured.job(Measurement(one, {"setup": setup}, ("setup",), measure, tabulate)))
+    return found
 
 
 def _measure(key: Key, env: Env, setup: Setup, one: Run) -> dict[str, jax.Array]:
@@ -275,7 +266,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Bias of the lower bound, and its spread, beside ensembles of critics",
     paper=f"{common.PAPER}, Figures 4 and 8",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=(
         Claim(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
 from experiments import exact
 from experiments.alm import common
+from mbrl_jax.jobs import Job
 from mbrl_jax.objectives.latent import log_reward
 from mbrl_jax.report import figures
 from mbrl_jax.report.artefact import Artefact, Block, Figure
@@ -22,17 +23,18 @@ REWARDS = np.linspace(-10.0, 10.0, 201)
 """The paper's axis is not legible in our copy; rewards of its tasks lie within ±10 per step, but for Humanoid's."""
 
 
-def run(profile: str, root: Path) -> None:
+def jobs(profile: str) -> list[Job]:
     """Evaluates the transformed reward, in float64."""
     exact.by_profile(profile, None, None)
+    return [exact.job(exact.Task(NAME, profile, {"rewards": list(REWARDS), "shift": SHIFT}, 1, _program, _tabulate))]
 
-    def table(out):
-        return [exact.table("transformed", "reward", out[None], np.arange(len(REWARDS)), "reward axis")]
 
-    def program():
-        return (lambda r: log_reward(r, SHIFT), (jnp.asarray(REWARDS),))
+def _program() -> tuple[Callable[..., jax.Array], tuple[jax.Array]]:
+    return lambda r: log_reward(r, SHIFT), (jnp.asarray(REWARDS),)
 
-    exact.run_once(root, NAME, profile, {"rewards": list(REWARDS), "shift": SHIFT}, 1, program, table)
+
+def _tabulate(out: np.ndarray) -> list[pd.DataFrame]:
+    return [exact.table("transformed", "reward", out[None], np.arange(len(REWARDS)), "reward axis")]
 
 
 def _transformed(frame: pd.DataFrame) -> np.ndarray:
@@ -57,7 +59,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="The logarithm of the reward, shifted",
     paper=f"{common.PAPER}, Figure 6 and Appendix A.8",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=(
         Claim(

@@ -19,6 +19,7 @@ from experiments.alm.ablation import planned as ablation_runs
 from mbrl_jax import results, rollouts
 from mbrl_jax.agents.latent import learner as latent
 from mbrl_jax.algorithms import alm
+from mbrl_jax.jobs import Cost, How, Job
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure
 from mbrl_jax.report.claims import Claim
@@ -40,16 +41,22 @@ def _guides(profile: str) -> dict[str, Run]:
     return {one.algorithm: one for one in everything if one.env == env and one.algorithm in LABELS}
 
 
-def run(profile: str, root: Path) -> None:
-    """Trains what is missing, then follows ALM's policy and predicts along its trajectories, seed by seed."""
+def jobs(profile: str) -> list[Job]:
+    """The runs that are looked at, then follows ALM's policy and predicts along its trajectories, seed by seed."""
     runs = _guides(profile)
-    common.run_all(list(runs.values()), root)
-    guide = runs[common.ALM]
-    env = guide.environment()
-    facts = {"experiment": NAME, "runs": [runs[label].run_id(env) for label in LABELS], "steps": STEPS}
+    trained = dict(zip(runs, common.jobs(runs.values()), strict=True))
+    after = tuple(trained[label].identity for label in LABELS)
+    facts = {"experiment": NAME, "runs": list(after), "steps": STEPS}
     identity = results.run_id({**facts, "horizon": HORIZON, "until": "termination"})
+    execute = partial(_execute, identity, runs)
+    return [*trained.values(), Job(identity, NAME, f"predictions on {TASKS[profile]}", after, Cost(), execute)]
+
+
+def _execute(identity: str, runs: dict[str, Run], root: Path, how: How) -> None:
     if results.finished(root, identity):
         return
+    guide = runs[common.ALM]
+    env = guide.environment()
     states = {label: loop.final_state(runs[label], root) for label in LABELS}
     tables = []
     measure = jax.jit(partial(_measure, guide.config, env))
@@ -208,7 +215,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Predicting representations along a good trajectory",
     paper=f"{common.PAPER}, Figure 7",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=(
         Claim(

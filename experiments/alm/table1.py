@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from experiments.alm import common, released
 from experiments.mbpo.common import SOLVED, steps_text
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure, Table, Text
 from mbrl_jax.report.claims import Claim, Samples
@@ -56,9 +56,9 @@ def planned(profile: str) -> list[Run]:
     return everything
 
 
-def run(profile: str, root: Path) -> None:
-    """Trains what is missing."""
-    common.run_all(planned(profile), root)
+def jobs(profile: str) -> list[Job]:
+    """ALM and the baselines."""
+    return common.jobs(planned(profile))
 
 
 def blocks(frame: pd.DataFrame) -> Sequence[Block]:
@@ -222,7 +222,8 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Returns on the locomotion benchmark: ALM and baselines",
     paper=f"{common.PAPER}, Table 1",
-    run=run,
+    jobs=jobs,
+    headline=True,
     blocks=blocks,
     claims=CLAIMS,
     note=common.SCALED_DOWN

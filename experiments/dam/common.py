@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from mbrl_jax.checks import nearest
 from mbrl_jax.envs import icy_road, intersection
 from mbrl_jax.models import discriminator, fitting, mixture
 from mbrl_jax.report import Claim, Rivals, Samples, select, theme
-from mbrl_jax.runner.run import Lane, Run
+from mbrl_jax.runner.run import Run
 from mbrl_jax.types import Env
 
 __all__ = [
@@ -35,7 +35,6 @@ __all__ = [
     "SHORT",
     "SWEEP",
     "WORLDS",
-    "Cell",
     "Scale",
     "Statement",
     "arrow",
@@ -48,6 +47,7 @@ __all__ = [
     "scores",
     "seeds_of",
     "statements",
+    "varied",
 ]
 
 PAPER = "Haghgoo et al. 2021"
@@ -138,34 +138,10 @@ WORLDS = {"icy_road-v0": icy_road, "intersection-v0": intersection}
 """The module of each environment, with its `Config` of what the paper leaves open."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cell(Run):
-    """Four methods on an environment, evaluated after the last round.
-
-    Attributes:
-      variant: what is different from Table 1; becomes a part of the environment's name.
-      world: settings of the environment that are not the registered ones, by name.
-    """
-
-    variant: str = ""
-    world: tuple[tuple[str, float], ...] = ()
-
-    @property
-    def evaluated_untrained(self) -> bool:
-        """Planning in an untrained model would cost as much as the evaluation that counts."""
-        return False
-
-    def lanes(self) -> list[Lane]:
-        """All lanes, labelled by the two halves of the method; other numbers are in the variant's name."""
-        lanes = super().lanes()
-        return [replace(lane, label=self._label({name: lane.values[name] for name, _ in SWEEP})) for lane in lanes]
-
-    def environment(self) -> Env:
-        """The environment, under a name that says what is different."""
-        if not self.variant:
-            return super().environment()
-        module = WORLDS[self.env]
-        return module.make(place(self.env, self.variant), config=module.Config(**dict(self.world)))
+def varied(env: str, variant: str, world: Sequence[tuple[str, float]]) -> Env:
+    """An environment under a name that says what is different from Table 1, with some settings of its own."""
+    module = WORLDS[env]
+    return module.make(place(env, variant), config=module.Config(**dict(world)))
 
 
 def place(env: str, variant: str = "") -> str:
@@ -193,11 +169,21 @@ def config(size: Scale, env: str, model: str) -> dam.Config:
     )
 
 
-def planned(experiment: str, profile: str, env: str, model: str, **changes: Any) -> Cell:
-    """The run of one environment and model class: four methods and all seeds, in one program."""
+def planned(
+    experiment: str, profile: str, env: str, model: str, variant: str = "", world: tuple[tuple[str, float], ...] = ()
+) -> Run:
+    """The run of one environment and model class: four methods and all seeds, in one program.
+
+    It is evaluated after the last round only: planning in an untrained model would cost as much as the evaluation that
+    counts. Labels show the two halves of the method; other numbers are in the variant's name.
+
+    Args:
+      variant: what is different from Table 1; becomes a part of the environment's name.
+      world: settings of the environment that are not the registered ones, by name.
+    """
     size = scale(profile)[env]
     settings = config(size, env, model)
-    run = Cell(
+    return Run(
         experiment=experiment,
         algorithm=model,
         method="dam",
@@ -208,8 +194,11 @@ def planned(experiment: str, profile: str, env: str, model: str, **changes: Any)
         eval_episodes=size.evaluation,
         sweep=SWEEP,
         profile=profile,
+        made_by=partial(varied, env, variant, world) if variant else None,
+        stated={"variant": variant, "world": world},
+        labelled_by=tuple(name for name, _ in SWEEP),
+        evaluated_untrained=False,
     )
-    return replace(run, **changes)
 
 
 def label(model: str, method: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import distrax
@@ -18,6 +17,7 @@ from scipy import stats
 
 from experiments import exact
 from experiments.dam import common
+from mbrl_jax.jobs import Job
 from mbrl_jax.models import discriminator, fitting, mixture
 from mbrl_jax.objectives import ratios
 from mbrl_jax.promotions import promoting
@@ -99,22 +99,24 @@ def _learn(key: Key, real: int, draws: int) -> dict[str, jax.Array]:
     return {**found, "logit": logit(jnp.asarray(GRID, jnp.float32))}
 
 
-def run(profile: str, root: Path) -> None:
+def jobs(profile: str) -> list[Job]:
     """Fits one discriminator per seed, one after the other in one program."""
     common.scale(profile)
     seeds, real, draws = exact.by_profile(profile, (2, 100, 400), (20, REAL, DRAWS))
-
-    def program() -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        keys = jax.vmap(jax.random.key)(jnp.arange(seeds))
-        return lambda keys: lax.map(partial(_learn, real=real, draws=draws), keys), (keys,)
-
-    def tabulate(out: dict[str, np.ndarray]) -> Iterable[pd.DataFrame]:
-        for name in ESTIMATES:
-            yield exact.table(name, "probability", out[name][:, None], [0], ENV)
-        yield exact.table("discriminator", "logit", out["logit"], np.arange(len(GRID)), ENV)
-
     settings = {"density": (SHARES, MEANS, STDS), "real": real, "draws": draws, "discriminator": CONFIG}
-    exact.run_once(root, NAME, profile, settings, seeds, program, tabulate, double=False)
+    program = partial(_program, seeds, real, draws)
+    return [exact.job(exact.Task(NAME, profile, settings, seeds, program, _tabulate, double=False))]
+
+
+def _program(seeds: int, real: int, draws: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    keys = jax.vmap(jax.random.key)(jnp.arange(seeds))
+    return lambda keys: lax.map(partial(_learn, real=real, draws=draws), keys), (keys,)
+
+
+def _tabulate(out: dict[str, np.ndarray]) -> Iterable[pd.DataFrame]:
+    for name in ESTIMATES:
+        yield exact.table(name, "probability", out[name][:, None], [0], ENV)
+    yield exact.table("discriminator", "logit", out["logit"], np.arange(len(GRID)), ENV)
 
 
 def _estimate(frame: pd.DataFrame, name: str) -> np.ndarray:
@@ -190,7 +192,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Importance weights correct a wrong density",
     paper=f"{common.PAPER}, Figure 1",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=CLAIMS,
     note="The paper draws this by hand; here the discriminator is fitted to 1,000 true samples against the model's.",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,6 +22,7 @@ from experiments.dam import common
 from mbrl_jax import rollouts
 from mbrl_jax.algorithms import dam as planning
 from mbrl_jax.envs import icy_road
+from mbrl_jax.jobs import Job
 from mbrl_jax.models import discriminator, fitting, mixture
 from mbrl_jax.objectives import ratios
 from mbrl_jax.report import figures, statistics, theme
@@ -96,25 +96,28 @@ def _mean_where(values: jax.Array, chosen: jax.Array) -> jax.Array:
     return jnp.where(chosen, values, 0.0).sum() / jnp.where(chosen.any(), chosen.sum(), jnp.nan)
 
 
-def run(profile: str, root: Path) -> None:
+def jobs(profile: str) -> list[Job]:
     """One program per model class, the seeds one after the other."""
     common.scale(profile)
     seeds, episodes, draws = exact.by_profile(profile, (2, 10, 200), (20, EPISODES, DRAWS))
-    hidden = exact.by_profile(profile, (8, 8), (64, 64))
+    hidden, found = exact.by_profile(profile, (8, 8), (64, 64)), []
     for model, components in common.MODELS.items():
         learn = partial(_learn, components=components, hidden=hidden, episodes=episodes, draws=draws)
-
-        def program(learn: Callable[..., Any] = learn) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-            return lambda keys: lax.map(learn, keys), (jax.vmap(jax.random.key)(jnp.arange(seeds)),)
-
-        def tabulate(out: dict[str, np.ndarray], model: str = model) -> Iterable[pd.DataFrame]:
-            for name, values in out.items():
-                values = values.reshape(seeds, -1)
-                yield exact.table(model, name, values, np.arange(values.shape[1]), ENV)
-
         settings = {"components": components, "hidden": hidden, "episodes": episodes, "draws": draws, "fit": FIT}
         settings |= {"clip": CLIP, "warmup": "one-hot"}
-        exact.run_once(root, NAME, profile, settings, seeds, program, tabulate, double=False)
+        program, tabulate = partial(_program, learn, seeds), partial(_tabulate, model, seeds)
+        found.append(exact.job(exact.Task(NAME, profile, settings, seeds, program, tabulate, double=False)))
+    return found
+
+
+def _program(learn: Callable[..., Any], seeds: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    return lambda keys: lax.map(learn, keys), (jax.vmap(jax.random.key)(jnp.arange(seeds)),)
+
+
+def _tabulate(model: str, seeds: int, out: dict[str, np.ndarray]) -> Iterable[pd.DataFrame]:
+    for name, values in out.items():
+        rows = values.reshape(seeds, -1)
+        yield exact.table(model, name, rows, np.arange(rows.shape[1]), ENV)
 
 
 def _values(frame: pd.DataFrame, model: str, name: str) -> np.ndarray:
@@ -230,7 +233,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Learned density and discriminator weights in IcyRoad",
     paper=f"{common.PAPER}, Figure 2",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=CLAIMS,
     note="The paper's model comes from one of its runs, whose data are not described; here from 100 random episodes.",

@@ -24,6 +24,7 @@ from experiments import exact
 from experiments.dam import common, table1
 from mbrl_jax import rollouts
 from mbrl_jax.algorithms import dam
+from mbrl_jax.jobs import Job
 from mbrl_jax.models import discriminator, fitting, mixture
 from mbrl_jax.objectives.ratios import discriminator_loss
 from mbrl_jax.objectives.value_aware import return_weights
@@ -146,42 +147,44 @@ def _fresh_loss(
     return {"fresh": loss, "held-out": info["disc/holdout_loss"], "steps": info["disc/steps"]}
 
 
-def run(profile: str, root: Path) -> None:
+def jobs(profile: str) -> list[Job]:
     """Every fit in a program of its own, with all seeds and both weightings, on episodes of Table 1's baselines."""
     scale = common.scale(profile)[ENV]
     sizes = SIZES["smoke" if profile == "smoke" else "laptop"]
-    table1.run(profile, root)
     one = common.planned(table1.NAME, profile, ENV, "unimodal")
-    env = one.environment()
-
-    @cache
-    def episodes() -> Any:
-        state = loop.final_state(one, root)
-        wanted = common.label("unimodal", "baseline")
-        lanes = np.array([i for i, lane in enumerate(one.lanes()) if lane.label == wanted][: sizes.seeds])
-        fitted = jax.tree.map(lambda x: np.asarray(x)[lanes], state.agent)
-        gather = partial(_episodes, env, replace(one.config, correction=0.0), sizes)
-        keys = jax.random.split(jax.random.key(0), sizes.seeds)
-        return jax.device_get(jax.jit(lambda rows: lax.map(lambda row: gather(*row), rows))((keys, fitted)))
-
+    of, found = one.run_id(one.environment()), table1.jobs(profile)
     for kind, fits in (SMOKE if profile == "smoke" else KINDS).items():
         for model in common.MODELS:
             for fit in fits:
                 usual = common.config(scale, ENV, model)
                 config = replace(usual, **{kind: replace(getattr(usual, kind), fit=fit)})
-                facts = {"of": one.run_id(env), "sizes": sizes._asdict(), "config": asdict(config), "kind": kind}
-                lost = partial(_fresh_loss, env, config, sizes, kind)
-                label = partial(_label, kind, model, fit=fit)
-                exact.run_once(
-                    root,
-                    NAME,
-                    profile,
-                    facts,
-                    sizes.seeds,
-                    lambda lost=lost: (partial(_every, lost, sizes.seeds), (episodes(),)),
-                    partial(_tabulate, label),
-                    double=False,
-                )
+                facts = {"of": of, "sizes": sizes._asdict(), "config": asdict(config), "kind": kind}
+                program = partial(_program, profile, config, kind)
+                tabulate = partial(_tabulate, partial(_label, kind, model, fit=fit))
+                task = exact.Task(NAME, profile, facts, sizes.seeds, program, tabulate, double=False, reads=True)
+                found.append(exact.job(task, after=(of,)))
+    return found
+
+
+def _program(profile: str, config: dam.Config, kind: str, root: Path) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    sizes = SIZES["smoke" if profile == "smoke" else "laptop"]
+    env = common.planned(table1.NAME, profile, ENV, "unimodal").environment()
+    lost = partial(_fresh_loss, env, config, sizes, kind)
+    return partial(_every, lost, sizes.seeds), (_gathered(profile, root),)
+
+
+@cache
+def _gathered(profile: str, root: Path) -> tuple[Any, Any]:
+    """Episodes of Table 1's baselines, the same for every fit."""
+    sizes = SIZES["smoke" if profile == "smoke" else "laptop"]
+    one = common.planned(table1.NAME, profile, ENV, "unimodal")
+    state = loop.final_state(one, root)
+    wanted = common.label("unimodal", "baseline")
+    lanes = np.array([i for i, lane in enumerate(one.lanes()) if lane.label == wanted][: sizes.seeds])
+    fitted = jax.tree.map(lambda x: np.asarray(x)[lanes], state.agent)
+    gather = partial(_episodes, one.environment(), replace(one.config, correction=0.0), sizes)
+    keys = jax.random.split(jax.random.key(0), sizes.seeds)
+    return jax.device_get(jax.jit(lambda rows: lax.map(lambda row: gather(*row), rows))((keys, fitted)))
 
 
 def _every(lost: Callable[..., dict[str, Array]], seeds: int, parts: Any) -> dict[str, Array]:
@@ -234,7 +237,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Fits of IcyRoad's models and discriminators, judged on fresh transitions",
     paper=f"{common.PAPER}, which does not say how its networks are fitted",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     note="Columns say how a fit weights transitions, alike or by returns (minimum variance); where models are judged, "
     "fresh ones are weighted in the same way. Data are 180 planned and 40 random episodes, fresh ones 100 and 20; "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from experiments import exact
+from experiments import exact, training
 from experiments.dam import common, table1
 from experiments.dam.comparison import (
     CHANGES,
@@ -34,10 +34,11 @@ from experiments.dam.settings import CORRECTED, SETTINGS, Setting
 from mbrl_jax import rollouts
 from mbrl_jax.algorithms import dam
 from mbrl_jax.envs import icy_road
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import select
 from mbrl_jax.report.artefact import Artefact, Block, Table, Text
 from mbrl_jax.runner import loop, program
-from mbrl_jax.runner.run import Lane, override
+from mbrl_jax.runner.run import Lane, Run, override
 from mbrl_jax.types import Algorithm, Key, Policy
 
 NAME = "dam/sensitivity"
@@ -52,17 +53,15 @@ class Replanned(NamedTuple):
     setting: Setting
 
 
-def run(profile: str, root: Path) -> None:
-    """Trains Table 1 if it is missing; plans anew with its models; trains what needs runs of its own."""
-    table1.run(profile, root)
+def jobs(profile: str) -> list[Job]:
+    """Table 1's jobs; plans made anew with its models; runs of what needs its own."""
+    found = table1.jobs(profile)
     for env, settings in SETTINGS[profile].items():
         for model in common.MODELS:
             one = common.planned(table1.NAME, profile, env, model)
-            for group in _programs(settings):
-                _replan(one, group, root)
-            for setting in settings:
-                if setting.own:
-                    loop.train(trained(profile, env, model, setting), root)
+            found += [_replan(one, group) for group in _programs(settings)]
+            found += training.jobs(trained(profile, env, model, setting) for setting in settings if setting.own)
+    return found
 
 
 def _programs(settings: Sequence[Setting]) -> list[list[Setting]]:
@@ -72,7 +71,7 @@ def _programs(settings: Sequence[Setting]) -> list[list[Setting]]:
     return [*([one] for one in fitted if one.planning), *([numbers] if numbers else [])]
 
 
-def trained(profile: str, env: str, model: str, setting: Setting) -> common.Cell:
+def trained(profile: str, env: str, model: str, setting: Setting) -> Run:
     """A run of its own. Weights that differ in numbers only share a program, which is compiled once."""
     one = common.planned(NAME, profile, env, model, variant=setting.name, world=setting.world)
     numbers = tuple((name, (value,)) for name, value in sorted(setting.weights.items()))
@@ -87,7 +86,7 @@ def trained(profile: str, env: str, model: str, setting: Setting) -> common.Cell
     )
 
 
-def further(profile: str, env: str, model: str, setting: Setting) -> common.Cell:
+def further(profile: str, env: str, model: str, setting: Setting) -> Run:
     """The seeds after those of `trained`, of the methods without a discriminator only; `setting.further` is not 0."""
     first = setting.first_seed + setting.seeds
     one = trained(profile, env, model, setting)
@@ -95,31 +94,31 @@ def further(profile: str, env: str, model: str, setting: Setting) -> common.Cell
     return replace(one, sweep=(("correction", (0.0,)), common.SWEEP[1]), seeds=seeds)
 
 
-def _replan(one: common.Cell, group: Sequence[Setting], root: Path) -> None:
+def _replan(one: Run, group: Sequence[Setting]) -> Job:
     """Evaluates a finished run's models with other planners, all lanes of all settings in one program."""
-    size = group[0]
+    size, of = group[0], one.run_id(one.environment())
     lanes = [
         Replanned(place, lane, setting)
         for setting in group
         for place, lane in enumerate(one.lanes())
         if lane.seed < size.seeds and lane.label not in {common.label(one.algorithm, name) for name in setting.same}
     ]
-
-    def tabulate(out: dict[str, np.ndarray]) -> Iterable[pd.DataFrame]:
-        found = out["eval/return"].mean(axis=1)[: len(lanes)]
-        cells = [(r.setting.name, r.lane.label) for r in lanes]
-        for name, label in dict.fromkeys(cells):
-            rows = np.asarray([value for value, cell in zip(found, cells, strict=True) if cell == (name, label)])
-            yield exact.table(label, select.RETURN, rows[:, None], [0], common.place(one.env, name))
-
     changes = {setting.name: {**setting.planning, **setting.weights} for setting in group}
-    facts = {"of": one.run_id(one.environment()), "changes": changes, "episodes": size.episodes}
-    exact.run_once(
-        root, NAME, one.profile, facts, size.seeds, lambda: _program(one, lanes, root), tabulate, double=False
-    )
+    facts = {"of": of, "changes": changes, "episodes": size.episodes}
+    program, tabulate = partial(_program, one, lanes), partial(_tabulate, one.env, lanes)
+    task = exact.Task(NAME, one.profile, facts, size.seeds, program, tabulate, double=False, reads=True)
+    return exact.job(task, after=(of,))
 
 
-def _program(one: common.Cell, lanes: Sequence[Replanned], root: Path) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+def _tabulate(env: str, lanes: Sequence[Replanned], out: dict[str, np.ndarray]) -> Iterable[pd.DataFrame]:
+    found = out["eval/return"].mean(axis=1)[: len(lanes)]
+    cells = [(r.setting.name, r.lane.label) for r in lanes]
+    for name, label in dict.fromkeys(cells):
+        rows = np.asarray([value for value, cell in zip(found, cells, strict=True) if cell == (name, label)])
+        yield exact.table(label, select.RETURN, rows[:, None], [0], common.place(env, name))
+
+
+def _program(one: Run, lanes: Sequence[Replanned], root: Path) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """The runner's evaluation of a changed policy, and its arguments: lanes, fitted models, iteration 0."""
     env, state, size = one.environment(), loop.final_state(one, root), lanes[0].setting
     places = np.array([r.place for r in lanes])
@@ -210,7 +209,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Table 1 with other sizes, and under other settings of what the paper leaves open",
     paper=f"{common.PAPER}, Table 1 under other settings",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=CLAIMS,
     note="Mostly fewer seeds and evaluation episodes than Table 1. What concerns the planner only (in IcyRoad "

@@ -10,10 +10,10 @@ than the laptop profile, so they are run only where they are asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
+from experiments import training
 from experiments.dam import common, sensitivity, table1
 from experiments.dam.comparison import (
     CHANGES,
@@ -29,21 +29,22 @@ from experiments.dam.comparison import (
 )
 from experiments.dam.settings import SIZES as ROWS
 from experiments.dam.settings import Setting
+from mbrl_jax.jobs import Job
 from mbrl_jax.report.artefact import Artefact, Block, Table, Text
-from mbrl_jax.runner import loop
 
 NAME = "dam/sizes"
 
 
-def run(profile: str, root: Path) -> None:
-    """Trains Table 1 if it is missing, and every larger one; their results belong to the sensitivity table."""
-    table1.run(profile, root)
+def jobs(profile: str) -> list[Job]:
+    """Table 1's jobs, and every larger one; their results belong to the sensitivity table."""
+    runs = []
     for env, settings in ROWS.get(profile, {}).items():
         for setting in settings:
             for model in common.MODELS:
-                loop.train(sensitivity.trained(profile, env, model, setting), root)
+                runs.append(sensitivity.trained(profile, env, model, setting))
                 if setting.further:
-                    loop.train(sensitivity.further(profile, env, model, setting), root)
+                    runs.append(sensitivity.further(profile, env, model, setting))
+    return [*table1.jobs(profile), *training.jobs(runs)]
 
 
 def _beside(frame: pd.DataFrame, env: str, settings: dict[str, Setting], title: str) -> list[Block]:
@@ -93,7 +94,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Table 1 with more data, longer fits and wider networks",
     paper=f"{common.PAPER}, Table 1 with larger sizes",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=tuple(decided(env, own=True) for env in common.ENVS),
     note="In IcyRoad the laptop profile's Table 1 plans 20 episodes per round and fits networks of 2×64 as the note "

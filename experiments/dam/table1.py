@@ -5,19 +5,19 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+from experiments import training
 from experiments.dam import common
 from experiments.mbpo import film
 from mbrl_jax.envs import icy_road, intersection_exact
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Animation, Artefact, Block, Figure, Table, Text
 from mbrl_jax.report.claims import Claim, Samples
-from mbrl_jax.runner.loop import train
 
 NAME = "dam/table1"
 SOURCE = "Table 1"
@@ -25,14 +25,10 @@ SOURCE = "Table 1"
 FRAMES_PER_SECOND = {"icy_road-v0": 2.0, "intersection-v0": 8.0}
 
 
-def run(profile: str, root: Path) -> None:
+def jobs(profile: str) -> list[Job]:
     """Four programs: environment by model class, each with four methods and all seeds; then two short films."""
-    for env in common.scale(profile):
-        for model in common.MODELS:
-            one = common.planned(NAME, profile, env, model)
-            train(one, root)
-            if model == "multimodal":
-                film.film(one, root)
+    todo = [common.planned(NAME, profile, env, model) for env in common.scale(profile) for model in common.MODELS]
+    return [*training.jobs(todo), *(film.job(one) for one in todo if one.algorithm == "multimodal")]
 
 
 @functools.cache
@@ -168,7 +164,8 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Discriminator-augmented planning: the components, two environments, two model classes",
     paper=f"{common.PAPER}, Table 1",
-    run=run,
+    jobs=jobs,
+    headline=True,
     blocks=blocks,
     claims=CLAIMS,
     note="The paper gives no sizes of networks, planner or data and leaves parts of both environments open; "

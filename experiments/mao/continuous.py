@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from experiments.training import Chosen
 from mbrl_jax import envs, rollouts
 from mbrl_jax.algorithms import mao, mao_vaml, preset, sac, slbo
 from mbrl_jax.checks import nearest
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import Block, Figure, Table, figures, select, statistics
 from mbrl_jax.runner.run import Run
 
@@ -39,9 +40,9 @@ __all__ = [
     "Task",
     "blocks",
     "chosen",
+    "jobs",
     "mean_return",
     "planned",
-    "run",
     "scale",
 ]
 
@@ -182,36 +183,38 @@ def planned(name: str, profile: str, tasks: Sequence[str]) -> list[Run]:
     return found
 
 
-def run(name: str, profile: str, root: Path, tasks: Sequence[str]) -> None:
-    """Trains what is missing, and evaluates the policies that need no training."""
-    training.run_all(planned(name, profile, tasks), root)
-    for env in tasks:
-        _untrained(name, profile, root, env)
+def jobs(name: str, profile: str, tasks: Sequence[str]) -> list[Job]:
+    """The methods' runs, and the policies that need no training."""
+    return [*training.jobs(planned(name, profile, tasks)), *(_untrained(name, profile, env) for env in tasks)]
 
 
-def _untrained(name: str, profile: str, root: Path, env: str) -> None:
+def _untrained(name: str, profile: str, env: str) -> Job:
     """Returns of whole episodes of doing nothing, and of uniformly random actions, an episode as a seed."""
-    world, episodes = envs.make(env), scale(profile).untrained
+    episodes = scale(profile).untrained
+    identity = {"env": env, "episodes": episodes}
+    program, tabulate = partial(_program, env, episodes), partial(_tabulate, env)
+    return exact.job(exact.Task(name, profile, identity, episodes, program, tabulate, double=False))
+
+
+def _program(env: str, episodes: int) -> tuple[Callable[..., object], tuple[object, ...]]:
+    world = envs.make(env)
 
     def still(key: jax.Array, obs: jax.Array) -> jax.Array:
         del key
         return jnp.zeros((len(obs), world.spec.action_dim))
 
-    def program() -> tuple[Callable[..., object], tuple[object, ...]]:
-        def both(key: jax.Array) -> list[jax.Array]:
-            policies = (rollouts.stateless(still), rollouts.uniform(world.spec))
-            return [rollouts.evaluate(key, world, policy, episodes)[0] for policy in policies]
+    def both(key: jax.Array) -> list[jax.Array]:
+        policies = (rollouts.stateless(still), rollouts.uniform(world.spec))
+        return [rollouts.evaluate(key, world, policy, episodes)[0] for policy in policies]
 
-        return both, (jax.random.key(0),)
+    return both, (jax.random.key(0),)
 
-    def tabulate(out: list[np.ndarray]) -> list[pd.DataFrame]:
-        return [
-            exact.table(label, select.RETURN, returns[:, None], (0,), env)
-            for label, returns in zip((NOTHING, RANDOM), out, strict=True)
-        ]
 
-    identity = {"env": env, "episodes": episodes}
-    exact.run_once(root, name, profile, identity, episodes, program, tabulate, double=False)
+def _tabulate(env: str, out: list[np.ndarray]) -> list[pd.DataFrame]:
+    return [
+        exact.table(label, select.RETURN, returns[:, None], (0,), env)
+        for label, returns in zip((NOTHING, RANDOM), out, strict=True)
+    ]
 
 
 def blocks(frame: pd.DataFrame, tasks: Sequence[str]) -> list[Block]:

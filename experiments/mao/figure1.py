@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,6 +16,7 @@ import pandas as pd
 from experiments import exact
 from experiments.mao import grid
 from mbrl_jax.algorithms.tabular.mao import LOSSES, Config, learn
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import Artefact, Block, Claim, Figure, Table, figures, select, statistics
 
 __all__ = ["ARTEFACT"]
@@ -35,29 +35,28 @@ def _env(size: int, rate: float) -> str:
     return f"grid {size}x{size}, model rate {rate:g}"
 
 
-def run(profile: str, root: Path) -> None:
+def jobs(profile: str) -> list[Job]:
     """One program per method and grid, all seeds in it."""
-    seeds = exact.by_profile(profile, 2, SEEDS)
-    for size, config in exact.by_profile(profile, SMOKE, SETUP).items():
-        for method in LOSSES:
-            _run(profile, root, size, config, method, seeds)
+    seeds, sizes = exact.by_profile(profile, 2, SEEDS), exact.by_profile(profile, SMOKE, SETUP)
+    return [_job(profile, size, config, method, seeds) for size, config in sizes.items() for method in LOSSES]
 
 
-def _run(profile: str, root: Path, size: int, config: Config, method: str, seeds: int) -> None:
-    world = grid.make(size)
-    steps = config.eval_every * config.collect * np.arange(1, config.iterations // config.eval_every + 1)
-
-    def program() -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        keys = jax.vmap(jax.random.key)(jnp.arange(seeds))
-        over_seeds = jax.vmap(partial(learn, config, world, LOSSES[method]), (0, None))
-        return jax.vmap(over_seeds, (None, 0)), (keys, jnp.asarray(RATES))
-
-    def tabulate(out: np.ndarray) -> Iterable[pd.DataFrame]:
-        for row, rate in enumerate(RATES):
-            yield exact.table(method, select.RETURN, out[row], steps, _env(size, rate))
-
+def _job(profile: str, size: int, config: Config, method: str, seeds: int) -> Job:
     identity = {**asdict(config), "size": size, "method": method, "rates": RATES}
-    exact.run_once(root, NAME, profile, identity, seeds, program, tabulate, double=False)
+    program, tabulate = partial(_program, size, config, method, seeds), partial(_tabulate, size, config, method)
+    return exact.job(exact.Task(NAME, profile, identity, seeds, program, tabulate, double=False))
+
+
+def _program(size: int, config: Config, method: str, seeds: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    keys = jax.vmap(jax.random.key)(jnp.arange(seeds))
+    over_seeds = jax.vmap(partial(learn, config, grid.make(size), LOSSES[method]), (0, None))
+    return jax.vmap(over_seeds, (None, 0)), (keys, jnp.asarray(RATES))
+
+
+def _tabulate(size: int, config: Config, method: str, out: np.ndarray) -> Iterable[pd.DataFrame]:
+    steps = config.eval_every * config.collect * np.arange(1, config.iterations // config.eval_every + 1)
+    for row, rate in enumerate(RATES):
+        yield exact.table(method, select.RETURN, out[row], steps, _env(size, rate))
 
 
 def _curve(frame: pd.DataFrame, method: str, size: int, rate: float) -> pd.DataFrame:
@@ -148,7 +147,8 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Value-aware model learning on gridworlds",
     paper="Modhe et al. 2021, Figure 1",
-    run=run,
+    jobs=jobs,
+    headline=True,
     blocks=blocks,
     claims=CLAIMS,
     note="The paper gives no learning rates, schedule, reward scale or bonus decay for its gridworlds. All methods "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ import pandas as pd
 from experiments.mao import continuous as shared
 from experiments.mao import gaps
 from experiments.mao.continuous import ALIVE, L1, L1_VPS, SLBO, STALE, VAML, VAML_VPS
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import Artefact, Block, Claim, MissingDataError, Rivals, select
 
 __all__ = ["ARTEFACT"]
@@ -32,10 +32,10 @@ def tasks(profile: str) -> tuple[str, ...]:
     return {"smoke": TASKS[:1], "laptop": TASKS[:2]}.get(profile, TASKS)
 
 
-def run(profile: str, root: Path) -> None:
+def jobs(profile: str) -> list[Job]:
     """Every method on every task, all seeds in one program each."""
     shared.scale(profile)
-    shared.run(NAME, profile, root, tasks(profile))
+    return shared.jobs(NAME, profile, tasks(profile))
 
 
 def blocks(frame: pd.DataFrame) -> Sequence[Block]:
@@ -184,7 +184,8 @@ ARTEFACT = Artefact(
     name=NAME,
     title="SLBO with value-aware model losses",
     paper=f"{shared.PAPER}, Figure 2",
-    run=run,
+    jobs=jobs,
+    headline=True,
     blocks=blocks,
     claims=CLAIMS,
     note=shared.SCALED_DOWN

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ import pandas as pd
 from experiments.mao import continuous as shared
 from experiments.mao import gaps
 from experiments.mao.continuous import ALIVE, L1, L1_VPS, SLBO, VAML, VAML_VPS
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import Artefact, Block, Claim, Rivals, select
 
 __all__ = ["ARTEFACT"]
@@ -21,10 +21,10 @@ OPTIMAL = -6.0
 """A return on Reacher that counts as optimal: SLBO's published one is −4.1 ± 0.1, doing nothing earns −12.6."""
 
 
-def run(profile: str, root: Path) -> None:
+def jobs(profile: str) -> list[Job]:
     """Every method; Hopper in the paper profile only."""
     shared.scale(profile)
-    shared.run(NAME, profile, root, TASKS if profile == "paper" else TASKS[:1])
+    return shared.jobs(NAME, profile, TASKS if profile == "paper" else TASKS[:1])
 
 
 def blocks(frame: pd.DataFrame) -> Sequence[Block]:
@@ -111,7 +111,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="SLBO with value-aware model losses: Reacher and Hopper",
     paper=f"{shared.PAPER}, Figure 3",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=CLAIMS,
     note=shared.SCALED_DOWN + "Hopper is in the paper profile only.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from experiments.mao import continuous as shared
 from experiments.mao.continuous import SLBO
 from experiments.training import Chosen
 from mbrl_jax.algorithms import slbo
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import Artefact, Block, Claim, Figure, Table, figures, select, statistics
 
 __all__ = ["ARTEFACT"]
@@ -23,14 +23,15 @@ LEAST = {"mbbl_pendulum-v0": 150.0, "mbbl_cartpole-v0": 70.0, "mbbl_acrobot-v0":
 WORK: dict[str, Callable[[str], slbo.Config]] = {"laptop": slbo.scaled, "paper": slbo.preset}
 
 
-def run(profile: str, root: Path) -> None:
+def jobs(profile: str) -> list[Job]:
     """All seeds of a task in one program."""
-    size = shared.scale(profile)
+    size, found = shared.scale(profile), []
     work = WORK.get(profile, size.work)
     for env in LEAST if profile != "smoke" else [shared.FIRST]:
         config = work(env.rpartition("-")[0])
         measured = shared.Evaluated(seeds=size.seeds, eval_every=config.stage_steps, eval_episodes=size.eval_episodes)
-        training.run_all(training.runs(NAME, profile, env, measured, {SLBO: Chosen("slbo", config)}), root)
+        found += training.runs(NAME, profile, env, measured, {SLBO: Chosen("slbo", config)})
+    return training.jobs(found)
 
 
 def blocks(frame: pd.DataFrame) -> Sequence[Block]:
@@ -84,7 +85,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="SLBO beside its published returns",
     paper="Luo et al. 2019; Wang et al. 2019, Table 1",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=CLAIMS,
     note="The laptop profile has 10 stages of 2,000 real steps with 10 times 100 model updates and 20 policy updates "

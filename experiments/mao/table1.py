@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,6 +12,7 @@ import pandas as pd
 from experiments import exact, training
 from experiments.mao import continuous as shared
 from experiments.training import Chosen
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import Artefact, Block, Claim, Figure, Samples, Table, figures, select, statistics
 
 __all__ = ["ARTEFACT"]
@@ -57,15 +57,17 @@ def _label(value: float) -> str:
     return f"MA-VAML + VPS, λ = {value:g}"
 
 
-def run(profile: str, root: Path) -> None:
+def jobs(profile: str) -> list[Job]:
     """Two runs of VAML + VPS on Pendulum, and how many entries of the table differ."""
+    found = []
     size = shared.scale(profile)
     config = shared.chosen(shared.FIRST, size)[shared.VAML_VPS].config
     measured = shared.Evaluated(seeds=size.seeds, eval_every=config.stage_steps, eval_episodes=size.eval_episodes)
     for value in LAMBDAS:
         one = {_label(value): Chosen("mao_vaml", replace(config, model=replace(config.model, smoothness=value)))}
-        training.run_all(training.runs(NAME, profile, shared.FIRST, measured, one), root)
-    exact.run_once(root, NAME, profile, {"printed": PRINTED}, 1, _program, _tabulate, double=False)
+        found += training.runs(NAME, profile, shared.FIRST, measured, one)
+    counted = exact.Task(NAME, profile, {"printed": PRINTED}, 1, _program, _tabulate, double=False)
+    return [*training.jobs(found), exact.job(counted)]
 
 
 def _program() -> tuple[Callable[..., jax.Array], tuple[np.ndarray, ...]]:
@@ -129,7 +131,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="The selected weights",
     paper=f"{shared.PAPER}, Table 1",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=CLAIMS,
     note=shared.SCALED_DOWN,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from experiments import training
-from experiments.training import Chosen, run_all
+from experiments.training import Chosen, jobs
 from mbrl_jax.algorithms import mbpo, preset, sac
 from mbrl_jax.checks import nearest
 from mbrl_jax.models import ensemble
@@ -19,8 +19,8 @@ __all__ = [
     "SCALED_DOWN",
     "SOLVED",
     "Scale",
+    "jobs",
     "mbpo_config",
-    "run_all",
     "runs",
     "sac_config",
     "scale",

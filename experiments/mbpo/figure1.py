@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import distrax
@@ -15,20 +14,21 @@ import numpy as np
 import pandas as pd
 from jax import lax
 
+from experiments import measured
 from experiments.mbpo import common
+from experiments.measured import Measurement
 from experiments.training import Chosen
-from mbrl_jax import results, rollouts
+from mbrl_jax import rollouts
 from mbrl_jax.agents import sac as soft
 from mbrl_jax.algorithms import sac
 from mbrl_jax.data import replay
 from mbrl_jax.data.rows import unpack
+from mbrl_jax.jobs import Job
 from mbrl_jax.models import ensemble
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure
 from mbrl_jax.report.claims import Claim
-from mbrl_jax.runner import record
 from mbrl_jax.runner.run import Run
-from mbrl_jax.runner.seeds import over_seeds
 from mbrl_jax.types import Env, Key, Spec
 
 NAME = "mbpo/figure1"
@@ -74,24 +74,14 @@ def _run_of(profile: str) -> Run:
     return one
 
 
-def run(profile: str, root: Path) -> None:
+def jobs(profile: str) -> list[Job]:
     """Measures all seeds in one program."""
-    setup, size, planned = SETUPS[profile], common.scale(profile), _run_of(profile)
-    env = planned.environment()
-    model = common.mbpo_config(setup.env, size).model
-    identity = results.run_id({**planned.identity(env), "setup": setup, "model": model})
-    if results.finished(root, identity):
-        return
-    measure = partial(_measure, env=env, setup=setup, config=planned.config, model_config=model)
-    measured = over_seeds(measure, planned.seeds)
-    facts = record.facts(planned, env) | {
-        "status": "finished",
-        "compile_seconds": measured.compile_seconds,
-        "run_seconds": measured.run_seconds,
-        "setup": setup,
-    }
-    table = _table(measured.value, setup, planned.seeds)
-    results.save(root, identity, table, facts)
+    common.scale(profile)
+    one, setup = _run_of(profile), SETUPS[profile]
+    model = common.mbpo_config(setup.env, common.scale(profile)).model
+    measure = partial(_measure, setup=setup, config=one.config, model_config=model)
+    tabulate = partial(_table, setup=setup, seeds=one.seeds)
+    return [measured.job(Measurement(one, {"setup": setup, "model": model}, ("setup",), measure, tabulate))]
 
 
 def _measure(
@@ -259,7 +249,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="How far a model can be trusted: error against policy divergence",
     paper=f"{common.PAPER}, Figure 1",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=CLAIMS,
     note="The paper gives neither the task nor the numbers behind this figure; ours are in the artefact's `SETUPS`.",

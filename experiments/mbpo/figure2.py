@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from experiments.mbpo import common, film
 from experiments.training import Chosen
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Animation, Artefact, Block, Figure, Table
 from mbrl_jax.report.claims import Claim, Samples
@@ -39,13 +39,10 @@ def planned(profile: str) -> list[Run]:
     ]
 
 
-def run(profile: str, root: Path) -> None:
-    """Trains both algorithms on every task, then films one of MBPO's policies on each."""
+def jobs(profile: str) -> list[Job]:
+    """Both algorithms on every task, then a film of one of MBPO's policies on each."""
     todo = planned(profile)
-    common.run_all(todo, root)
-    for one in todo:
-        if one.algorithm == "MBPO":
-            film.film(one, root)
+    return [*common.jobs(todo), *(film.job(one) for one in todo if one.algorithm == "MBPO")]
 
 
 def blocks(frame: pd.DataFrame) -> Sequence[Block]:
@@ -188,7 +185,8 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Learning curves: MBPO against SAC",
     paper=f"{common.PAPER}, Figure 2",
-    run=run,
+    jobs=jobs,
+    headline=True,
     blocks=blocks,
     claims=CLAIMS,
     note=common.SCALED_DOWN

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ import pandas as pd
 from experiments.mbpo import common, figure2
 from experiments.training import Chosen
 from mbrl_jax.algorithms import mbpo, sac
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure, Table
 from mbrl_jax.report.claims import Claim, Samples
@@ -55,10 +55,9 @@ def _fixed(base: mbpo.Config, length: int, samples: int) -> mbpo.Config:
     return replace(base, rollout_schedule=(0, 1, length, length), rollout_batch=max(samples // length, 1))
 
 
-def run(profile: str, root: Path) -> None:
-    """Trains figure 2's runs on this task, if they are missing, and the variants."""
-    common.run_all([one for one in figure2.planned(profile) if one.env == TASKS[profile]], root)
-    common.run_all(planned(profile), root)
+def jobs(profile: str) -> list[Job]:
+    """Figure 2's runs on this task, and the variants."""
+    return common.jobs([*(one for one in figure2.planned(profile) if one.env == TASKS[profile]), *planned(profile)])
 
 
 def _own(frame: pd.DataFrame) -> pd.DataFrame:
@@ -214,7 +213,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="What the model is good for: no model, roll-out length, value expansion",
     paper=f"{common.PAPER}, Figure 3",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=CLAIMS,
     note=common.SCALED_DOWN

@@ -17,6 +17,7 @@ from experiments.mbpo import common, figure2
 from mbrl_jax import results, rollouts
 from mbrl_jax.agents import sac
 from mbrl_jax.algorithms import mbpo
+from mbrl_jax.jobs import Cost, How, Job
 from mbrl_jax.models import ensemble
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure
@@ -42,14 +43,19 @@ def _trained(profile: str) -> Run:
     return next(r for r in figure2.planned(profile) if r.algorithm == "MBPO" and r.env == TASKS[profile])
 
 
-def run(profile: str, root: Path) -> None:
-    """Measures the final models and policies of Figure 2's runs, which are trained first if they are missing."""
+def jobs(profile: str) -> list[Job]:
+    """Measures the final models and policies of a run of Figure 2's."""
     trained = _trained(profile)
-    common.run_all([trained], root)
-    env = trained.environment()
-    identity = results.run_id({"experiment": NAME, "of": trained.run_id(env), "steps": STEPS, "draws": DRAWS})
+    (first,) = common.jobs([trained])
+    identity = results.run_id({"experiment": NAME, "of": first.identity, "steps": STEPS, "draws": DRAWS})
+    execute = partial(_execute, identity, trained)
+    return [first, Job(identity, NAME, f"roll-outs of {first.title}", (first.identity,), Cost(), execute)]
+
+
+def _execute(identity: str, trained: Run, root: Path, how: How) -> None:
     if results.finished(root, identity):
         return
+    env = trained.environment()
     state = loop.final_state(trained, root)
     own = jax.tree.map(
         lambda x, lane: x if lane else jnp.broadcast_to(x, (len(trained.seeds), *x.shape)),
@@ -216,7 +222,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Compounding model error, and whether the policy exploits the model",
     paper=f"{common.PAPER}, Figure 4",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=CLAIMS,
     note=common.SCALED_DOWN + " The laptop profile shows the pendulum where the paper shows Hopper.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -9,16 +10,28 @@ import numpy as np
 import pandas as pd
 
 from mbrl_jax import envs, results
+from mbrl_jax.jobs import Cost, How, Job
 from mbrl_jax.report import figures, select
 from mbrl_jax.runner import loop, program
 from mbrl_jax.runner.progress import say
 from mbrl_jax.runner.run import Run
 from mbrl_jax.types import PyTree
 
-__all__ = ["film", "of"]
+__all__ = ["film", "job", "of"]
 
 FRAMES = 60
 FPS = 15.0
+COST = Cost(seconds=5.0)
+
+
+def job(run: Run) -> Job:
+    """The film of a run, after it. It is no run of its own: its frames are kept with the run."""
+    of = run.run_id(run.environment())
+    return Job(f"{of}-film", run.experiment, f"film of {run.algorithm}", (of,), COST, partial(_execute, run), run=False)
+
+
+def _execute(run: Run, root: Path, how: How) -> None:
+    film(run, root)
 
 
 def film(run: Run, root: Path) -> None:

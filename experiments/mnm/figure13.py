@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from experiments.mnm import worlds
 from mbrl_jax import tabular
 from mbrl_jax.algorithms.tabular.alternation import alternate, converged
 from mbrl_jax.algorithms.tabular.exploration import Config, Lane, learn
+from mbrl_jax.jobs import Job
 from mbrl_jax.objectives.ratios import Terms
 from mbrl_jax.report import (
     Artefact,
@@ -81,20 +82,20 @@ def _per_move(world: worlds.World, model: jax.Array) -> jax.Array:
     return jnp.asarray(world.choice) * jnp.take_along_axis(ratio, reached[:, None, :], axis=2)
 
 
-def run(profile: str, root: Path) -> None:
+def jobs(profile: str) -> list[Job]:
     """Learns all tasks with both dynamics on every seed."""
     config = exact.by_profile(profile, Config(iterations=60), Config())
-    seeds = exact.by_profile(profile, 2, SEEDS)
+    seeds, identity = exact.by_profile(profile, 2, SEEDS), {**asdict(config), "tasks": TASKS}
+    task = exact.Task(NAME, profile, identity, seeds, partial(program, config, seeds), partial(_tabulate, config))
+    return [exact.job(task)]
+
+
+def _tabulate(config: Config, out: dict[str, np.ndarray]) -> Iterable[pd.DataFrame]:
     steps = np.arange(config.iterations // config.eval_every + 1) * config.eval_every
-
-    def tabulate(out: dict[str, np.ndarray]) -> Iterable[pd.DataFrame]:
-        for row, task in enumerate(TASKS):
-            for column, label in enumerate(LABELS):
-                yield exact.table(label, select.RETURN, out["return"][row, column], steps, f"task {task}")
-            yield exact.table("optimum", select.RETURN, out["optimum"][row : row + 1, None], [0], f"task {task}")
-
-    identity = {**asdict(config), "tasks": TASKS}
-    exact.run_once(root, NAME, profile, identity, seeds, lambda: program(config, seeds), tabulate)
+    for row, task in enumerate(TASKS):
+        for column, label in enumerate(LABELS):
+            yield exact.table(label, select.RETURN, out["return"][row, column], steps, f"task {task}")
+        yield exact.table("optimum", select.RETURN, out["optimum"][row : row + 1, None], [0], f"task {task}")
 
 
 def _curve(frame: pd.DataFrame, label: str, task: str) -> pd.DataFrame:
@@ -209,7 +210,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Transfer of the learned dynamics to new tasks",
     paper="Eysenbach et al. 2022, Figure 13",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=CLAIMS,
     note="The released notebook has no cell for this figure: learning settings are those of Figure 2a (left), and the "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,10 +16,11 @@ from experiments import exact
 from experiments.mnm import worlds
 from mbrl_jax import tabular
 from mbrl_jax.algorithms.tabular.exploration import Config, Lane, learn
+from mbrl_jax.jobs import Job
 from mbrl_jax.objectives.ratios import Terms
 from mbrl_jax.report import Artefact, Block, Claim, Figure, Table, figures, select, statistics, theme
 
-__all__ = ["ARTEFACT", "METHODS", "curve", "run"]
+__all__ = ["ARTEFACT", "METHODS", "curve", "jobs"]
 
 NAME = "mnm/figure2a_left"
 ENV = "navigation 10x10, noise 0.5"
@@ -50,19 +51,19 @@ def program(config: Config, seeds: int) -> tuple[Callable[..., Any], tuple[Any, 
     return everything, (keys, jnp.asarray(list(METHODS.values())))
 
 
-def run(profile: str, root: Path) -> None:
+def jobs(profile: str) -> list[Job]:
     """Learns with every method on every seed; Figure 11 uses the same run."""
     config = exact.by_profile(profile, Config(iterations=60), Config())
-    seeds = exact.by_profile(profile, 2, SEEDS)
+    seeds, identity = exact.by_profile(profile, 2, SEEDS), {**asdict(config), "methods": METHODS}
+    task = exact.Task(NAME, profile, identity, seeds, partial(program, config, seeds), partial(_tabulate, config))
+    return [exact.job(task)]
+
+
+def _tabulate(config: Config, out: dict[str, np.ndarray]) -> Iterable[pd.DataFrame]:
     steps = np.arange(config.iterations // config.eval_every + 1) * config.eval_every
-
-    def tabulate(out: dict[str, np.ndarray]) -> Iterable[pd.DataFrame]:
-        for row, name in enumerate(METHODS):
-            yield exact.table(name, select.RETURN, out["return"][row], steps, ENV)
-        yield exact.table("optimum", select.RETURN, np.full((1, 1), out["optimum"]), [0], ENV)
-
-    identity = {**asdict(config), "methods": METHODS}
-    exact.run_once(root, NAME, profile, identity, seeds, lambda: program(config, seeds), tabulate)
+    for row, name in enumerate(METHODS):
+        yield exact.table(name, select.RETURN, out["return"][row], steps, ENV)
+    yield exact.table("optimum", select.RETURN, np.full((1, 1), out["optimum"]), [0], ENV)
 
 
 def curve(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -151,7 +152,8 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Stochastic gridworld: learning curves",
     paper="Eysenbach et al. 2022, Figure 2a (left)",
-    run=run,
+    jobs=jobs,
+    headline=True,
     blocks=blocks,
     claims=CLAIMS,
     note="Settings of the released notebook (cell 1): noise 0.5, reward 0.001 and 10 at the goal, 1,501 episodes of "

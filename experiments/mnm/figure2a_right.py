@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,6 +13,7 @@ import pandas as pd
 from experiments import exact
 from experiments.mnm import maze, worlds
 from mbrl_jax.algorithms.tabular.alternation import alternate, converged
+from mbrl_jax.jobs import Job
 from mbrl_jax.objectives.ratios import Terms
 from mbrl_jax.report import Artefact, Block, Claim, Figure, Table
 
@@ -58,15 +58,15 @@ def _tables(name: str, world: worlds.World, model: np.ndarray, last: np.ndarray)
     yield exact.table("MnM", "iterations", np.array([[last]]), [0], name)
 
 
-def run(profile: str, root: Path) -> None:
+def jobs(profile: str) -> list[Job]:
     """Solves both variants; there is no chance and no smaller version."""
     exact.by_profile(profile, None, None)
+    return [exact.job(exact.Task(NAME, profile, {"variants": list(VARIANTS)}, 1, program, _tabulate))]
 
-    def tabulate(out: list[tuple[np.ndarray, np.ndarray]]) -> Iterable[pd.DataFrame]:
-        for (name, make), (model, last) in zip(VARIANTS.items(), out, strict=True):
-            yield from _tables(name, make(), model, last)
 
-    exact.run_once(root, NAME, profile, {"variants": list(VARIANTS)}, 1, program, tabulate)
+def _tabulate(out: list[tuple[np.ndarray, np.ndarray]]) -> Iterable[pd.DataFrame]:
+    for (name, make), (model, last) in zip(VARIANTS.items(), out, strict=True):
+        yield from _tables(name, make(), model, last)
 
 
 def _values(frame: pd.DataFrame, metric: str, variant: str, algorithm: str = "MnM") -> np.ndarray:
@@ -112,7 +112,8 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Optimistic dynamics",
     paper="Eysenbach et al. 2022, Figure 2a (right)",
-    run=run,
+    jobs=jobs,
+    headline=True,
     blocks=blocks,
     claims=CLAIMS,
     note="The appendix describes another gridworld for this figure (90 % noise, rewards by Manhattan distance, γ 0.5) "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ from experiments import exact
 from experiments.mnm import maze, worlds
 from mbrl_jax import tabular
 from mbrl_jax.algorithms.tabular.alternation import alternate
+from mbrl_jax.jobs import Job
 from mbrl_jax.objectives.ratios import Terms
 from mbrl_jax.report import Artefact, Block, Claim, Figure, Table
 
@@ -84,17 +84,19 @@ def program() -> tuple[Callable[..., Any], tuple[Any, ...]]:
     return everything, ()
 
 
-def run(profile: str, root: Path) -> None:
+IDENTITY = {"methods": METHODS, "iterations": ITERATIONS, "steps": STEPS, "gap limit": GAP_LIMIT}
+
+
+def jobs(profile: str) -> list[Job]:
     """Solves the three methods; there is no chance and no smaller version."""
     exact.by_profile(profile, None, None)
+    return [exact.job(exact.Task(NAME, profile, IDENTITY, 1, program, _tabulate))]
 
-    def tabulate(out: list[dict[str, np.ndarray]]) -> Iterable[pd.DataFrame]:
-        for name, found in zip(METHODS, out, strict=True):
-            yield exact.table(name, "path", found["path"][None], np.arange(STEPS + 1), ENV)
-            yield exact.table(name, "reached", found["reached"][None, None], [STEPS], ENV)
 
-    identity = {"methods": METHODS, "iterations": ITERATIONS, "steps": STEPS, "gap limit": GAP_LIMIT}
-    exact.run_once(root, NAME, profile, identity, 1, program, tabulate)
+def _tabulate(out: list[dict[str, np.ndarray]]) -> Iterable[pd.DataFrame]:
+    for name, found in zip(METHODS, out, strict=True):
+        yield exact.table(name, "path", found["path"][None], np.arange(STEPS + 1), ENV)
+        yield exact.table(name, "reached", found["reached"][None, None], [STEPS], ENV)
 
 
 def _reached(frame: pd.DataFrame, name: str) -> float:
@@ -150,7 +152,8 @@ ARTEFACT = Artefact(
     name=NAME,
     title="State aliasing: what the classifier term is for",
     paper="Eysenbach et al. 2022, Figure 2b",
-    run=run,
+    jobs=jobs,
+    headline=True,
     blocks=blocks,
     claims=CLAIMS,
     note="Settings of the released notebook (cell 3): five actions (the paper says four), goal at (2, 12), penalty "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +14,7 @@ from experiments import exact
 from experiments.mnm import worlds
 from mbrl_jax import tabular
 from mbrl_jax.algorithms.tabular.alternation import alternate, converged, mixed_return
+from mbrl_jax.jobs import Job
 from mbrl_jax.objectives.ratios import Terms
 from mbrl_jax.report import Artefact, Block, Claim, Figure, Table, figures, theme
 
@@ -45,16 +45,16 @@ def program() -> tuple[Callable[..., Any], tuple[Any, ...]]:
     return everything, (Terms(*jnp.asarray(list(METHODS.values())).T),)
 
 
-def run(profile: str, root: Path) -> None:
+def jobs(profile: str) -> list[Job]:
     """Solves all three methods exactly; there is no chance and no smaller version."""
     exact.by_profile(profile, None, None)
+    return [exact.job(exact.Task(NAME, profile, {"methods": METHODS}, 1, program, _tabulate))]
 
-    def tabulate(out: dict[str, np.ndarray]) -> Iterable[pd.DataFrame]:
-        for row, name in enumerate(METHODS):
-            for metric, values in out.items():
-                yield exact.table(name, metric, values[row], [0], ENV)
 
-    exact.run_once(root, NAME, profile, {"methods": METHODS}, 1, program, tabulate)
+def _tabulate(out: dict[str, np.ndarray]) -> Iterable[pd.DataFrame]:
+    for row, name in enumerate(METHODS):
+        for metric, values in out.items():
+            yield exact.table(name, metric, values[row], [0], ENV)
 
 
 def _value(frame: pd.DataFrame, name: str, metric: str = "return") -> float:
@@ -115,7 +115,8 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Three-state MDP: MnM against VMBPO",
     paper="Eysenbach et al. 2022, Figure 3a",
-    run=run,
+    jobs=jobs,
+    headline=True,
     blocks=blocks,
     claims=CLAIMS,
     note="As in the released notebook, the value is that of the greedy policy at the first step and of the averaged "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +14,7 @@ from jax import lax
 
 from experiments import exact
 from mbrl_jax import tabular
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import Artefact, Block, Claim, Table, Text
 from mbrl_jax.theory import mnm, prior_bounds
 
@@ -105,23 +105,24 @@ def _trajectory_bound(mdp: tabular.MDP, policy: jax.Array, model: jax.Array) -> 
     return jnp.abs(jax.nn.logsumexp(log_p + jnp.log(returns)) - end), start - end
 
 
-def run(profile: str, root: Path) -> None:
+def jobs(profile: str) -> list[Job]:
     """Checks every property on random MDPs (2,000; smoke: 50)."""
     count = exact.by_profile(profile, 50, COUNT)
+    return [exact.job(exact.Task(NAME, profile, {"count": count}, 1, partial(_program, count), _tabulate))]
 
-    def program() -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        def worst(keys: jax.Array) -> dict[str, jax.Array]:
-            found = lax.map(_inspect, keys, batch_size=50)
-            return {name: values.max(axis=0) for name, values in found.items()}
 
-        return worst, (jax.random.split(jax.random.key(0), count),)
+def _program(count: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    def worst(keys: jax.Array) -> dict[str, jax.Array]:
+        found = lax.map(_inspect, keys, batch_size=50)
+        return {name: values.max(axis=0) for name, values in found.items()}
 
-    def tabulate(out: dict[str, np.ndarray]) -> Iterable[pd.DataFrame]:
-        for row, bound in enumerate(PAPER):
-            for name, values in out.items():
-                yield exact.table(bound, name, values[row : row + 1, None], [0], ENV)
+    return worst, (jax.random.split(jax.random.key(0), count),)
 
-    exact.run_once(root, NAME, profile, {"count": count}, 1, program, tabulate)
+
+def _tabulate(out: dict[str, np.ndarray]) -> Iterable[pd.DataFrame]:
+    for row, bound in enumerate(PAPER):
+        for name, values in out.items():
+            yield exact.table(bound, name, values[row : row + 1, None], [0], ENV)
 
 
 def _worst(frame: pd.DataFrame, bound: str, name: str) -> float:
@@ -176,7 +177,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Lower bounds for model-based RL compared",
     paper="Eysenbach et al. 2022, Table 1",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=CLAIMS,
     note="A ✗ needs one counterexample, a ✓ is the absence of one among all draws.",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from experiments.training import Chosen, run_all, runs
+from experiments import training
+from experiments.training import Chosen, runs
 from mbrl_jax.algorithms import mbpo, preset
 from mbrl_jax.checks import nearest
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure, Table
 from mbrl_jax.report.claims import Claim, Samples
@@ -95,9 +96,9 @@ def _config(name: str, task: str, size: Scale) -> mbpo.Config:
     return replace(config, updates_per_step=10, batch=128, rollout_batch=2000, model=model, agent=agent)
 
 
-def run(profile: str, root: Path) -> None:
-    """Trains what is missing."""
-    run_all(planned(profile), root)
+def jobs(profile: str) -> list[Job]:
+    """The runs as jobs."""
+    return training.jobs(planned(profile))
 
 
 def _tasks(frame: pd.DataFrame) -> tuple[str, str]:
@@ -190,7 +191,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="Distracting dimensions under a small model: likelihood, VaGraM, IterVAML",
     paper=f"{PAPER}, distractor experiment",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=CLAIMS,
     note="The paper's numbers are curves and not published as such. The laptop profile is Pendulum with a model of two "

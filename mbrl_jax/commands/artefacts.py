@@ -20,6 +20,7 @@ import pandas as pd
 
 from mbrl_jax import results
 from mbrl_jax.checks import nearest, resolved
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure, Table
 
@@ -108,11 +109,12 @@ def others(root: str | Path, known: dict[str, Artefact]) -> list[Artefact]:
         warnings.simplefilter("ignore")  # the report names damaged runs itself
         rows = results.manifests(root).to_dict("records")
     names = sorted({row["experiment"] for row in rows} - covered)
-    return [Artefact(name=n, title=f"Own runs: {n}", paper="not of a paper", run=_nothing, blocks=_own) for n in names]
+    return [Artefact(name=n, title=f"Own runs: {n}", paper="not of a paper", jobs=_nothing, blocks=_own) for n in names]
 
 
-def _nothing(profile: str, root: Path) -> None:
-    """There is nothing to run: the results exist, or `mbrl train` and `mbrl sweep` make them."""
+def _nothing(profile: str) -> Sequence[Job]:
+    """There is nothing to do: the results exist, or `mbrl train` and `mbrl sweep` make them."""
+    return ()
 
 
 def _own(frame: pd.DataFrame) -> list[Block]:

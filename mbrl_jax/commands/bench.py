@@ -104,7 +104,7 @@ def _unusable(name: str) -> Artefact:
     """Stands for a module that cannot be imported, so that its name is still known."""
     from mbrl_jax.report.artefact import Artefact
 
-    return Artefact(name=name, title=name, paper="", run=lambda profile, results: None, blocks=lambda frame: ())
+    return Artefact(name=name, title=name, paper="", jobs=lambda profile: (), blocks=lambda frame: ())
 
 
 def _broken(name: str, broken: dict[str, str]) -> Outcome:
@@ -113,11 +113,13 @@ def _broken(name: str, broken: dict[str, str]) -> Outcome:
 
 
 def _run(artefact: Artefact, args: Bench) -> Outcome:
+    from mbrl_jax.runner import work
+
     print(f"== {artefact.name} ({args.profile}): {artefact.title}", file=sys.stderr, flush=True)
     began, problem = time.monotonic(), ""
     before = _spent(artefact.name, args)
     try:
-        artefact.run(args.profile, args.results)
+        work.perform(artefact.jobs(args.profile), args.results)
     except Exception as error:  # reported below; the other artefacts still run
         traceback.print_exc()
         problem = f"{type(error).__name__}: {error}"

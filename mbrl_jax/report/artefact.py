@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+from mbrl_jax.jobs import Job
 from mbrl_jax.report.claims import Claim
 
 __all__ = ["Animation", "Artefact", "Block", "Figure", "Table", "Text"]
@@ -80,20 +80,22 @@ class Artefact(NamedTuple):
       name: `paper/artefact`, for example `mbpo/figure2`; also the `experiment` of its results.
       title: what it shows.
       paper: source, for example `Janner et al. 2019, Figure 2`.
-      run: `run(profile, results)` trains what is missing and saves it under the folder `results`.
+      jobs: `jobs(profile)` is what must be done for it, in order; jobs that others need too are the same ones there.
       blocks: `blocks(frame)` draws the results; raises `select.MissingDataError` where they are lacking.
       claims: what the paper says of it, as predicates.
       note: what deviates from the paper.
       also: other experiments whose results it uses.
       on_request: profiles whose bench of everything leaves it out, because it takes too long there; by name it runs.
+      headline: whether it is the paper's headline, which a bench within a budget does first.
     """
 
     name: str
     title: str
     paper: str
-    run: Callable[[str, Path], None]
+    jobs: Callable[[str], Sequence[Job]]
     blocks: Callable[[pd.DataFrame], Sequence[Block]]
     claims: tuple[Claim, ...] = ()
     note: str = ""
     also: tuple[str, ...] = ()
     on_request: tuple[str, ...] = ()
+    headline: bool = False

@@ -21,10 +21,21 @@ from mbrl_jax.runner.progress import how_long, say
 from mbrl_jax.runner.run import Run
 from mbrl_jax.runner.session import Compiled, Options, Session, Sink, plain_shapes, with_keys, without_storage
 from mbrl_jax.runner.setup import check_jit
-from mbrl_jax.runner.signals import Interrupted, Signals
+from mbrl_jax.runner.signals import Interrupted, Signals, TimeUpError
 from mbrl_jax.types import Env, PyTree
 
-__all__ = ["BusyError", "Interrupted", "Options", "Planned", "Sink", "compile_run", "final_state", "plan_run", "train"]
+__all__ = [
+    "BusyError",
+    "Interrupted",
+    "Options",
+    "Planned",
+    "Sink",
+    "TimeUpError",
+    "compile_run",
+    "final_state",
+    "plan_run",
+    "train",
+]
 
 MAX_CHUNK = 64  # iterations a chunk may take; sets the size of its metrics buffer only
 DISK_SLACK = 64 * 2**20
@@ -124,6 +135,7 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
         the run will be; said before training where it can be known.
       ResultsError: there are checkpoints and none of them is usable, or something else bears a checkpoint's name.
       Interrupted: SIGINT or SIGTERM came; everything so far is in a checkpoint.
+      TimeUpError: `options.until` has passed; likewise.
     """
     root, options = resolved(root), options or Options()
     check_fields(options)

@@ -7,7 +7,7 @@ import functools
 import itertools
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -20,6 +20,10 @@ from mbrl_jax.runner.precision import STANDARD, Precision
 from mbrl_jax.types import Algorithm, Config, Env, Facts
 
 __all__ = ["Lane", "Run", "check_sweepable", "override", "sweepable"]
+
+
+UNSTATED = ("made_by", "stated", "labelled_by", "evaluated_untrained")
+"""Fields that are no entries of an id: they say what is shown, or are stated otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,11 @@ class Run:
       eval_episodes: episodes per evaluation, deterministic policy, true environment.
       sweep: names of continuous hyper-parameters (dotted) with their values; every combination runs with every seed.
       profile: `smoke`, `laptop` or `paper` for artefacts; anything else for one's own runs.
+      made_by: makes the environment where it is not the registered one; a function that has a name.
+      stated: what else determines the numbers, by name: entries of the id. Where they are given they stand for
+        `made_by`, whose name and arguments are an entry else.
+      labelled_by: swept hyper-parameters that labels show; all if None. What is left out must not tell lanes apart.
+      evaluated_untrained: whether the policy is evaluated before training too; where planning is dear it need not be.
     """
 
     experiment: str
@@ -71,12 +80,16 @@ class Run:
     sweep: tuple[tuple[str, tuple[float, ...]], ...] = ()
     profile: str = "custom"
     options: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    made_by: Callable[[], Env] | None = None
+    stated: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    labelled_by: tuple[str, ...] | None = None
+    evaluated_untrained: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seeds", whole_seeds(self.seeds))
         check_fields(self)
         check_config(self.entry, self.config)
-        for value in self.options.values():
+        for value in (*self.options.values(), *self.stated.values(), *filter(None, [self.made_by])):
             _stated(value)
         swept = [name for name, _ in self.sweep]
         if (lanes := len(self.seeds) * math.prod(len(values) for _, values in self.sweep)) > MOST_LANES:
@@ -89,11 +102,16 @@ class Run:
             check_sweepable(self.config, name)
             for value in values:
                 override(self.config, {name: value})
+        hidden = [name for name, values in self.sweep if name not in self._labels and len(values) > 1]
+        if strangers := [name for name in self._labels if name not in swept]:
+            raise ValueError(f"labels show swept hyper-parameters ({', '.join(swept)}), got {', '.join(strangers)}")
+        if hidden:
+            raise ValueError(f"labels must tell lanes apart, they leave out {', '.join(hidden)} of several values")
 
     @property
-    def evaluated_untrained(self) -> bool:
-        """Whether the policy is evaluated before training too; where planning is dear and nobody asks, it need not."""
-        return True
+    def _labels(self) -> tuple[str, ...]:
+        """The swept hyper-parameters that labels show."""
+        return tuple(name for name, _ in self.sweep) if self.labelled_by is None else self.labelled_by
 
     @property
     def entry(self) -> Entry:
@@ -102,7 +120,7 @@ class Run:
 
     def environment(self) -> Env:
         """The environment."""
-        return envs.make(self.env, engine=self.engine)
+        return envs.make(self.env, engine=self.engine) if self.made_by is None else self.made_by()
 
     def build(self, values: Mapping[str, object], env: Env) -> Algorithm:
         """The algorithm with the given hyper-parameter values, which may be traced."""
@@ -123,16 +141,20 @@ class Run:
         shown = [
             f"{name}={value:g}" if float(f"{value:g}") == value else f"{name}={value!r}"
             for name, value in values.items()
+            if name in self._labels
         ]
-        return f"{self.algorithm}[{', '.join(shown)}]" if values else self.algorithm
+        return f"{self.algorithm}[{', '.join(shown)}]" if shown else self.algorithm
 
     def identity(self, env: Env) -> Facts:
         """Everything that determines the numbers; its hash is the run's id. No module's path is part of it."""
-        left_out = ["method", "options", "engine", *(["precision"] if self.precision == STANDARD else [])]
+        left_out = ["method", "options", "engine", *UNSTATED, *(["precision"] if self.precision == STANDARD else [])]
         facts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
         options = {name: _stated(value) for name, value in self.options.items()}
         method = {"name": self.entry.name, "version": self.entry.version, "options": options}
-        return {**facts, "env": dataclasses.asdict(env.spec), "method": method}
+        stated = {name: _stated(value) for name, value in self.stated.items()}
+        if self.made_by is not None and not stated:
+            stated = {"made_by": _stated(self.made_by)}
+        return {**facts, "env": dataclasses.asdict(env.spec), "method": method, **stated}
 
     def run_id(self, env: Env) -> str:
         """The run's id in the results store."""

@@ -17,7 +17,7 @@ from mbrl_jax.runner import program, record
 from mbrl_jax.runner.checkpoint import Checkpoints, remove, to_host
 from mbrl_jax.runner.progress import Bar, how_long, say
 from mbrl_jax.runner.run import Lane, Run
-from mbrl_jax.runner.signals import Signals
+from mbrl_jax.runner.signals import Signals, TimeUpError
 from mbrl_jax.types import Algorithm, Env, Facts, PyTree, Storage
 
 __all__ = ["Compiled", "Options", "Session", "Sink", "plain_shapes", "with_keys", "without_storage"]
@@ -38,6 +38,7 @@ class Options(NamedTuple):
       devices: None for all local devices.
       sinks: called after every evaluation with (env_step, metrics averaged over healthy seeds).
       quiet: no progress shown.
+      until: time (seconds since the epoch) from which on a run writes a checkpoint and stops; None for no such time.
     """
 
     chunk_seconds: float = 5.0
@@ -47,6 +48,7 @@ class Options(NamedTuple):
     devices: Sequence[jax.Device] | None = None
     sinks: Sequence[Sink] = ()
     quiet: bool = False
+    until: float | None = None
 
 
 class Compiled(NamedTuple):
@@ -127,6 +129,10 @@ class Session:
                     self._save("interrupted")
                     self.checkpoints.wait()
                     signals.stop_if_received()
+                if self.options.until is not None and time.time() > self.options.until:
+                    self._save("interrupted")
+                    self.checkpoints.wait()
+                    raise TimeUpError(f"{self.title}: stopped at step {self._steps(self.iteration):,}, to be resumed")
                 if time.monotonic() > self.next_save:
                     self._save("running")
         finally:

@@ -8,11 +8,15 @@ from typing import Any
 
 from mbrl_jax.runner.progress import say
 
-__all__ = ["Interrupted", "Signals"]
+__all__ = ["Interrupted", "Signals", "TimeUpError"]
 
 
 class Interrupted(SystemExit):
     """The run was asked to stop, wrote a checkpoint and stopped. Its code is 128 + the signal's number."""
+
+
+class TimeUpError(Exception):
+    """The run's time was up before its end. It wrote a checkpoint, and goes on when it is run again."""
 
 
 class Signals:

@@ -15,6 +15,7 @@ from mbrl_jax import envs, results
 from mbrl_jax.envs.probes import LENGTH, PROBES
 from mbrl_jax.report import select
 from mbrl_jax.report.claims import Verdict, judge
+from mbrl_jax.runner import work
 from mbrl_jax.types import Policy
 
 MODULES = [importlib.import_module(f"experiments.alm.{m.name}") for m in pkgutil.iter_modules(experiments.alm.__path__)]
@@ -206,7 +207,7 @@ def test_figure_4_compares_spreads_and_draws_every_estimate():
 
 
 def test_figure_6_is_exact(tmp_path):
-    figure6.ARTEFACT.run("smoke", tmp_path)
+    work.perform(figure6.ARTEFACT.jobs("smoke"), tmp_path)
     frame = results.load(tmp_path, experiment=figure6.NAME)
     (claim,) = figure6.ARTEFACT.claims
     judged = judge(claim, frame)

@@ -17,7 +17,7 @@ from experiments.dam import common, comparison, figure1, figure2, fits, sensitiv
 from mbrl_jax import envs, report, results, rollouts
 from mbrl_jax.algorithms import dam, preset
 from mbrl_jax.envs import icy_road
-from mbrl_jax.runner import program
+from mbrl_jax.runner import program, work
 from mbrl_jax.runner.run import override, sweepable
 
 METHODS = np.array([[c, v] for c in (0.0, 1.0) for v in (0.0, 1.0)], np.float32)
@@ -425,7 +425,7 @@ def test_the_further_seeds_are_others_and_of_methods_without_a_discriminator():
             range(one.first_seed, one.first_seed + one.seeds + one.further)
         )
         assert not {lane.seed for lane in usual.lanes()} & {lane.seed for lane in more.lanes()}
-        assert replace(more, sweep=usual.sweep, seeds=usual.seeds) == usual
+        assert replace(more, sweep=usual.sweep, seeds=usual.seeds, made_by=usual.made_by) == usual
 
 
 @pytest.mark.parametrize(
@@ -444,16 +444,16 @@ def test_every_setting_names_what_exists(table, profile):
             assert override(cell.config, one.weights) != cell.config or not one.weights
 
 
-def test_unknown_profiles_are_refused(tmp_path):
+def test_unknown_profiles_are_refused():
     for module in (table1, sensitivity, sizes, fits, figure1, figure2):
         with pytest.raises(ValueError, match="profile"):
-            module.ARTEFACT.run("latop", tmp_path)
+            module.ARTEFACT.jobs("latop")
 
 
 @pytest.mark.slow
 def test_the_smoke_profile_of_every_artefact_runs_and_is_drawn(tmp_path):
     for module in (sensitivity, sizes, fits, figure1, figure2):  # the first trains Table 1
-        module.ARTEFACT.run("smoke", tmp_path)
+        work.perform(module.ARTEFACT.jobs("smoke"), tmp_path)
     frame = results.load(tmp_path)
     frame.attrs["root"] = tmp_path
     for module in (table1, sensitivity, sizes, fits, figure1, figure2):

@@ -56,7 +56,7 @@ FIGURE2 = Artefact(
     name="mbpo/figure2",
     title="Learning curves",
     paper="Janner et al. 2019, Figure 2",
-    run=lambda profile, results: None,
+    jobs=lambda profile: (),
     blocks=learning_blocks,
     claims=(
         Claim(
@@ -85,7 +85,7 @@ PROFILE = Artefact(
     name="mbpo/profile",
     title="Aggregates",
     paper="Janner et al. 2019, aggregates",
-    run=lambda profile, results: None,
+    jobs=lambda profile: (),
     blocks=profile_blocks,
     claims=(
         Claim(
@@ -101,7 +101,7 @@ ABSENT = Artefact(
     name="mnm/figure3a",
     title="Lower bound on a gridworld",
     paper="Eysenbach et al. 2022, Figure 3a",
-    run=lambda profile, results: None,
+    jobs=lambda profile: (),
     blocks=lambda frame: [],
     claims=(Claim(text="The bound is tight", source="Section 4", gap=lambda frame: select.final(frame, "mnm")),),
 )

@@ -107,7 +107,7 @@ def test_markdown_names_files_that_exist(built):
 
 def one(blocks=lambda frame: [], gap=lambda frame: np.ones(8), **changes):
     claim = Claim(text="t", source="s", gap=gap, **changes)
-    return Artefact("mbpo/figure2", "t", "A 2020, Figure 1", lambda profile, root: None, blocks, (claim,))
+    return Artefact("mbpo/figure2", "t", "A 2020, Figure 1", lambda profile: (), blocks, (claim,))
 
 
 def test_a_failing_artefact_is_told_and_the_rest_stands(write, tmp_path):

@@ -92,17 +92,8 @@ def breaking(config, env, seed):
     )
 
 
-class Late(Run):
-    """A run whose untrained policy nobody asks about."""
-
-    @property
-    def evaluated_untrained(self):
-        return False
-
-
 def test_a_run_may_be_evaluated_at_the_end_only(finished, tmp_path):
-    run = tiny.run(eval_every=240)
-    late = Late(**{field.name: getattr(run, field.name) for field in dataclasses.fields(run)})
+    late = tiny.run(eval_every=240, evaluated_untrained=False)
     loop.train(late, tmp_path, QUIET)
     found = metrics(late, tmp_path, metric="eval/return_mean")
     whole = metrics(tiny.run(), finished, metric="eval/return_mean")

@@ -1,0 +1,129 @@
+"""Runs as jobs, and what tracing says of a job's cost; jobs done one after the other in this process."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+
+import jax
+from jax import lax
+from jax.core import ShapedArray
+from jax.extend import core
+
+from mbrl_jax import results
+from mbrl_jax.checks import resolved
+from mbrl_jax.jobs import Cost, How, Job, Traced, distinct
+from mbrl_jax.runner import loop, memory, program
+from mbrl_jax.runner.run import Run
+from mbrl_jax.types import Env, Facts
+
+__all__ = ["alike", "job", "jobs", "perform", "repeated", "title", "traced"]
+
+
+def job(run: Run) -> Job:
+    """A run as a job: finished if the store says so, resumed from its checkpoints if it was begun."""
+    env = run.environment()
+    lanes = len(run.seeds) * math.prod(len(values) for _, values in run.sweep)
+    kind = alike(run.entry.name, env.spec.name, dataclasses.asdict(run.config))
+    cost = Cost(kind, float(lanes * run.config.steps), partial(_trace, run))
+    return Job(run.run_id(env), run.experiment, title(run, env), (), cost, partial(_train, run), resumes=True)
+
+
+def jobs(runs: Iterable[Run]) -> list[Job]:
+    """Runs as jobs, in the same order."""
+    return [job(run) for run in runs]
+
+
+def title(run: Run, env: Env) -> str:
+    """What a run is, in a line: label, environment, seeds and what is swept."""
+    swept = "".join(f" {name} x {len(values)}" for name, values in run.sweep)
+    return f"{run.algorithm} {env.spec.name} seeds {len(run.seeds)}{swept}"
+
+
+def alike(method: str, env: str, config: Mapping[str, object]) -> str:
+    """What runs have in common that take equally long for a step of a lane: all but their length and their seeds."""
+    rest: Facts = {name: value for name, value in config.items() if name != "steps"}
+    return results.run_id({"method": method, "env": env, "config": rest})
+
+
+def perform(planned: Iterable[Job], root: str | Path, how: How | None = None) -> None:
+    """Does what is not done of some jobs, one after the other, in this process.
+
+    Raises:
+      ValueError: a job comes before one that it needs.
+      Exception: whatever a job raises; those after it are not begun.
+    """
+    for one in distinct(planned):
+        one.execute(resolved(root), how or How())
+
+
+def _train(run: Run, root: Path, how: How) -> None:
+    loop.train(run, root, loop.Options(checkpoint_seconds=how.checkpoint_seconds, quiet=how.quiet, until=how.deadline))
+
+
+def _trace(run: Run) -> Traced:
+    """The cost of a run: of starting, of every iteration and of every evaluation of all its lanes."""
+    env = run.environment()
+    planned = loop.plan_run(run, env, 1, loop.Options())
+    build = partial(_build, run, env)
+    init, advance, evaluate = program.one_lane(build, env, run.eval_episodes, 1)
+    lane = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), planned.lanes)
+    time = jax.ShapeDtypeStruct((), jax.numpy.int32)
+    schedule = loop.record.schedule(run, run.build(run.first, env))
+    parts = (
+        (jax.make_jaxpr(init)(lane), 1),
+        (jax.make_jaxpr(advance)(lane, planned.program.one, time, time), schedule.iterations),
+        (jax.make_jaxpr(evaluate)(lane, planned.program.one, time), len(schedule.eval_at)),
+    )
+    flops, calls = 0.0, 0.0
+    for closed, times in parts:
+        found = _work(closed.jaxpr)
+        flops, calls = flops + times * found[0], calls + times * found[1]
+    lanes = planned.memory.lanes
+    return Traced(flops * lanes, calls * lanes, planned.memory.host, lanes)
+
+
+def _build(run: Run, env: Env, values: Mapping[str, object]):
+    return run.build(values, env)
+
+
+def traced(closed: core.ClosedJaxpr, lanes: int = 1) -> Traced:
+    """The cost of any program, whose lanes share the devices."""
+    flops, calls = _work(closed.jaxpr)
+    size = memory.tree_bytes([v.aval for v in (*closed.jaxpr.invars, *closed.jaxpr.outvars)])
+    return Traced(flops, calls, size + memory.largest([closed], ()), lanes)
+
+
+def repeated(one: Traced, lanes: int) -> Traced:
+    """The cost of a program that is passed once for each lane."""
+    return Traced(one.flops * lanes, one.calls * lanes, one.memory * lanes, lanes)
+
+
+def _work(jaxpr: core.Jaxpr) -> tuple[float, float]:
+    """Operations of matrix products, and operations that are started, of one pass through a program.
+
+    A scan's body counts as often as it is passed; that of a loop whose length is found while it runs once; of branches
+    the dearest.
+    """
+    flops, calls = 0.0, 0.0
+    for eqn in jaxpr.eqns:
+        inner = [_work(each) for each in core.jaxprs_in_params(eqn.params)]
+        times = eqn.params["length"] if eqn.primitive is lax.scan_p else 1
+        if eqn.primitive.name == "cond" and inner:
+            inner = [max(inner)]
+        flops += times * sum(found[0] for found in inner) + _products(eqn)
+        calls += times * sum(found[1] for found in inner) + (eqn.primitive.name in memory.WRITTEN)
+    return flops, calls
+
+
+def _products(eqn: core.JaxprEqn) -> float:
+    """Operations of a matrix product: two for each of its multiplications."""
+    if eqn.primitive is not lax.dot_general_p:
+        return 0.0
+    left, out = eqn.invars[0].aval, eqn.outvars[0].aval
+    assert isinstance(left, ShapedArray) and isinstance(out, ShapedArray)
+    contracted = eqn.params["dimension_numbers"][0][0]
+    return 2.0 * math.prod(out.shape) * math.prod(left.shape[axis] for axis in contracted)
