@@ -9,7 +9,7 @@ import pandas as pd
 
 from mbrl_jax import results
 from mbrl_jax.checks import resolved
-from mbrl_jax.report import html, page, theme
+from mbrl_jax.report import data, html, page, theme
 from mbrl_jax.report.artefact import Animation, Artefact, Table, Text
 from mbrl_jax.report.claims import Claim, Judgement
 from mbrl_jax.report.gather import PROFILES, Drawn, Section, gather
@@ -21,6 +21,8 @@ def build(
     artefacts: Sequence[Artefact],
     results_root: str | Path = "results",
     out: str | Path | None = None,
+    *,
+    refresh: float | None = None,
 ) -> Path:
     """Writes the report on what lies in the results folder; runs nothing.
 
@@ -28,6 +30,7 @@ def build(
       artefacts: in the order of the page; those of one paper together.
       results_root: the results folder.
       out: where to write; `results_root/report` by default.
+      refresh: seconds after which a browser reads the page again; never if None.
 
     Returns:
       The path of `index.html`; beside it `report.md`, `figures/` and `tables/`.
@@ -42,7 +45,7 @@ def build(
     text = _markdown(sections, folder)
     results.write_whole(folder / "report.md", text.encode())
     index = folder / "index.html"
-    results.write_whole(index, html.render(sections).encode())
+    results.write_whole(index, html.render(sections, refresh).encode())
     return index
 
 
@@ -80,6 +83,7 @@ def _section(section: Section, folder: Path) -> list[str]:
         parts.append(f"No results yet. `mbrl bench {artefact.name}` makes them.")
     for index, block in enumerate(section.blocks):
         parts += _block(block, f"{name}-{index}", folder)
+    parts += [f"Drawn by `{data.place(artefact.blocks)}`."] if section.blocks else []
     parts += [f"- {remark}" for remark in section.remarks]
     parts += [_claim(claim, judged) for claim, judged in section.judged]
     parts += [f"**What deviates.** {artefact.note}"] if artefact.note else []
@@ -103,7 +107,7 @@ def _block(block: Drawn | Table | Animation | Text, name: str, folder: Path) -> 
     if isinstance(block, Text):
         return [block.text]
     if isinstance(block, Table):
-        results.write_whole(folder / "tables" / f"{name}.csv", block.frame.to_csv(index=False).encode())
+        results.write_whole(folder / "tables" / f"{name}.csv", page.csv_text(block.frame).encode())
         renamed = {column: f"{column} ({where})" for column, where in block.paper.items()}
         return [_rows(block.frame.rename(columns=renamed)), block.caption]
     if isinstance(block, Animation):
@@ -118,10 +122,13 @@ def _block(block: Drawn | Table | Animation | Text, name: str, folder: Path) -> 
 
 def _figure(block: Drawn, name: str, folder: Path) -> str:
     links = []
+    if len(block.numbers):
+        results.write_whole(folder / "figures" / f"{name}.csv", page.csv_text(block.numbers).encode())
     for index, svg in enumerate(block.panels):
         file = f"{name}-{index}.svg"
         results.write_whole(folder / "figures" / file, theme.standalone_svg(svg).encode())
         links.append(f"![{file}](figures/{file})")
+    links += [f"[Data](figures/{name}.csv)"] if len(block.numbers) else []
     return "\n".join(links)
 
 

@@ -14,13 +14,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
 
-from mbrl_jax.report import select, statistics, theme
+from mbrl_jax.report import data, select, statistics, theme
+from mbrl_jax.report.published import published
 from mbrl_jax.report.statistics import Interval
 
 __all__ = ["PANEL", "gif", "intervals", "learning_curves", "lines", "panel", "performance_profile", "retitle"]
 
 PANEL = (4.6, 3.1)
 """Width and height of a panel in inches; two stand side by side on a wide page."""
+_INTERPOLATED = "Seeds of {}, recorded at different steps, are interpolated linearly."
 LABEL = 1 / 6
 """Share of a panel's width that the name of a horizontal line may take."""
 
@@ -56,7 +58,8 @@ def learning_curves(
     A point is drawn where all seeds of an algorithm have a value; seeds that were recorded at different steps are
     interpolated linearly onto an even grid, as `select.on_common_steps` does it. The figure's label (`get_label()`)
     says so, and the report adds it to the caption. A diverged seed counts as the worst outcome, so a curve breaks off
-    where more than a quarter of its seeds have diverged.
+    where more than a quarter of its seeds have diverged. Behind the evaluation return of a method on a task of which
+    its authors' curve is known (`published`), that curve is dashed, and the label says where it is from.
 
     Args:
       frame: as `results.load` gives it.
@@ -79,9 +82,9 @@ def learning_curves(
                 found, interpolated = select.on_common_steps(select.curves(rows, name, env, metric))
                 if found.env_step.size:
                     _line(axes, found.env_step, statistics.aggregate(found.value[:, None]), tint[name], name)
-                    notes += [
-                        f"Seeds of {name}, recorded at different steps, are interpolated linearly."
-                    ] * interpolated
+                    notes += [_INTERPOLATED.format(name)] * interpolated
+                    if metric == select.RETURN:
+                        notes += _published(axes, env, name, found.env_step[-1], tint[name])
                 else:
                     notes.append(f"Seeds of {name} have no steps in common and are not drawn.")
                 if found.diverged.any():
@@ -178,7 +181,9 @@ def intervals(
         if np.isfinite([low, high]).all():
             axes.barh(row, high - low, left=low, height=0.5, color=tint[label], alpha=0.3, linewidth=0)
         if np.isfinite(estimate):
-            axes.plot([estimate, estimate], [row - 0.25, row + 0.25], color=tint[label], linewidth=2.4)
+            ends = {"series": label, "x": [float(estimate)], "y": row, "low": float(low), "high": float(high)}
+            style = {"color": tint[label], "linewidth": 2.4}
+            axes.add_line(data.Recorded([float(estimate)] * 2, [row - 0.25, row + 0.25], pd.DataFrame(ends), **style))
     for label, value in (references or {}).items():
         axes.axvline(value, color=theme.color("muted"), linewidth=1, linestyle=(0, (4, 3)))
         style = {"xytext": (0, 2), "textcoords": "offset points", "fontsize": 8, "color": theme.color("muted")}
@@ -187,6 +192,7 @@ def intervals(
     for tick in axes.get_yticklabels():
         tick.set_color(theme.color("ink"))
         tick.set_parse_math(False)
+    axes.autoscale_view()
     axes.set_ylim(len(estimates) - 0.5, -0.5)
     axes.grid(True, axis="x")
     axes.grid(False, axis="y")
@@ -218,7 +224,22 @@ def _line(axes: Axes, x: np.ndarray, band: Interval, tint: str, label: str, mark
         floor, ceiling = _ends((low, high, estimate))
         low, high = np.clip(low, floor, ceiling), np.clip(high, floor, ceiling)
         axes.fill_between(x, low, high, where=known, color=tint, alpha=0.16, linewidth=0)
-    axes.plot(x, estimate, color=tint, label=theme.in_legend(label), marker=marker, markersize=4)
+    rows = pd.DataFrame({"series": label, "x": x, "y": estimate, "low": band.low, "high": band.high})
+    style = {"color": tint, "label": theme.in_legend(label), "marker": marker or "None", "markersize": 4}
+    axes.add_line(data.Recorded(x, estimate, rows, **style))
+    axes.autoscale_view()
+
+
+def _published(axes: Axes, env: str, label: str, until: float, tint: str) -> list[str]:
+    """Draws the authors' curve as far as ours goes, if there is one; says where it is from."""
+    curve = published(env, label, until)
+    if curve is None:
+        return []
+    rows = pd.DataFrame({"series": f"{label}, published", "x": curve.env_step, "y": curve.value})
+    style = {"color": tint, "linewidth": 1.3, "linestyle": (0, (5, 2)), "zorder": 1.5, "alpha": 0.85}
+    axes.add_line(data.Recorded(curve.env_step, curve.value, rows, **style))
+    axes.autoscale_view()
+    return [f"Dashed: {curve.method} as published ({curve.source})."]
 
 
 def _ends(parts: Iterable[np.ndarray]) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as Drawing
 
 from mbrl_jax import results
 from mbrl_jax.checks import resolved
-from mbrl_jax.report import theme
+from mbrl_jax.report import data, theme
 from mbrl_jax.report.artefact import Animation, Artefact, Block, Figure, Table, Text
 from mbrl_jax.report.claims import Claim, Judgement, Verdict, judge
 from mbrl_jax.report.select import MissingDataError
@@ -30,11 +30,12 @@ PROFILES = {
 
 
 class Drawn(NamedTuple):
-    """A figure block made ready: inline SVG per panel, label to light colour, caption."""
+    """A figure block made ready: inline SVG per panel, label to light colour, caption, and the numbers behind it."""
 
     panels: Sequence[str]
     legend: dict[str, str]
     caption: str
+    numbers: pd.DataFrame
 
 
 class Section(NamedTuple):
@@ -47,6 +48,7 @@ class Section(NamedTuple):
       judged: claims with their judgements.
       runs: manifests of the runs shown.
       remarks: damaged files, unfinished runs, runs left out.
+      across: for every profile that has runs, the judgements of the artefact's claims in their order.
     """
 
     artefact: Artefact
@@ -55,22 +57,55 @@ class Section(NamedTuple):
     judged: Sequence[tuple[Claim, Judgement]]
     runs: Sequence[Facts]
     remarks: Sequence[str]
+    across: Mapping[str, Sequence[Judgement]] = {}
 
 
-def gather(artefacts: Sequence[Artefact], root: str | Path) -> list[Section]:
-    """Reads the results once and evaluates every artefact on its own; what goes wrong in one stays in it."""
+class Evidence(NamedTuple):
+    """The results of an artefact in one profile: what is drawn, what of it is judged, and what is to be said of it."""
+
+    shown: pd.DataFrame
+    complete: pd.DataFrame
+    remarks: Sequence[str]
+
+
+def gather(artefacts: Sequence[Artefact], root: str | Path, profile: str | None = None) -> list[Section]:
+    """Reads the results once and evaluates every artefact on its own; what goes wrong in one stays in it.
+
+    Args:
+      artefacts: in the order of the sections.
+      root: the results folder.
+      profile: the profile that is shown; of each artefact the largest with finished runs if None.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         manifests = results.manifests(root).to_dict("records")
     damaged = [str(warning.message) for warning in caught]
-    return [_section(artefact, resolved(root), manifests, damaged) for artefact in artefacts]
+    return [_section(artefact, resolved(root), manifests, damaged, profile) for artefact in artefacts]
 
 
-def _section(artefact: Artefact, root: Path, manifests: Sequence[Facts], damaged: Sequence[str]) -> Section:
+def _section(
+    artefact: Artefact, root: Path, manifests: Sequence[Facts], damaged: Sequence[str], profile: str | None
+) -> Section:
     names = (artefact.name, *artefact.also)
     mine = [facts for facts in manifests if facts["experiment"] in names]
-    profile = _profile([facts for facts in mine if facts["experiment"] == artefact.name] or mine)
-    runs = [facts for facts in mine if _profile_of(facts) == profile]
+    there = {_profile_of(facts) for facts in mine}
+    if profile is None:
+        profile = _profile([facts for facts in mine if facts["experiment"] == artefact.name] or mine)
+    elif profile not in there:
+        profile = ""
+    runs = {name: [facts for facts in mine if _profile_of(facts) == name] for name in {*there, profile}}
+    frame, complete, remarks = _evidence(artefact, root, runs[profile], damaged)
+    across = {profile: [_judge(claim, complete, profile) for claim in artefact.claims]}
+    judged = list(zip(artefact.claims, across[profile], strict=True))
+    for other in sorted(there - {profile}) if artefact.claims else ():
+        held = _evidence(artefact, root, runs[other], damaged).complete
+        across[other] = [_judge(claim, held, other) for claim in artefact.claims]
+    shown = [facts for facts in runs[profile] if facts["run"] in set(frame["run"])]
+    blocks, problem = _blocks(artefact, frame)
+    return Section(artefact, profile, blocks, judged, shown, [*problem, *remarks], across)
+
+
+def _evidence(artefact: Artefact, root: Path, runs: Sequence[Facts], damaged: Sequence[str]) -> Evidence:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         frame = results.load(root, run=[facts["run"] for facts in runs]) if runs else results.load(root / "nothing")
@@ -83,10 +118,7 @@ def _section(artefact: Artefact, root: Path, manifests: Sequence[Facts], damaged
     remarks += [f"unfinished, drawn as far as they are but not judged: {', '.join(unfinished)}"] if unfinished else []
     complete = frame.loc[~frame["run"].isin(unfinished)]
     complete.attrs["root"] = str(root)
-    judged = [(claim, _judge(claim, complete, profile)) for claim in artefact.claims]
-    shown = [facts for facts in runs if facts["run"] in set(frame["run"])]
-    blocks, problem = _blocks(artefact, frame)
-    return Section(artefact, profile, blocks, judged, shown, [*problem, *remarks])
+    return Evidence(frame, complete, remarks)
 
 
 def _judge(claim: Claim, frame: pd.DataFrame, profile: str) -> Judgement:
@@ -124,8 +156,8 @@ def _drawn(block: Block, prefix: str) -> Drawn | Table | Animation | Text:
         if isinstance(panel, Drawing):
             notes |= dict.fromkeys(filter(None, [str(panel.get_label())]))
             legend |= {label: tint for label, tint in theme.legend(panel).items() if label not in legend}
-    svgs = [theme.to_svg(panel, f"{prefix}-{i}") for i, panel in enumerate(block.panels)]
-    return Drawn(svgs, legend, " ".join(filter(None, (block.caption, *notes))))
+    svgs = [theme.to_svg(panel, f"{prefix}-{i}", data.description(panel)) for i, panel in enumerate(block.panels)]
+    return Drawn(svgs, legend, " ".join(filter(None, (block.caption, *notes))), data.numbers(block.panels))
 
 
 def _mixed(frame: pd.DataFrame, runs: Sequence[Facts]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The report as one self-contained HTML page: inline styles, SVG and GIFs, no script, nothing fetched."""
+"""The report as one self-contained HTML page: inline styles, SVG, GIFs and CSV, no script, nothing fetched."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import base64
 import html
 from collections import Counter
 from collections.abc import Sequence
-from itertools import groupby
 
 import pandas as pd
 
-from mbrl_jax.report import page, theme
+from mbrl_jax.report import data, page, scoreboard, theme
 from mbrl_jax.report.artefact import Animation, Table, Text
 from mbrl_jax.report.claims import Claim, Judgement, Verdict
 from mbrl_jax.report.gather import PROFILES, Drawn, Section
+from mbrl_jax.report.papers import Paper
+from mbrl_jax.report.scoreboard import by_paper, waits
 from mbrl_jax.results import file_name
 from mbrl_jax.types import Facts
 
-__all__ = ["render"]
+__all__ = ["drawn", "render", "whole"]
 
+LONG_PART = 40
+"""A place in a paper of more characters is a sentence, which the navigation leaves out."""
 TITLE = "mbrl_jax results"
 LEAD = (
     "Every figure and table of the papers that has been re-run here, beside the printed numbers, and what our evidence "
@@ -28,15 +31,27 @@ LEAD = (
 )
 
 
-def render(sections: Sequence[Section]) -> str:
-    """The whole page."""
-    body = "".join([_header(sections), _scoreboard(sections), *_papers(sections)])
+def render(sections: Sequence[Section], refresh: float | None = None) -> str:
+    """The whole page.
+
+    Args:
+      sections: as `gather` gives them.
+      refresh: seconds after which a browser reads the page again; never if None.
+    """
+    parts = [_header(sections), scoreboard.claims(sections), scoreboard.matrix(sections), *_papers(sections)]
+    return whole(TITLE, _navigation(sections), "".join([*parts, _footer(sections)]), refresh)
+
+
+def whole(title: str, navigation: str, main: str, refresh: float | None = None) -> str:
+    """A self-contained page around its navigation and what stands beside it."""
+    again = f'<meta http-equiv="refresh" content="{refresh:g}">' if refresh else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>{TITLE}</title><style>{theme.css()}</style></head><body>"
-        f'<div class="layout">{_navigation(sections)}<main>{body}{_footer(sections)}</main></div></body></html>\n'
+        f'<meta name="color-scheme" content="light dark">{again}'
+        f"<title>{html.escape(title)}</title><style>{theme.css()}</style></head><body>"
+        '<a class="skip" href="#summary">Skip to the results</a>'
+        f'<div class="layout">{navigation}<main>{main}</main></div></body></html>\n'
     )
 
 
@@ -53,16 +68,30 @@ def chance(sections: Sequence[Section]) -> str:
 
 def _navigation(sections: Sequence[Section]) -> str:
     items = ['<li><a href="#summary">Summary</a></li>']
-    for paper, group in groupby(sections, key=_paper):
-        links = "".join(f'<li><a href="#{file_name(s.artefact.name)}">{_part(s)}</a></li>' for s in group)
-        items.append(f"<li><span>{html.escape(paper)}</span><ul>{links}</ul></li>")
+    items += ['<li><a href="#claims">Claims</a></li>'] * any(section.judged for section in sections)
+    for paper, group in by_paper(sections).items():
+        links = "".join(f'<li><a href="#{file_name(s.artefact.name)}">{_entry(s)}</a></li>' for s in group)
+        title = f"<small>{html.escape(paper.title)}</small>" if paper.title else ""
+        start = f'<a class="method" href="#paper-{_slug(paper)}">{html.escape(paper.method)}</a>'
+        items.append(f"<li>{start}{title}<ul>{links}</ul></li>")
     return f'<nav aria-label="Contents"><strong>mbrl_jax</strong><ul>{"".join(items)}</ul></nav>'
+
+
+def _entry(section: Section) -> str:
+    """An artefact in the navigation: where it is in the paper, and what it shows."""
+    part = section.artefact.paper.partition(",")[2].strip()
+    where = f"<b>{html.escape(part)}</b> " if part and len(part) < LONG_PART else ""
+    return where + html.escape(section.artefact.title)
+
+
+def _slug(paper: Paper) -> str:
+    return file_name(paper.cited)
 
 
 def _header(sections: Sequence[Section]) -> str:
     everything = [judged for section in sections for _, judged in section.judged]
-    verdicts = Counter(judged.verdict for judged in everything if not _waits(judged))
-    waiting = sum(_waits(judged) for judged in everything)
+    verdicts = Counter(judged.verdict for judged in everything if not waits(judged))
+    waiting = sum(waits(judged) for judged in everything)
     runs = _all_runs(sections)
     share = "".join(
         f'<i class="{verdict.lower()}" style="flex:{verdicts[verdict]}"></i>'
@@ -86,47 +115,14 @@ def _header(sections: Sequence[Section]) -> str:
     )
 
 
-def _waits(judged: Judgement) -> bool:
-    """Whether there is nothing yet that a verdict could rest on."""
-    return judged.n_seeds == 0 and not judged.exact
-
-
-def _scoreboard(sections: Sequence[Section]) -> str:
-    """All claims: first those that there are results of, in the page's order, then the others, folded away."""
-    rows: dict[bool, list[str]] = {False: [], True: []}
-    for section in sections:
-        for claim, judged in section.judged:
-            rows[_waits(judged)].append(_row(section, claim, judged))
-    if not any(rows.values()):
-        return ""
-    shown = _claims_table(rows[False]) if rows[False] else ""
-    if rows[True]:
-        count = len(rows[True])
-        summary = f"{count} claim{'s' * (count > 1)} without results"
-        shown += f"<details><summary>{summary}</summary>{_claims_table(rows[True])}</details>"
-    return f"<section><h2>Claims</h2>{shown}</section>"
-
-
-def _claims_table(rows: Sequence[str]) -> str:
-    head = "<thead><tr><th>verdict</th><th>claim</th><th>gap, 95 % interval or exact</th></tr></thead>"
-    return f'<table class="claims">{head}<tbody>{"".join(rows)}</tbody></table>'
-
-
-def _row(section: Section, claim: Claim, judged: Judgement) -> str:
-    link = f'<a href="#{file_name(section.artefact.name)}">{html.escape(section.artefact.name)}</a>'
-    return (
-        f"<tr><td>{page.badge(judged.verdict)}</td>"
-        f'<td class="claim">{page.rich(claim.text)}{_note(claim)}'
-        f'<p class="source">{link}{_chip(section)}</p></td>'
-        f'<td class="evidence">{_evidence(claim, judged)}</td></tr>'
-    )
-
-
 def _papers(sections: Sequence[Section]) -> list[str]:
     parts = []
-    for paper, group in groupby(sections, key=_paper):
+    for paper, group in by_paper(sections).items():
         inside = "".join(_artefact(section) for section in group)
-        parts.append(f'<section class="paper"><h2>{html.escape(paper)}</h2>{inside}</section>')
+        under = " · ".join(filter(None, (paper.title, paper.cited if paper.title else "")))
+        title = f'<p class="subtitle">{html.escape(under)}</p>' if under else ""
+        head = f"<h2>{html.escape(paper.method)}</h2>{title}"
+        parts.append(f'<section class="paper" id="paper-{_slug(paper)}">{head}{inside}</section>')
     return parts
 
 
@@ -138,58 +134,68 @@ def _artefact(section: Section) -> str:
     )
     if section.runs:
         seeds = page.seeds_text(section.runs)
-        head += f'<p class="chips">{_chip(section, full=True)}<span class="chip">{seeds} seeds finished</span></p>'
+        head += f'<p class="chips">{_chip(section)}<span class="chip">{seeds} seeds finished</span></p>'
     else:
         head += f'<p class="empty">No results yet. <code>mbrl bench {html.escape(artefact.name)}</code> makes them.</p>'
-    body = "".join(_block(block) for block in section.blocks)
+    code = data.place(artefact.blocks)
+    body = "".join(_block(block, f"{name}-{place}", code) for place, block in enumerate(section.blocks))
     remarks = "".join(f"<li>{html.escape(remark)}</li>" for remark in section.remarks)
     body += f'<ul class="remarks">{remarks}</ul>' if remarks else ""
     body += "".join(_claim(claim, judged) for claim, judged in section.judged)
     if artefact.note:
         body += f"<aside><h4>What deviates</h4>{page.rich(artefact.note)}</aside>"
     if section.runs:
-        cost = _table(page.cost_table(section.runs), {})
-        body += f'<details open><summary>Cost and provenance</summary><div class="scroll">{cost}</div></details>'
+        cost = scoreboard.region(_table(page.cost_table(section.runs), {}), "cost and provenance")
+        body += f"<details><summary>Cost and provenance</summary>{cost}</details>"
     return f'<article id="{name}">{head}{body}</article>'
 
 
 def _claim(claim: Claim, judged: Judgement) -> str:
+    source = f"{html.escape(claim.source)} · judged by <code>{html.escape(data.place(claim.gap))}</code>"
     return (
         f'<div class="card {judged.verdict.lower()}"><div>{page.badge(judged.verdict)}</div>'
-        f'<div class="claim">{page.rich(claim.text)}<p class="source">{html.escape(claim.source)}</p>'
-        f"{_note(claim)}</div>"
-        f'<div class="evidence">{_evidence(claim, judged)}</div></div>'
+        f'<div class="claim">{page.rich(claim.text)}<p class="source">{source}</p>'
+        f"{page.note(claim)}</div>"
+        f'<div class="evidence">{scoreboard.evidence(claim, judged)}</div></div>'
     )
 
 
-def _note(claim: Claim) -> str:
-    return f'<p class="source">{page.inline(claim.note)}</p>' if claim.note else ""
+def _block(block: Drawn | Table | Animation | Text, name: str, code: str) -> str:
+    """A block of an artefact.
 
-
-def _evidence(claim: Claim, judged: Judgement) -> str:
-    text = page.estimate_text(judged, claim.unit)
-    remarks = [f"{judged.n_seeds} seeds"] if judged.n_seeds else []
-    remarks += [f"{judged.n_diverged} of the results' seeds diverged"] if judged.n_diverged else []
-    remarks += [judged.note] if judged.note else []
-    numbers = f"<p>{html.escape(text)}</p>" if text != "–" else ""
-    return f'{page.bar(judged)}{numbers}<p class="source">{html.escape("; ".join(remarks))}</p>'
-
-
-def _block(block: Drawn | Table | Animation | Text) -> str:
+    Args:
+      block: what is shown.
+      name: the name of its data as a file.
+      code: where the code is that makes it.
+    """
     if isinstance(block, Text):
         return f'<div class="text">{page.rich(block.text)}</div>'
-    caption = f"<figcaption>{page.inline(block.caption)}</figcaption>" if block.caption else ""
-    if isinstance(block, Table):
-        return f'<figure><div class="scroll">{_table(block.frame, block.paper)}</div>{caption}</figure>'
+    caption = page.inline(block.caption) if block.caption else ""
     if isinstance(block, Animation):
-        data = base64.b64encode(block.gif).decode()
-        return f'<figure class="animation"><img src="data:image/gif;base64,{data}" alt="animation">{caption}</figure>'
+        pixels, said = base64.b64encode(block.gif).decode(), html.escape(block.caption or f"the film of {name}")
+        image = f'<img src="data:image/gif;base64,{pixels}" alt="{said}">'
+        return f'<figure class="animation">{image}{_caption(caption, "", code)}</figure>'
+    if isinstance(block, Table):
+        table = scoreboard.region(_table(block.frame, block.paper), block.caption or "table")
+        return f"<figure>{table}{_caption(caption, page.csv_link(block.frame, name), code)}</figure>"
+    return drawn(block, name, code)
+
+
+def drawn(block: Drawn, name: str, code: str) -> str:
+    """A figure with its legend, its caption, its data and where its code is; arguments as those of `_block`."""
     keys = "".join(
         f'<li><i style="background:{theme.variable(tint)}"></i>{html.escape(label)}</li>'
         for label, tint in block.legend.items()
     )
     keys = f'<ul class="legend">{keys}</ul>' if keys else ""
-    return f'<figure>{keys}<div class="panels">{"".join(block.panels)}</div>{caption}</figure>'
+    link = page.csv_link(block.numbers, name) if len(block.numbers) else ""
+    under = _caption(page.inline(block.caption) if block.caption else "", link, code)
+    return f'<figure>{keys}<div class="panels">{"".join(block.panels)}</div>{under}</figure>'
+
+
+def _caption(text: str, link: str, code: str) -> str:
+    origin = " · ".join(filter(None, (link, f"<code>{html.escape(code)}</code>" if code else "")))
+    return f'<figcaption>{text}<span class="origin">{origin}</span></figcaption>'
 
 
 def _table(frame: pd.DataFrame, paper: dict[str, str]) -> str:
@@ -212,19 +218,9 @@ def _cell(value: object) -> str:
     return html.escape(page.number(value))
 
 
-def _chip(section: Section, full: bool = False) -> str:
-    if not section.profile:
-        return ""
-    text = PROFILES.get(section.profile, section.profile) if full else section.profile
+def _chip(section: Section) -> str:
+    text = PROFILES.get(section.profile, section.profile)
     return f'<span class="chip {html.escape(section.profile)}">{html.escape(text)}</span>'
-
-
-def _paper(section: Section) -> str:
-    return section.artefact.paper.split(",")[0].strip()
-
-
-def _part(section: Section) -> str:
-    return html.escape(section.artefact.paper.partition(",")[2].strip() or section.artefact.title)
 
 
 def _all_runs(sections: Sequence[Section]) -> list[Facts]:

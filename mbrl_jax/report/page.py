@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import re
 from collections.abc import Sequence
@@ -9,10 +10,22 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from mbrl_jax.report.claims import Judgement, Verdict
+from mbrl_jax.report.claims import Claim, Judgement, Verdict
 from mbrl_jax.types import Facts
 
-__all__ = ["badge", "bar", "cost_table", "estimate_text", "inline", "number", "rich", "seeds_text"]
+__all__ = [
+    "badge",
+    "bar",
+    "cost_table",
+    "csv_link",
+    "csv_text",
+    "estimate_text",
+    "inline",
+    "note",
+    "number",
+    "rich",
+    "seeds_text",
+]
 
 MARKS = {Verdict.HOLDS: "✓", Verdict.FAILS: "✕", Verdict.OPEN: "○"}
 _PATTERNS = (
@@ -105,6 +118,22 @@ def cost_table(runs: Sequence[Facts]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(sorted(rows, key=lambda row: (row["environment"], row["algorithm"])))
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """A table as CSV; numbers with nine significant digits, which tell all numbers of single precision apart."""
+    return frame.to_csv(index=False, float_format="%.9g")
+
+
+def csv_link(frame: pd.DataFrame, name: str) -> str:
+    """A link that saves a table as `name.csv`; the data are in the page."""
+    data = base64.b64encode(csv_text(frame).encode()).decode()
+    return f'<a download="{html.escape(name)}.csv" href="data:text/csv;base64,{data}">data as CSV</a>'
+
+
+def note(claim: Claim) -> str:
+    """What a reader must know about how a claim is tested."""
+    return f'<p class="source">{inline(claim.note)}</p>' if claim.note else ""
 
 
 def rich(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-__all__ = ["RC", "Tone", "color", "colors", "css", "in_legend", "legend", "standalone_svg", "to_svg"]
+__all__ = ["RC", "Tone", "as_given", "color", "colors", "css", "in_legend", "legend", "standalone_svg", "to_svg"]
 
 
 class Tone(NamedTuple):
@@ -110,13 +111,18 @@ def in_legend(label: str) -> str:
     return label if label and not label.startswith("_") else _JOINER + label
 
 
+def as_given(label: str) -> str:
+    """A label as it was before `in_legend`; empty where Matplotlib made it up."""
+    return "" if label.startswith("_") else label.removeprefix(_JOINER)
+
+
 def legend(figure: Figure) -> dict[str, str]:
     """The labels of a figure's lines and bars as they were given, each with its colour."""
     found: dict[str, str] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             own = getattr(handle, "get_color", None)  # bars have none
-            found.setdefault(label.removeprefix(_JOINER), color("muted") if own is None else own())
+            found.setdefault(as_given(label), color("muted") if own is None else own())
     return found
 
 
@@ -138,8 +144,14 @@ def css() -> str:
     return _variables(":root") + (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 
 
-def to_svg(figure: Figure | str, prefix: str) -> str:
-    """A figure as inline SVG: page's fonts, palette as CSS variables, ids unique by `prefix`, no fixed size."""
+def to_svg(figure: Figure | str, prefix: str, alt: str = "") -> str:
+    """A figure as inline SVG: page's fonts, palette as CSS variables, ids unique by `prefix`, no fixed size.
+
+    Args:
+      figure: a Matplotlib figure or SVG text.
+      prefix: before every id in it.
+      alt: what a reader hears who does not see it.
+    """
     if isinstance(figure, str):
         text = figure
     else:
@@ -156,7 +168,7 @@ def to_svg(figure: Figure | str, prefix: str) -> str:
     text = re.sub(r"font-family: [^;\"]+", "font-family: var(--sans)", text)
     for pattern in (r'(\bid=")', r"(url\(#)", r'(href="#)'):
         text = re.sub(pattern, rf"\g<1>{prefix}-", text)
-    return _fluid(text)
+    return _fluid(text, alt)
 
 
 def standalone_svg(inline: str) -> str:
@@ -175,13 +187,14 @@ def _as_it_stands(figure: Figure) -> None:
                 text.set_parse_math(False)
 
 
-def _fluid(text: str) -> str:
+def _fluid(text: str, alt: str) -> str:
     """Takes width and height from the opening tag and gives the natural width as a limit."""
     head, _, body = text.partition(">")
     width = re.search(r'\bwidth="([\d.]+)(pt|px)?"', head)
     limit = f"{float(width[1]) * (4 / 3 if width[2] == 'pt' else 1):.0f}px" if width else "100%"
     head = re.sub(r'\s(width|height)="[^"]*"', "", head)
-    return f'{head} style="width:100%;max-width:{limit};height:auto" role="img">{body}'
+    label = f' aria-label="{html.escape(alt)}"' if alt else ""
+    return f'{head} style="width:100%;max-width:{limit};height:auto" role="img"{label}>{body}'
 
 
 def _variables(selector: str) -> str:

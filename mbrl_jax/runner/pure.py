@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
+from jax.custom_batching import sequential_vmap
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
@@ -36,6 +38,7 @@ def make_train(
     eval_episodes: int = 10,
     options: Mapping[str, object] | None = None,
     precision: Precision = STANDARD,
+    batching: Literal["vmap", "map"] | None = None,
 ) -> Train:
     """A pure function that trains one lane from its key to its end: `train(key, hypers) -> (state, metrics)`.
 
@@ -50,10 +53,10 @@ def make_train(
         >>> metrics["eval/return_mean"].shape  # before training, and after 20 and 40 steps
         (3, 3)
 
-    With `jax.random.key(seed)` it gives the numbers of the `Run` with that seed. On a CPU these are the same bits:
-    alone as with batching `map`, under `vmap` as with `vmap`, where evaluations, which do not feed back, may differ in
-    their last digits. Nothing is stored, and nothing can be resumed: runs of hours are a `Run`'s. The final state holds
-    the replay; a function that returns the metrics alone keeps it from being copied out.
+    With `jax.random.key(seed)` it gives the numbers of the `Run` with that seed. On a CPU these are the same bits,
+    alone and under `jax.vmap`, which there runs lanes one after the other, as a `Run` does. Nothing is stored, and
+    nothing can be resumed: runs of hours are a `Run`'s. The final state holds the replay; a function that returns the
+    metrics alone keeps it from being copied out.
 
     Args:
       algorithm: a name in `REGISTRY`, the path of a module of your own, or an `Entry`.
@@ -64,6 +67,8 @@ def make_train(
       options: arguments of the algorithm's `make` beside configuration and environment.
       precision: of products: `float32`, `tensorfloat32` (NVIDIA GPUs) or `bfloat16` (TPUs); a device without the last
         two takes them for others.
+      batching: what `jax.vmap` of it means: `map` runs its lanes one after the other, `vmap` all operations on all of
+        them at once; None is `map` on a CPU and `vmap` elsewhere, as of a `Run`. The bits of evaluations depend on it.
 
     Returns:
       `train`. Its `hypers` are values of continuous fields of the configuration by their dotted names, each one number,
@@ -83,6 +88,9 @@ def make_train(
     check_config(entry, chosen)
     if eval_episodes < 1:
         raise ValueError(f"eval_episodes must be at least 1, got {eval_episodes}")
+    under_vmap = batching or program.default_batching()
+    if under_vmap not in program.BATCHINGS:
+        raise ValueError(f"batching must be one of {program.BATCHINGS}, got {under_vmap!r}")
 
     def build(values: Mapping[str, Array]) -> Algorithm[PyTree]:
         return entry.make(override(chosen, values), env, **(options or {}))
@@ -90,8 +98,13 @@ def make_train(
     schedule = record.scheduled(chosen.steps, build({}).env_steps, eval_every)
     lane = program.one_lane(build, env, eval_episodes, schedule.eval_iterations, precision)
 
+    def whole(lanes: program.Lanes) -> tuple[PyTree, Info]:
+        return _train(lane, schedule, lanes)
+
+    of_lane = sequential_vmap(whole) if under_vmap == "map" else whole
+
     def train(key: Key, hypers: Hypers | None = None) -> tuple[PyTree, Info]:
-        return _train(lane, schedule, program.Lanes(_one_key(key), _values(chosen, hypers or {})))
+        return of_lane(program.Lanes(_one_key(key), _values(chosen, hypers or {})))
 
     return train
 

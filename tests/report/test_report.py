@@ -12,7 +12,7 @@ import synthetic
 from PIL import Image
 
 from mbrl_jax import results
-from mbrl_jax.report import Artefact, Claim, Figure, Table, Verdict, build, figures, page, select, theme
+from mbrl_jax.report import Artefact, Claim, Figure, Table, Verdict, build, data, figures, page, select, theme
 from mbrl_jax.report.gather import gather
 from mbrl_jax.report.statistics import Interval
 
@@ -65,7 +65,7 @@ def test_the_page_is_whole_and_self_contained(built):
     assert all(source.startswith("data:image/gif;base64,") for source in parsed.sources) and len(parsed.sources) == 1
     internal = {link[1:] for link in parsed.links if link.startswith("#")}
     assert internal <= set(parsed.ids) and "mbpo-figure2" in internal
-    assert not [link for link in parsed.links if not link.startswith("#")]
+    assert not [link for link in parsed.links if not link.startswith(("#", "data:text/csv;base64,"))]
     assert not re.findall(r"url\((?!#)", text) and "@import" not in text
     assert parsed.tags.count("svg") >= 5 + 4  # five panels, four claims with an interval
     assert "second <b>" in "".join(parsed.text) and "No results yet." in "".join(parsed.text)
@@ -139,10 +139,108 @@ def test_profiles_are_not_mixed_and_smoke_proves_nothing(write, tmp_path):
 def test_claims_without_results_stand_apart(write, tmp_path):
     write("mbpo")
     nothing = one(gap=lambda frame: select.paired(frame, "mbpo", "sac"))
-    text = build([one()._replace(claims=(*one().claims, *nothing.claims))], tmp_path).read_text()
-    first, second = text.split("<summary>1 claim without results</summary>")
-    assert "1 without results" in first and "<dd>1<small> of 2</small></dd>" in first
-    assert "no results for sac" not in first and "no results for sac" in second
+    text = build([one()._replace(claims=(*nothing.claims, *one().claims))], tmp_path).read_text()
+    assert "1 without results" in text and "<dd>1<small> of 2</small></dd>" in text
+    first, second = re.findall(r'<tr class="row (.*?)</tr>', text, re.DOTALL)
+    assert first.startswith("holds") and second.startswith("waiting") and "no results for sac" in second
+    assert "with results 1<" in text and "HOLDS 1<" in text and "OPEN 0<" in text and "all 2<" in text
+    assert re.search('id="show-results" checked', text)
+
+
+def test_claims_stand_by_paper_with_the_decided_ones_first(built):
+    text = built.read_text()
+    groups = re.findall(r'<details open class="group .*?</details>', text, re.DOTALL)
+    assert ["MBPO" in groups[0], "MnM" in groups[1]] == [True, True] and len(groups) == 2
+    assert "When to Trust Your Model" in groups[0] and "Mismatched No More" in groups[1]
+    assert re.findall('<tr class="row (\\w+)"', groups[0]) == ["holds", "holds", "holds", "open"]
+    assert re.findall('<tr class="row (\\w+)"', groups[1]) == ["waiting"]
+
+
+def test_a_paper_is_named_by_its_method_and_title_wherever_its_artefacts_stand(write, tmp_path):
+    write("mbpo")
+    apart = [synthetic.FIGURE2, synthetic.ABSENT, synthetic.PROFILE, one()._replace(name="x/own", paper="not known")]
+    text = build(apart, tmp_path).read_text()
+    navigation = text[text.index("<nav") : text.index("</nav>")]
+    methods = re.findall('class="method" href="#([^"]+)">([^<]+)<', navigation)
+    assert [method for _, method in methods] == ["MBPO", "MnM", "not known"]
+    assert all(f'id="{place}"' in text for place, _ in methods) and "When to Trust Your Model" in navigation
+    assert "Janner" not in re.sub('#[^"]+', "", navigation)
+
+
+def test_claims_against_profiles(write, tmp_path):
+    write("mbpo", profile="smoke")
+    write("mbpo", profile="laptop")
+    artefact = one(profiles=("laptop",))
+    text = build([artefact], tmp_path).read_text()
+    table = text[text.index('<table class="matrix">') :]
+    table = table[: table.index("</table>")]
+    assert re.findall('<th scope="col">(\\w+)</th>', table) == ["claim", "paper", "laptop", "smoke"]
+    (cells,) = [re.findall("<td>(.*?)</td>", row) for row in table.split("<tr>")[2:]]
+    assert cells[0] == "–" and "HOLDS" in cells[1] and "OPEN" in cells[2]
+    (section,) = gather([artefact], tmp_path, "smoke")
+    assert section.profile == "smoke" and gather([artefact], tmp_path, "paper")[0].profile == ""
+
+
+def test_every_figure_has_its_data_and_its_code(built):
+    text = built.read_text()
+    links = dict(re.findall('download="([^"]+)" href="data:text/csv;base64,([^"]+)"', text))
+    assert sorted(links) == ["mbpo-figure2-0.csv", "mbpo-figure2-1.csv", "mbpo-profile-0.csv"]
+    held = pd.read_csv(io.BytesIO(base64.b64decode(links["mbpo-figure2-0.csv"])))
+    assert list(held.columns) == ["panel", "series", "x", "y", "low", "high"]
+    assert set(held["panel"]) == set(synthetic.ENVS) and set(held["series"]) == {"mbpo", "sac"}
+    frame = results.load(built.parents[1], experiment="mbpo/figure2", algorithm="sac", env=synthetic.ENVS[0])
+    final = frame.loc[frame["env_step"] == 5000, "value"]
+    ours = held[(held["panel"] == synthetic.ENVS[0]) & (held["series"] == "sac")].iloc[-1]
+    assert ours["y"] == pytest.approx(np.sort(final)[2:6].mean(), rel=1e-8) and ours["low"] < ours["y"] < ours["high"]
+    stored = pd.read_csv(built.parent / "figures" / "mbpo-figure2-0.csv")
+    pd.testing.assert_frame_equal(stored, held)
+    line = synthetic.learning_blocks.__code__.co_firstlineno
+    assert (
+        f"<code>synthetic.py:{line}</code>" in text
+        and f"`synthetic.py:{line}`" in (built.parent / "report.md").read_text()
+    )
+    assert f"judged by <code>synthetic.py:{synthetic.faster.__code__.co_firstlineno}</code>" in text
+
+
+def test_figures_and_films_are_described_in_words(built):
+    text = built.read_text()
+    labels = re.findall('<svg [^>]*role="img" aria-label="([^"]*)"', text)
+    assert "inverted_pendulum-v4. evaluation return against environment steps: mbpo, sac" in labels
+    assert all(labels) and len(re.findall('<svg [^>]*role="img"', text)) == len(labels)
+    assert 'alt="A trained policy."' in text
+
+
+def test_numbers_are_read_from_what_artefacts_draw_themselves():
+    figure, axes = figures.panel("own")
+    axes.bar([1.0, 2.0], [3.0, 4.0], label="bars")
+    axes.plot([0.0, 1.0], [5.0, 6.0])
+    axes.scatter([7.0], [8.0], label="points")
+    axes.axhline(9.0)
+    picture, other = figures.panel("image")
+    other.imshow(np.arange(6.0).reshape(2, 3))
+    held = data.numbers([figure, picture, "<svg/>"])
+    own = held[held["panel"] == "own"]
+    rows = {tuple(row) for row in own[["series", "x", "y"]].to_numpy().tolist()}
+    assert rows == {("bars", 1.0, 3.0), ("bars", 2.0, 4.0), ("", 0.0, 5.0), ("", 1.0, 6.0), ("points", 7.0, 8.0)}
+    image = held[held["panel"] == "image"]
+    assert image["value"].tolist() == [0, 1, 2, 3, 4, 5] and image["x"].tolist() == [0, 1, 2] * 2
+
+
+@pytest.mark.parametrize("budget, expected", [(5000, None), (15_000, 443.5), (60_000, 2654.0)])
+def test_published_curves_are_dashed_as_far_as_ours_go(write, tmp_path, budget, expected):
+    write("MBPO", "hopper-v4", budget=budget)
+    write("SAC", "hopper-v4", budget=budget)
+    (figure,) = figures.learning_curves(results.load(tmp_path))
+    dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+    if expected is None:  # the published curve begins at 10,000 steps
+        assert dashed == [] and "published" not in figure.get_label()
+        return
+    x, y = dashed[0].get_data()
+    assert len(dashed) == 1 and x[-1] == budget and y[-1] == pytest.approx(expected) and x[0] == 10_000
+    assert "Dashed: MBPO as published (the authors' runs" in figure.get_label()
+    assert set(data.numbers([figure])["series"]) == {"MBPO", "SAC", "MBPO, published"}
+    (other,) = figures.learning_curves(results.load(tmp_path).assign(metric="m"), "m")
+    assert not [line for line in other.axes[0].lines if line.get_linestyle() == "--"]
 
 
 def test_what_a_reader_must_know_stands_wherever_the_verdict_does(write, tmp_path):

@@ -78,17 +78,44 @@ def test_one_lane_has_the_bits_of_the_runner(train, finished):
         check_stored(metrics, run, finished, place)
 
 
-def test_seeds_and_rates_under_vmap_have_the_numbers_of_the_runner_and_compile_once(lanes, tmp_path):
+def check_lanes(lanes, root, rounding=0.0):
+    """Every lane has the final state and the metrics of the run of all of them that is stored there."""
+    final = loop.final_state(SWEPT, root)
+    for place in range(len(SWEPT.lanes())):
+        state, metrics = jax.tree.map(lambda leaf, at=place: leaf[at], lanes)
+        assert same_bits(state, program.lane(final, place))
+        check_stored(metrics, SWEPT, root, place, rounding)
+
+
+def test_seeds_and_rates_under_vmap_have_the_bits_of_the_runner_and_compile_once(lanes, tmp_path):
     state, metrics, traces = lanes
     assert traces == 1
-    loop.train(SWEPT, tmp_path, loop.Options(batching="vmap", devices=jax.devices()[:1], quiet=True))
-    final = loop.final_state(SWEPT, tmp_path)
-    for place in range(len(SWEPT.lanes())):
-        mine = jax.tree.map(lambda leaf, at=place: leaf[at], (state, metrics))
-        assert same_bits(mine[0], program.lane(final, place))
-        check_stored(mine[1], SWEPT, tmp_path, place, rounding=8 * EPS)
+    loop.train(SWEPT, tmp_path, loop.Options(devices=jax.devices()[:1], quiet=True))
+    check_lanes((state, metrics), tmp_path)
     ends = metrics["eval/return_mean"].reshape(len(RATES), len(SEEDS), 7)
     assert len(np.unique(ends[:, 0, -1])) == len(RATES)  # the rate does something
+
+
+def test_nested_vmaps_have_the_bits_of_one(train, lanes):
+    _, flat, _ = lanes
+    rates, keys = jnp.asarray(RATES[:2], jnp.float32), KEYS[:2]
+
+    def metrics(rate, key):
+        return train(key, {"agent.critic_lr": rate})[1]
+
+    nested = jax.jit(jax.vmap(jax.vmap(metrics, (None, 0)), (0, None)))(rates, keys)
+    for name, values in nested.items():
+        expected = flat[name].reshape(len(RATES), len(SEEDS), *flat[name].shape[1:])[:2, :2]
+        np.testing.assert_array_equal(values, expected, name)
+
+
+@pytest.mark.slow
+def test_all_lanes_at_once_have_the_numbers_of_the_runner(tmp_path):
+    """Training the same bits; evaluations, which do not feed back, to the last digits."""
+    train = make_train("sac", "probe-match", tiny.CONFIG, eval_every=40, eval_episodes=2, batching="vmap")
+    found = jax.vmap(jax.jit(train))(KEYS, VALUES)
+    loop.train(SWEPT, tmp_path, loop.Options(batching="vmap", devices=jax.devices()[:1], quiet=True))
+    check_lanes(found, tmp_path, rounding=8 * EPS)
 
 
 @pytest.mark.slow
@@ -132,6 +159,7 @@ def test_what_cannot_be_traced_is_refused(train, key, hypers, message):
         ({"eval_every": 81}, "eval_every must be a multiple of the 4 environment steps"),
         ({"eval_every": 480}, "at most the run's 240 steps, got 480"),
         ({"eval_episodes": 0}, "eval_episodes must be at least 1, got 0"),
+        ({"batching": "pmap"}, "batching must be one of .* got 'pmap'"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_traced(changes, message):
