@@ -13,6 +13,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     "bench": "run artefacts (the papers' tables and figures), then write the report",
     "report": "write the report on the results that exist; runs nothing",
+    "compare": "two results folders side by side: what changed in the claims, and the learning curves",
     "train": "train one algorithm on one environment, many seeds in one program",
     "sweep": "plan, run or follow a sweep over algorithms, environments and hyper-parameters",
     "list": "algorithms, environments, presets and artefacts by name",

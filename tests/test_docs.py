@@ -12,7 +12,7 @@ import tyro
 
 import mbrl_jax as mb
 from mbrl_jax import cli, envs, results
-from mbrl_jax.commands import artefacts, bench, doctor, listing
+from mbrl_jax.commands import artefacts, bench, compare, doctor, listing
 from mbrl_jax.commands.sweep import Sweep
 from mbrl_jax.commands.train import parse
 from mbrl_jax.report.exchange import export_csv
@@ -107,6 +107,7 @@ ACCEPT = {
     "sweep": plan,
     "bench": run_artefacts,
     "report": report,
+    "compare": only_parse(compare.Compare),
     "list": only_parse(listing.List),
     "doctor": only_parse(doctor.Doctor),
 }

@@ -37,6 +37,12 @@ class Bench:
 class Report:
     """Writes the report on what lies in the results folder; runs nothing."""
 
+    live: bool = False
+    """Write it again whenever a run has stored something, until you stop it with Ctrl-C; the page in a browser reads
+    itself again."""
+    every: float = 15.0
+    """Seconds between two looks at the results folder while live."""
+
     results: Path = Path("results")
     """The results folder."""
     out: Path | None = None
@@ -80,12 +86,17 @@ def bench(words: list[str]) -> int:
 def report(words: list[str]) -> int:
     """Runs the command; 1 if an artefact's module could not be imported, else 0."""
     args = tyro.cli(Report, prog="mbrl report", args=words)
-    from mbrl_jax.commands import artefacts
+    if args.live and not args.every > 0:
+        raise ValueError(f"seconds between two looks must be positive, got {args.every:g}")
+    from mbrl_jax.commands import artefacts, live
     from mbrl_jax.runner import setup
 
     setup.configure()
     known, broken = artefacts.discover(args.experiments)
-    _write(known, args.results, args.out)
+    if args.live:
+        live.follow(lambda refresh: _write(known, args.results, args.out, refresh), args.results, args.every)
+    else:
+        _write(known, args.results, args.out)
     for name, problem in broken.items():
         print(f"mbrl report: {name} could not be imported and is left out:\n{problem}", file=sys.stderr)
     return 1 if broken else 0
@@ -152,14 +163,14 @@ def _summary(outcomes: Sequence[Outcome]) -> None:
         print(f"{name:<{width}}  {seconds:8.1f} {compiled:9.1f} {ran:8.1f}  {'FAILED ' + problem if problem else 'ok'}")
 
 
-def _write(known: dict[str, Artefact], root: Path, out: Path | None) -> None:
+def _write(known: dict[str, Artefact], root: Path, out: Path | None, refresh: float | None = None) -> None:
     """Writes the report, then prints the claims' scoreboard and the report's path."""
     import pandas as pd
 
     from mbrl_jax.commands import artefacts
     from mbrl_jax.report.build import build
 
-    index = build([*known.values(), *artefacts.others(root, known)], root, out)
+    index = build([*known.values(), *artefacts.others(root, known)], root, out, refresh=refresh)
     try:
         claims = pd.read_csv(index.parent / "tables" / "claims.csv")
     except pd.errors.EmptyDataError:

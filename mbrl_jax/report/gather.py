@@ -20,7 +20,7 @@ from mbrl_jax.report.claims import Claim, Judgement, Verdict, judge
 from mbrl_jax.report.select import MissingDataError
 from mbrl_jax.types import Facts
 
-__all__ = ["PROFILES", "Drawn", "Section", "gather"]
+__all__ = ["PROFILES", "Drawn", "Section", "drawn", "gather"]
 
 PROFILES = {
     "paper": "the paper's scale",
@@ -49,6 +49,7 @@ class Section(NamedTuple):
       runs: manifests of the runs shown.
       remarks: damaged files, unfinished runs, runs left out.
       across: for every profile that has runs, the judgements of the artefact's claims in their order.
+      frame: the results that are shown, as `results.load` gives them.
     """
 
     artefact: Artefact
@@ -57,7 +58,8 @@ class Section(NamedTuple):
     judged: Sequence[tuple[Claim, Judgement]]
     runs: Sequence[Facts]
     remarks: Sequence[str]
-    across: Mapping[str, Sequence[Judgement]] = {}
+    across: Mapping[str, Sequence[Judgement]]
+    frame: pd.DataFrame
 
 
 class Evidence(NamedTuple):
@@ -68,23 +70,31 @@ class Evidence(NamedTuple):
     remarks: Sequence[str]
 
 
-def gather(artefacts: Sequence[Artefact], root: str | Path, profile: str | None = None) -> list[Section]:
+def gather(
+    artefacts: Sequence[Artefact], root: str | Path, profile: str | None = None, *, draw: bool = True
+) -> list[Section]:
     """Reads the results once and evaluates every artefact on its own; what goes wrong in one stays in it.
 
     Args:
       artefacts: in the order of the sections.
       root: the results folder.
       profile: the profile that is shown; of each artefact the largest with finished runs if None.
+      draw: whether blocks are drawn, and claims judged in other profiles too.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         manifests = results.manifests(root).to_dict("records")
     damaged = [str(warning.message) for warning in caught]
-    return [_section(artefact, resolved(root), manifests, damaged, profile) for artefact in artefacts]
+    return [_section(artefact, resolved(root), manifests, damaged, profile, draw) for artefact in artefacts]
 
 
 def _section(
-    artefact: Artefact, root: Path, manifests: Sequence[Facts], damaged: Sequence[str], profile: str | None
+    artefact: Artefact,
+    root: Path,
+    manifests: Sequence[Facts],
+    damaged: Sequence[str],
+    profile: str | None,
+    draw: bool,
 ) -> Section:
     names = (artefact.name, *artefact.also)
     mine = [facts for facts in manifests if facts["experiment"] in names]
@@ -97,12 +107,12 @@ def _section(
     frame, complete, remarks = _evidence(artefact, root, runs[profile], damaged)
     across = {profile: [_judge(claim, complete, profile) for claim in artefact.claims]}
     judged = list(zip(artefact.claims, across[profile], strict=True))
-    for other in sorted(there - {profile}) if artefact.claims else ():
+    for other in sorted(there - {profile}) if artefact.claims and draw else ():
         held = _evidence(artefact, root, runs[other], damaged).complete
         across[other] = [_judge(claim, held, other) for claim in artefact.claims]
     shown = [facts for facts in runs[profile] if facts["run"] in set(frame["run"])]
-    blocks, problem = _blocks(artefact, frame)
-    return Section(artefact, profile, blocks, judged, shown, [*problem, *remarks], across)
+    blocks, problem = _blocks(artefact, frame) if draw else ([], [])
+    return Section(artefact, profile, blocks, judged, shown, [*problem, *remarks], across, frame)
 
 
 def _evidence(artefact: Artefact, root: Path, runs: Sequence[Facts], damaged: Sequence[str]) -> Evidence:
@@ -139,7 +149,7 @@ def _blocks(artefact: Artefact, frame: pd.DataFrame) -> tuple[list[Drawn | Table
         return [], []
     try:
         return [
-            _drawn(block, f"{results.file_name(artefact.name)}-{i}") for i, block in enumerate(artefact.blocks(frame))
+            drawn(block, f"{results.file_name(artefact.name)}-{i}") for i, block in enumerate(artefact.blocks(frame))
         ], []
     except MissingDataError as error:
         return [Text(f"Not all results are there yet: {error}.")], []
@@ -147,7 +157,8 @@ def _blocks(artefact: Artefact, frame: pd.DataFrame) -> tuple[list[Drawn | Table
         return [], [f"could not be drawn: {type(error).__name__}: {error}"]
 
 
-def _drawn(block: Block, prefix: str) -> Drawn | Table | Animation | Text:
+def drawn(block: Block, prefix: str) -> Drawn | Table | Animation | Text:
+    """A block made ready for the page; the ids in its drawings begin with the prefix."""
     if not isinstance(block, Figure):
         return block
     legend: dict[str, str] = {}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import html
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -18,7 +19,7 @@ from mbrl_jax.report.scoreboard import by_paper, waits
 from mbrl_jax.results import file_name
 from mbrl_jax.types import Facts
 
-__all__ = ["drawn", "render", "whole"]
+__all__ = ["drawn", "render", "table", "whole"]
 
 LONG_PART = 40
 """A place in a paper of more characters is a sentence, which the navigation leaves out."""
@@ -145,7 +146,7 @@ def _artefact(section: Section) -> str:
     if artefact.note:
         body += f"<aside><h4>What deviates</h4>{page.rich(artefact.note)}</aside>"
     if section.runs:
-        cost = scoreboard.region(_table(page.cost_table(section.runs), {}), "cost and provenance")
+        cost = scoreboard.region(table(page.cost_table(section.runs)), "cost and provenance")
         body += f"<details><summary>Cost and provenance</summary>{cost}</details>"
     return f'<article id="{name}">{head}{body}</article>'
 
@@ -176,8 +177,8 @@ def _block(block: Drawn | Table | Animation | Text, name: str, code: str) -> str
         image = f'<img src="data:image/gif;base64,{pixels}" alt="{said}">'
         return f'<figure class="animation">{image}{_caption(caption, "", code)}</figure>'
     if isinstance(block, Table):
-        table = scoreboard.region(_table(block.frame, block.paper), block.caption or "table")
-        return f"<figure>{table}{_caption(caption, page.csv_link(block.frame, name), code)}</figure>"
+        rows = scoreboard.region(table(block.frame, block.paper), block.caption or "table")
+        return f"<figure>{rows}{_caption(caption, page.csv_link(block.frame, name), code)}</figure>"
     return drawn(block, name, code)
 
 
@@ -198,7 +199,8 @@ def _caption(text: str, link: str, code: str) -> str:
     return f'<figcaption>{text}<span class="origin">{origin}</span></figcaption>'
 
 
-def _table(frame: pd.DataFrame, paper: dict[str, str]) -> str:
+def table(frame: pd.DataFrame, paper: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A data frame; columns of a paper's numbers, mapped to where they are printed, are set apart."""
     numeric = {name: pd.api.types.is_numeric_dtype(frame[name]) for name in frame}
     kind = {name: " ".join(["number"] * numeric[name] + ["printed"] * (name in paper)) for name in frame}
     head = "".join(

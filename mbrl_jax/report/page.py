@@ -24,6 +24,7 @@ __all__ = [
     "note",
     "number",
     "rich",
+    "run_hours",
     "seeds_text",
 ]
 
@@ -66,6 +67,11 @@ def seeds_text(runs: Sequence[Facts]) -> str:
     """How many seeds finished healthy out of how many: `15/16`."""
     healthy = sum(_healthy(facts) for facts in runs)
     return f"{healthy}/{sum(_lanes(facts) for facts in runs)}"
+
+
+def run_hours(runs: Sequence[Facts]) -> float:
+    """Hours that runs took, as far as they say."""
+    return float(np.nansum([_float(facts.get("run_seconds")) for facts in runs])) / 3600
 
 
 def badge(verdict: Verdict) -> str:

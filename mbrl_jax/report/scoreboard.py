@@ -16,7 +16,7 @@ from mbrl_jax.report.gather import PROFILES, Section
 from mbrl_jax.report.papers import Paper, paper_of
 from mbrl_jax.results import file_name
 
-__all__ = ["Row", "by_paper", "claims", "evidence", "filters", "matrix", "region", "rows_of", "waits"]
+__all__ = ["Row", "by_paper", "claims", "evidence", "filters", "matrix", "radio", "region", "rows_of", "waits"]
 
 ORDER = (Verdict.HOLDS, Verdict.FAILS, Verdict.OPEN)
 
@@ -74,13 +74,17 @@ def filters(rows: Sequence[Row]) -> str:
     options = [("results", f"with results {there}")]
     options += [(v.lower(), f"{page.MARKS[v]} {v} {counts[v.lower()]}") for v in ORDER]
     options += [("waiting", f"without results {counts['waiting']}"), ("all", f"all {len(rows)}")]
-    chosen = "results" if there else "all"
+    return radio("Show claims", options, "results" if there else "all")
+
+
+def radio(legend: str, options: Sequence[tuple[str, str]], chosen: str) -> str:
+    """Radio buttons that the style sheet knows: `(kind, text)` each, one of them chosen."""
     buttons = "".join(
         f'<input type="radio" name="verdict" id="show-{kind}"{" checked" * (kind == chosen)}>'
         f'<label for="show-{kind}" class="{kind}">{text}</label>'
         for kind, text in options
     )
-    return f'<fieldset class="filter"><legend>Show claims</legend>{buttons}</fieldset>'
+    return f'<fieldset class="filter"><legend>{legend}</legend>{buttons}</fieldset>'
 
 
 def matrix(sections: Sequence[Section]) -> str:
