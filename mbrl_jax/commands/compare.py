@@ -51,7 +51,7 @@ def compare(words: list[str]) -> int:
     if not args.artefacts:
         own = {one.name: one for side in sides for one in artefacts.others(side.root, known)}
         chosen += own.values()
-    index, pairs = comparing.compare(chosen, *sides, args.out)
+    index, pairs = comparing.compare(chosen, sides[0], sides[1], args.out)
     _say(pairs)
     print(f"comparison: {index}")
     for name, problem in broken.items():
