@@ -61,11 +61,12 @@ def jobs(profile: str) -> list[Job]:
 
 
 def _own(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of this figure's task."""
+    """The rows of this figure's task, of Figure 2's methods those of MBPO and SAC."""
     tasks = list(frame.loc[frame["experiment"] == NAME, "env"])
     if not tasks:
         raise select.MissingDataError("no variant has been trained")
-    kept = pd.DataFrame(frame[frame["env"].isin(tasks)])
+    ours = (frame["experiment"] == NAME) | frame["algorithm"].isin(["MBPO", "SAC"])
+    kept = pd.DataFrame(frame[frame["env"].isin(tasks) & ours])
     kept.attrs.update(frame.attrs)
     return kept
 

@@ -152,11 +152,13 @@ def make(
         return planning(config.planning, env.spec, model.dynamics(now))
 
     def improve(key: Key, now: bootstrap.State, episodes: Episodes) -> tuple[bootstrap.State, Info]:
-        """Nothing but the best return of a planned episode so far, which is what the published curves show."""
+        """Nothing but the best return of a planned episode so far, which the published curves show, and their steps."""
         del key
         place = jnp.arange(episodes.valid.value.shape[0])
         planned = (place >= config.warmup_episodes) & (place < episodes.collected.value)
-        return now, {"pets/best_return": jnp.where(planned, _returns(episodes), -jnp.inf).max()}
+        taken = jnp.where(planned, episodes.valid.value.sum(axis=1), 0).sum()
+        best = jnp.where(planned, _returns(episodes), -jnp.inf).max()
+        return now, {"pets/best_return": best, "pets/steps": taken.astype(best.dtype)}
 
     return episodic.make(
         env,
@@ -165,7 +167,8 @@ def make(
         warmup_episodes=config.warmup_episodes,
         episodes=1,
         rounds=config.steps // env.spec.time_limit,
-        describe=lambda steps, valid: {"planner/value": steps.extras.value.mean()},
+        describe=lambda steps, valid: {"planner/value": jnp.mean(steps.extras.value, where=valid)},
+        collect=rollouts.until_ended,
     )
 
 

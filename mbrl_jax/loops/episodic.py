@@ -57,6 +57,7 @@ def make(
     episodes: int,
     rounds: int,
     describe: Callable[[Transition, Array], Info] = _unremarkable,
+    collect: Callable[[Key, Env, Policy[PyTree], int], tuple[Transition, Array]] = rollouts.episodes,
 ) -> Algorithm[State[S]]:
     """A method on `env`; one iteration is one round of `episodes` whole episodes.
 
@@ -68,6 +69,7 @@ def make(
       episodes: episodes of a round, side by side.
       rounds: how many rounds there is room for.
       describe: `describe(steps [episodes, time_limit, ...], valid) -> info` of a round, the steps with their extras.
+      collect: how a round's episodes are acted out; `rollouts.until_ended` where a policy is dear.
     """
     unit = rollouts.normalised(env)
     capacity = warmup_episodes + rounds * episodes
@@ -86,7 +88,7 @@ def make(
     def step(key: Key, state: State[S]) -> tuple[State[S], Info]:
         k_prepare, k_act, k_improve = jax.random.split(key, 3)
         agent, prepared = method.prepare(k_prepare, state.agent, state.memory)
-        found, valid = rollouts.episodes(k_act, unit, method.explore(agent), episodes)
+        found, valid = collect(k_act, unit, method.explore(agent), episodes)
         memory = _stored(state.memory, found._replace(extras=()), valid)
         agent, improved = method.improve(k_improve, agent, memory)
         info = {"train/return": jnp.where(valid, found.reward, 0.0).sum(axis=1).mean(), **describe(found, valid)}

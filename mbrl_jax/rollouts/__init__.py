@@ -26,7 +26,7 @@ from mbrl_jax.rollouts.real import (
     start,
     step,
 )
-from mbrl_jax.rollouts.whole import episodes, evaluate, watch
+from mbrl_jax.rollouts.whole import episodes, evaluate, until_ended, watch
 
 __all__ = [
     "Actor",
@@ -56,6 +56,7 @@ __all__ = [
     "to_env",
     "uniform",
     "unroll",
+    "until_ended",
     "watch",
     "written_out",
 ]

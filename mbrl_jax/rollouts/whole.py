@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from mbrl_jax.types import Env, Key, Policy, PyTree, Transition, checked
 
-__all__ = ["episodes", "evaluate", "watch"]
+__all__ = ["episodes", "evaluate", "until_ended", "watch"]
 
 
 @checked
@@ -24,9 +25,48 @@ def episodes(
       Transitions `[count, time_limit, ...]` with what the policy gave besides as their extras, and which of them
       happened before the task ended (bool `[count, time_limit]`).
     """
+    begin, body, keys = _side_by_side(key, env, policy, count)
+    return _with_valid(lax.scan(body, begin, keys)[1])
+
+
+@checked
+def until_ended(
+    key: Key, env: Env, policy: Policy[PyTree], count: int
+) -> tuple[Transition, Bool[Array, "{count} time_limit"]]:
+    """`episodes` that takes no step once all have ended: for policies that are dear, on tasks that end early.
+
+    Returns:
+      What `episodes` does, and the same where it happened; rows of steps that were not taken are 0.
+    """
+    begin, body, keys = _side_by_side(key, env, policy, count)
+    shapes = jax.eval_shape(lambda: lax.scan(body, begin, keys)[1])
+    empty: Transition = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    def running(now: tuple[Array, Array, PyTree, Transition]) -> Array:
+        time, going, *_ = now
+        return (time < env.spec.time_limit) & going.any()
+
+    def once(now: tuple[Array, Array, PyTree, Transition]) -> tuple[Array, Array, PyTree, Transition]:
+        time, going, carry, rows = now
+        carry, step = body(carry, keys[time])
+        rows = jax.tree.map(lambda into, row: lax.dynamic_update_index_in_dim(into, row, time, 0), rows, step)
+        return time + 1, going & (step.discount > 0), carry, rows
+
+    first = (jnp.zeros((), jnp.int32), jnp.ones(count, bool), begin, empty)
+    return _with_valid(lax.while_loop(running, once, first)[-1])
+
+
+Carry = tuple[PyTree, PyTree]
+"""States of environments side by side, and the policy's memory."""
+
+
+def _side_by_side(
+    key: Key, env: Env, policy: Policy[PyTree], count: int
+) -> tuple[Carry, Callable[[Carry, Key], tuple[Carry, Transition]], Key]:
+    """The beginning of `count` episodes, a step of all of them, and the steps' keys `[time_limit]`."""
     k_reset, k_run = jax.random.split(key)
 
-    def body(carry: tuple[PyTree, PyTree], k: Key) -> tuple[tuple[PyTree, PyTree], Transition]:
+    def body(carry: Carry, k: Key) -> tuple[Carry, Transition]:
         states, memory = carry
         k_act, k_step = jax.random.split(k)
         memory, action, extras = policy.act(k_act, memory, states.obs)
@@ -34,11 +74,14 @@ def episodes(
         return (states, memory), transition._replace(extras=extras)
 
     states = jax.vmap(env.reset)(jax.random.split(k_reset, count))
-    keys = jax.random.split(k_run, env.spec.time_limit)
-    _, steps = lax.scan(body, (states, policy.start(states.obs)), keys)
-    steps = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), steps)
-    going = jnp.cumprod(steps.discount, axis=1) > 0
-    return steps, jnp.concatenate([jnp.ones_like(going[:, :1]), going[:, :-1]], axis=1)
+    return (states, policy.start(states.obs)), body, jax.random.split(k_run, env.spec.time_limit)
+
+
+def _with_valid(steps: Transition) -> tuple[Transition, Array]:
+    """Steps `[time, count, ...]` with episodes first, and which happened before their episode's end."""
+    rows: Transition = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), steps)
+    going = jnp.cumprod(rows.discount, axis=1) > 0
+    return rows, jnp.concatenate([jnp.ones_like(going[:, :1]), going[:, :-1]], axis=1)
 
 
 class _Running(NamedTuple):
