@@ -367,6 +367,20 @@ def test_a_policys_memory_starts_afresh_with_every_episode():
     np.testing.assert_allclose(totals, -0.25)
 
 
+@pytest.mark.parametrize("name", ["inverted_pendulum-v4", "probe-action-v0", "pendulum-v1"])
+def test_episodes_that_stop_when_all_have_ended_are_the_same_where_they_happened(name):
+    env = rollouts.normalised(envs.make(name, time_limit=40))
+    policy = rollouts.stateless(lambda key, obs: jax.random.uniform(key, (len(obs), 1), minval=-1.0))
+    whole, valid = jax.jit(lambda key: rollouts.episodes(key, env, policy, 3))(jax.random.key(0))
+    until, still = jax.jit(lambda key: rollouts.until_ended(key, env, policy, 3))(jax.random.key(0))
+    np.testing.assert_array_equal(still, valid)
+    for ours, theirs in zip(jax.tree.leaves(until), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_array_equal(ours[valid], theirs[valid])
+    after = int(np.asarray(valid).sum(axis=1).max())
+    assert all(not np.any(leaf[:, after:]) for leaf in jax.tree.leaves(until))
+    assert (after < 40) == (name != "pendulum-v1")
+
+
 def test_a_plan_is_followed_and_gradients_flow_through_the_roll_out():
     actions = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 1)), jnp.float32)
     model = rollouts.memoryless(lambda key, obs, action: (2 * obs + action, obs[:, 0], jnp.ones(2)))

@@ -24,6 +24,7 @@ def test_every_fit_sees_all_episodes_so_far_and_the_best_return_is_that_of_plann
         best = max(best, float(info["train/return"]))
         assert int(info["model/train_size"]) == 5 * (1 + t)
         np.testing.assert_allclose(info["pets/best_return"], best, rtol=1e-5)
+        assert int(info["pets/steps"]) == 5 * (1 + t)
 
 
 def test_it_plans_the_best_actions_of_a_known_system():

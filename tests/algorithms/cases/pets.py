@@ -20,6 +20,7 @@ CASES = {
         iterations=2,
         asked={
             "computed": {(5, 5)},  # returns and masks of all episodes
+            "waiting": 1,  # a trial lasts until the task ends
             "tolerance": 2e-3,  # plans are fitted to the best of few: a fit's rounding may not change which
         },
         steps=lambda agent: {"model": agent.opt.count},
