@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mbrl_jax import envs, rollouts
+from mbrl_jax import envs, planners, rollouts
 from mbrl_jax.agents import sac
-from mbrl_jax.algorithms import mbpo, preset
+from mbrl_jax.algorithms import mbpo, pets, ppo, preset
 from mbrl_jax.data import replay
 from mbrl_jax.data.rows import pack
 from mbrl_jax.data.slabs import SlabsState, make_slabs
-from mbrl_jax.models import ensemble
+from mbrl_jax.models import bootstrap, ensemble, particles
 from mbrl_jax.runner import program
 from mbrl_jax.types import Algorithm, Key, Shared, Spec, Storage, Transition
 
@@ -293,3 +293,42 @@ def prepare(work: Workload, seeds: int, batching: str, devices: list[jax.Device]
         jax.block_until_ready(held[0])
 
     return Timed(block, seconds)
+
+
+PLANS, PARTICLES = 100, 20
+"""Sequences of a planner's evaluation, and draws of the model for each."""
+
+
+def planner() -> Workload:
+    """Values of candidate plans in PETS's networks for its cartpole (five of 3 x 500), each by particles of TS∞.
+
+    The unit is a step of the model: one row through one network. A search of the released code's takes 400 sequences
+    five times.
+    """
+    env = rollouts.normalised(envs.make("pets_cartpole"))
+    assert env.reward is not None
+    config = pets.Config()
+    form, horizon = pets.FORMS[env.spec.name], config.planning.horizon
+    given = (config.model, env.spec, form, PARTICLES, env.reward, env.terminal)
+    model = bootstrap.make(config.model, env.spec, form, functools.partial(particles.whole_rollout, *given))
+
+    def init(key: Key) -> Any:
+        shape = (PLANS, horizon, env.spec.action_dim)
+        return model.init(key), jax.random.uniform(key, shape, minval=-1.0)
+
+    def step(key: Key, state: Any) -> Any:
+        fitted, plans = state
+        obs = jnp.zeros(env.spec.obs_dim)
+        scored = planners.estimate(key, model.dynamics(fitted), obs, plans, particles=PARTICLES)
+        return state, {"value": scored.value.mean()}
+
+    weights = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0)).params["net"]))
+    algorithm = as_algorithm(init, step)
+    return Workload(algorithm, "model step", PLANS * horizon * PARTICLES, 2.0 * weights / config.model.members)
+
+
+def ppo_iteration() -> Workload:
+    """An iteration of PPO on the inverted pendulum: 2,048 steps of one environment, ten passes in batches of 64."""
+    config = ppo.Config()
+    algorithm = ppo.make(config, envs.make("inverted_pendulum-v4"))
+    return Workload(algorithm, "environment step", config.fragment, None)

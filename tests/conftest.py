@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 DEVICES = 2
-QUICK = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": "false"}
-"""XLA's flags by which a program compiles in a third of the time: code that is not optimised, and fusions written by
+QUICK = {"xla_backend_optimization_level": "1", "xla_cpu_use_fusion_emitters": "false"}
+"""XLA's flags by which a program compiles in half the time: code that is optimised less, and fusions written by
 the older of its two generators. What is fused, and in which order numbers are added, stays as it is."""
 FOREIGN = {
     "optax.tree.bias_correction": "raises a float to an integer count",

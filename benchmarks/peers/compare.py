@@ -20,7 +20,14 @@ from typing import IO, Any, NamedTuple, cast
 from benchmarks import common
 
 HERE = Path(__file__).parent
-SCRIPTS = {"mbrl_lib": "mbrl_lib.py", "sbx": "sbx_sac.py", "brax": "brax_sac.py"}
+SCRIPTS = {
+    "mbrl_lib": "mbrl_lib.py",
+    "sbx": "sbx_sac.py",
+    "brax": "brax_sac.py",
+    "sb3": "sb3_ppo.py",
+    "brax_ppo": "brax_ppo.py",
+}
+CASES = ("sac", "ensemble", "rollout", "planner", "ppo")
 REST = 0.3  # seconds between blocks, in which the threads of the last one go to sleep
 
 
@@ -53,13 +60,13 @@ def start(command: Sequence[str], cwd: Path) -> Worker:
     return Worker(**json.loads(line), process=process)
 
 
-def in_turn(workers: Sequence[Worker], rounds: int) -> dict[str, dict[str, list[float]]]:
+def in_turn(workers: Sequence[Worker], rounds: int, cases: Sequence[str] = CASES) -> dict[str, dict[str, list[float]]]:
     """Seconds per unit, `[case][worker]`: for each case, all workers that have it, one after the other, `rounds` times.
 
     Cases of ours whose names begin alike ("sac, 4 seeds") are measured with the case they belong to.
     """
     samples: dict[str, dict[str, list[float]]] = {}
-    for case in ("sac", "ensemble", "rollout"):
+    for case in cases:
         able = [(w, name) for w in workers for name in (*w.cases, "matmul") if name.partition(",")[0] == case]
         probe = next((w for w in workers if "matmul" in w.cases), None)
         able += [(probe, "matmul")] if probe else []
@@ -92,6 +99,10 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     for name in SCRIPTS:
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path, help="that environment's Python")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument(
+        "--cases", nargs="+", choices=CASES, default=CASES, help="what is measured; all of them if left out"
+    )
+    parser.add_argument("--name", default="peers", help="second part of the file's name")
     parser.add_argument("--out", type=Path, default=common.FOLDER)
     options = parser.parse_args(arguments)
     facts: dict[str, Any] = common.machine()
@@ -101,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         if (python := getattr(options, name)) is not None:
             workers.append(start([str(python.absolute()), script], HERE))
     facts["load_before"] = os.getloadavg()[0]
-    samples = in_turn(workers, options.rounds)
+    samples = in_turn(workers, options.rounds, options.cases)
     for worker in workers:
         cast(IO[str], worker.process.stdin).close()
         worker.process.wait()
@@ -112,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         "seconds_per_unit": {c: {n: common.spread(v) for n, v in found.items()} for c, found in samples.items()},
         "ratios": {c: ratios(found) for c, found in samples.items()},
     }
-    path = common.write(f"{common.slug(facts)}.peers", content, options.out)
+    path = common.write(f"{common.slug(facts)}.{options.name}", content, options.out)
     print(json.dumps(content["ratios"], indent=1))
     return path
 

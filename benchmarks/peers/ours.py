@@ -34,6 +34,9 @@ def main() -> None:
         "ensemble": _case(fit, 1, "alone"),
         f"ensemble, {MANY} seeds": _case(fit, MANY, many),
         "rollout": _case(workloads.model_rollout(sizes), 1, "alone"),
+        "planner": _case(workloads.planner(), 1, "alone"),
+        "ppo": _case(workloads.ppo_iteration(), 1, "alone"),
+        f"ppo, {MANY} seeds": _case(workloads.ppo_iteration(), MANY, many),
         "matmul": lambda: probe() is None or 1,
     }
     serve("mbrl_jax", ("jax", "jaxlib", "flax", "optax"), cases)
