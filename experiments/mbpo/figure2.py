@@ -60,7 +60,10 @@ def planned(profile: str) -> list[Run]:
 def jobs(profile: str) -> list[Job]:
     """All methods on every task, then a film of one of MBPO's policies on each."""
     todo = planned(profile)
-    return [*common.jobs([*todo, *methods.planned(NAME, profile)]), *(film.job(one) for one in todo if one.algorithm == "MBPO")]
+    return [
+        *common.jobs([*todo, *methods.planned(NAME, profile)]),
+        *(film.job(one) for one in todo if one.algorithm == "MBPO"),
+    ]
 
 
 def blocks(frame: pd.DataFrame) -> Sequence[Block]:

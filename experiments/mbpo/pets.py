@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from experiments import training
 from experiments.training import Chosen
 from mbrl_jax.algorithms import pets
 from mbrl_jax.checks import nearest
+from mbrl_jax.jobs import Job
 from mbrl_jax.report import Artefact, Block, Claim, Figure, Table, figures, select, statistics
 from mbrl_jax.runner.run import Run
 
@@ -79,9 +79,9 @@ def planned(profile: str) -> list[Run]:
     return training.runs(NAME, profile, ENV, size, chosen)
 
 
-def run(profile: str, root: Path) -> None:
-    """Trains what is missing."""
-    training.run_all(planned(profile), root)
+def jobs(profile: str) -> list[Job]:
+    """The runs as jobs."""
+    return training.jobs(planned(profile))
 
 
 def blocks(frame: pd.DataFrame) -> Sequence[Block]:
@@ -143,7 +143,7 @@ ARTEFACT = Artefact(
     name=NAME,
     title="PETS on its own cartpole",
     paper="Chua et al. 2018, Figure 3",
-    run=run,
+    jobs=jobs,
     blocks=blocks,
     claims=(
         Claim(
