@@ -43,13 +43,16 @@ ALGORITHMS = {
     "slbo": Tone("#cf6a0a", "#f7a450"),
     "mao": Tone("#b0851a", "#e6c25c"),
     "dam": Tone("#c62d54", "#f6819b"),
+    "ppo": Tone("#b8308a", "#f48fce"),
+    "pets": Tone("#2f8a35", "#74d07c"),
+    "steve": Tone("#7c4a24", "#cf9a70"),
     "truth": Tone("#1b2131", "#e8eaf1"),
 }
 EXTRA = {
-    "x0": Tone("#e0662f", "#ff9d6e"),
+    "x0": Tone("#13899f", "#58cbe0"),
     "x1": Tone("#3b9c3f", "#79d47c"),
     "x2": Tone("#d0459f", "#f58fcf"),
-    "x3": Tone("#13899f", "#58cbe0"),
+    "x3": Tone("#e0662f", "#ff9d6e"),
     "x4": Tone("#96562c", "#d39b72"),
     "x5": Tone("#5b55c9", "#a39dff"),
 }
