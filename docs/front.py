@@ -1,16 +1,19 @@
-"""Draws the README's picture from the reference results: `.venv/bin/python docs/front.py`."""
+"""The README's picture and the site's claims, from the reference results: `.venv/bin/python docs/front.py`."""
 
 from __future__ import annotations
 
+import tempfile
 from io import BytesIO
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.figure import Figure as Drawing
 from PIL import Image
 
 from experiments.mbpo import common, figure2
 from mbrl_jax import results
-from mbrl_jax.report import figures
+from mbrl_jax.commands import artefacts
+from mbrl_jax.report import build, figures
 
 TOP = Path(__file__).parents[1]
 REFERENCE = TOP / "results" / "reference" / "laptop-amd-epyc-2-cores"
@@ -37,8 +40,20 @@ def legend(panel: Drawing, width: int) -> Image.Image:
     return drawn(header)
 
 
+def judged() -> pd.DataFrame:
+    """All claims that there are reference results of, as the report judges them."""
+    known, broken = artefacts.discover()
+    if broken:
+        raise RuntimeError("\n".join(broken.values()))
+    with tempfile.TemporaryDirectory() as folder:
+        build(list(known.values()), REFERENCE, folder)
+        claims = pd.read_csv(Path(folder) / "tables" / "claims.csv")
+    return pd.DataFrame(claims[claims["seeds"] != "0"])
+
+
 def main() -> None:
-    """Writes `docs/results.png`."""
+    """Writes `docs/results.png` and `docs/claims.csv`."""
+    judged().to_csv(TOP / "docs" / "claims.csv", index=False)
     frame = results.load(REFERENCE, experiment=figure2.NAME)
     solved = {task: {"solved": common.SOLVED[task]} for task in sorted(frame["env"].unique())}
     panels = figures.learning_curves(frame, algorithms=("MBPO", "SAC"), references=solved)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files  # pyright: ignore[reportMissingImports]
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "docs"))
+
+import tables  # noqa: E402
+
 PAGES = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changes.md": "CHANGELOG.md"}
 SKIPPED = ("commands", "cli")
 """What is no interface of Python."""
@@ -33,7 +38,7 @@ def on_files(files: Files, config: Any) -> Files:
 
     pages = {name: moved((ROOT / source).read_text(encoding="utf-8")) for name, source in PAGES.items()}
     pages |= {f"notebooks/{path.stem}.md": of_notebook(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-    pages |= of_package()
+    pages |= of_package() | tables.pages()
     for name, content in pages.items():
         files.append(File.generated(config, name, content=content))
     return files

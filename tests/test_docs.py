@@ -166,6 +166,12 @@ def test_the_python_of_the_page_on_running_runs(executed, tmp_path):
     assert set(table.frame["algorithm"]) == {*names["variants"], "theirs"} and not section.remarks
 
 
+def test_the_python_of_the_page_on_design_runs(executed):
+    """Its assertions are what the page says."""
+    names = executed(ROOT / "docs" / "design.md")
+    assert names["compilations"] and names["judge"](names["claim"], names["frame"]).n_seeds == 6
+
+
 DREAMS = {"model_train_freq": 10, "epoch_length": 10, "rollout_batch": 8, "updates_per_step": 1, "batch": 20}
 MODEL = {"hidden": (8,), "weight_decay": (1e-5, 1e-5), "members": 2, "elites": 1, "batch": 16, "max_epochs": 2}
 
