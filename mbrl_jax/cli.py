@@ -16,6 +16,7 @@ COMMANDS = {
     "compare": "two results folders side by side: what changed in the claims, and the learning curves",
     "train": "train one algorithm on one environment, many seeds in one program",
     "sweep": "plan, run or follow a sweep over algorithms, environments and hyper-parameters",
+    "plan": "compile a run for a device that may not be here: its memory, and what a step launches",
     "list": "algorithms, environments, presets and artefacts by name",
     "doctor": "what this machine offers, and a self-test of a few seconds",
 }

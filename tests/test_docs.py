@@ -13,8 +13,9 @@ import tyro
 import mbrl_jax as mb
 from mbrl_jax import cli, envs, results
 from mbrl_jax.commands import artefacts, bench, compare, doctor, listing
+from mbrl_jax.commands.plan import Plan
 from mbrl_jax.commands.sweep import Sweep
-from mbrl_jax.commands.train import parse
+from mbrl_jax.commands.train import parse, parse_as
 from mbrl_jax.report.exchange import export_csv
 from mbrl_jax.report.gather import gather
 from mbrl_jax.runner import loop, run, setup, sweep
@@ -90,6 +91,11 @@ def plan(words, tmp_path, monkeypatch, known):
     assert sweep.shard(sweep.blocks(sweep.read(file)), asked.shard)
 
 
+def compile_for(words, tmp_path, monkeypatch, known):
+    if not words[0].endswith(".toml"):
+        parse_as(Plan, "mbrl plan", words[0], words[1:])
+
+
 def run_artefacts(words, tmp_path, monkeypatch, known):
     assert artefacts.chosen(tyro.cli(bench.Bench, args=words).artefacts, known)
 
@@ -105,6 +111,7 @@ def report(words, tmp_path, monkeypatch, known):
 ACCEPT = {
     "train": train,
     "sweep": plan,
+    "plan": compile_for,
     "bench": run_artefacts,
     "report": report,
     "compare": only_parse(compare.Compare),

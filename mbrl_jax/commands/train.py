@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import tyro
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from mbrl_jax.runner.session import Options, Sink
     from mbrl_jax.types import Config
 
-__all__ = ["Train", "train"]
+__all__ = ["Train", "named", "parse", "parse_as", "train"]
 
+T = TypeVar("T")
 USAGE = "usage: mbrl train ALGORITHM --env NAME [OPTIONS]"
 
 
@@ -86,34 +87,45 @@ def _print_usage(registry: Mapping[str, Entry]) -> None:
 
 
 def parse(algorithm: str, words: list[str]) -> tuple[Train, Config]:
-    """The options and the configuration that the words after the algorithm's name ask for."""
+    """The options of `mbrl train` and the configuration that the words after the algorithm's name ask for."""
+    return parse_as(Train, "mbrl train", algorithm, words)
+
+
+def parse_as(kind: type[T], command: str, algorithm: str, words: list[str]) -> tuple[T, Config]:
+    """The options and the configuration that the words after the algorithm's name ask for.
+
+    Args:
+      kind: the options of the command, `env` among them.
+      command: how it is called.
+    """
     from mbrl_jax import envs
     from mbrl_jax.algorithms import find, preset
     from mbrl_jax.checks import check_fields
 
-    entry, named = find(algorithm), _named_env(words)
-    default = preset(algorithm, envs.resolve(named)) if named else entry.config()
+    entry, chosen = find(algorithm), named(words, "--env")
+    default = preset(algorithm, envs.resolve(chosen)) if chosen else entry.config()
     both = dataclasses.make_dataclass(
         "Both",
         [
-            ("options", Annotated[Train, tyro.conf.arg(name="")]),
+            ("options", Annotated[kind, tyro.conf.arg(name="")]),
             ("config", Annotated[entry.config, tyro.conf.arg(name="")], dataclasses.field(default=default)),
         ],
         frozen=True,
         kw_only=True,
     )
-    about = f"{entry.about}. Defaults: " + (f"the preset for {named}." if named else "name an --env to see its preset.")
-    parsed = parse_words(both, f"mbrl train {algorithm}", words, about)
+    known = f"the preset for {chosen}." if chosen else "name an --env to see its preset."
+    parsed = parse_words(both, f"{command} {algorithm}", words, f"{entry.about}. Defaults: {known}")
     check_fields(parsed.options)
     return parsed.options, parsed.config
 
 
-def _named_env(words: list[str]) -> str | None:
+def named(words: list[str], option: str) -> str | None:
+    """The value of an option, for what must be known before the others can be read."""
     for i, word in enumerate(words):
-        if word == "--env" and i + 1 < len(words):
+        if word == option and i + 1 < len(words):
             return words[i + 1]
-        if word.startswith("--env="):
-            return word.removeprefix("--env=")
+        if word.startswith(f"{option}="):
+            return word.removeprefix(f"{option}=")
     return None
 
 

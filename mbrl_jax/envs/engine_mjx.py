@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import mujoco
 from jaxtyping import Array
 
+from mbrl_jax.envs import mjx_solver
 from mbrl_jax.envs.base import Advance, Start, float_dtype
 from mbrl_jax.envs.mjx_exact import make_step
 from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, locate
@@ -51,10 +52,13 @@ def make(
       iterations: Newton iterations of the constraint solver; default, `task.solver`. In float32 its tolerance is
         never met, so a larger bound only costs time. A single one starts where no constraint acts instead of at the
         last solution, and is then exact for one constraint.
-      ls_iterations: line-search steps per iteration; default, `task.solver`.
+      ls_iterations: steps of MJX's own line search per iteration; by default its direction is followed to the exact
+        minimum, see `mjx_solver`.
+
+    Raises:
+      ValueError: the model has no exact line search, and `ls_iterations` is not stated.
     """
-    limits = (iterations or task.solver[0], ls_iterations or task.solver[1])
-    physics = _physics(model, task.frame_skip, *limits)
+    physics = _physics(model, task.frame_skip, iterations or task.solver, ls_iterations)
     dt = model.opt.timestep * task.frame_skip
 
     def start(key: Key) -> tuple[Bodies, Array]:
@@ -98,10 +102,10 @@ class _Physics(NamedTuple):
 
 
 @functools.cache
-def _physics(model: mujoco.MjModel, frame_skip: int, iterations: int, ls_iterations: int) -> _Physics:
+def _physics(model: mujoco.MjModel, frame_skip: int, iterations: int, ls_iterations: int | None) -> _Physics:
     """One per model, so that tasks on the same body that are not compiled as a whole share its program."""
     model = copy.deepcopy(model)
-    model.opt.iterations, model.opt.ls_iterations = iterations, ls_iterations
+    model.opt.iterations, model.opt.ls_iterations = iterations, ls_iterations or model.opt.ls_iterations
     if iterations == 1:
         # A constraint that acts there acts at the solution too, and all the way to it the cost is a parabola.
         model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART
@@ -110,7 +114,9 @@ def _physics(model: mujoco.MjModel, frame_skip: int, iterations: int, ls_iterati
     model.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
     device_model = _per_precision(lambda: mjx.put_model(model, impl="jax"))
     blank = _per_precision(lambda: mjx.make_data(model, impl="jax"))
-    one = make_step(model)
+    if ls_iterations is None:
+        mjx_solver.check_model(model)
+    one = make_step(model, mjx_solver.solve(iterations, iterations > 1) if ls_iterations is None else None)
 
     def kinematics(qpos: Array, qvel: Array) -> mjx.Data:
         with _as_mjx_is_written():

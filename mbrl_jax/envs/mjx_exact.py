@@ -9,7 +9,8 @@
    MJX gives that up for a world axis where the capsule stands steeper than 60 degrees on the plane. With a pyramidal
    friction cone, other tangents are other forces: up to 0.4 in a joint's velocity after one step of Ant.
 
-Everything else is MJX's own. The functions used from it have no public names; they are those of mujoco-mjx 3.17.
+A solver can be given in place of MJX's own, see `mjx_solver`. Everything else is MJX's. The functions used from it have
+no public names; they are those of mujoco-mjx 3.17.
 """
 
 from __future__ import annotations
@@ -31,15 +32,21 @@ with contextlib.redirect_stdout(io.StringIO()):  # it prints that the optional p
     from mujoco import mjx
     from mujoco.mjx._src import collision_driver, collision_primitive, forward, scan
 
-__all__ = ["make_step"]
+__all__ = ["Solve", "make_step"]
+
+Solve = Callable[[mjx.Model, mjx.Data], mjx.Data]
 
 _STAGES = np.array([(0.5, 1 / 3), (0.5, 1 / 3), (1.0, 1 / 6)])
 """The second, third and fourth stage of the classic Runge-Kutta scheme: (time within the step, weight)."""
 _PAIR = (mjx.GeomType.PLANE, mjx.GeomType.CAPSULE)
 
 
-def make_step(model: mujoco.MjModel) -> Callable[[mjx.Model, mjx.Data], mjx.Data]:
-    """`step(device_model, data) -> data`, one physics step as C MuJoCo's `mj_step` does it."""
+def make_step(model: mujoco.MjModel, solve: Solve | None = None) -> Solve:
+    """`step(device_model, data) -> data`, one physics step as C MuJoCo's `mj_step` does it.
+
+    Args:
+      solve: finds accelerations and forces of the constraints; MJX's own solver if None.
+    """
     # Where the angular velocity of a joint starts, behind the first degree of freedom of the joint.
     behind = {int(mujoco.mjtJoint.mjJNT_FREE): 3, int(mujoco.mjtJoint.mjJNT_BALL): 0}
     joints = zip(model.jnt_type.tolist(), model.jnt_dofadr.tolist(), strict=True)
@@ -47,7 +54,7 @@ def make_step(model: mujoco.MjModel) -> Callable[[mjx.Model, mjx.Data], mjx.Data
     runge_kutta = int(model.opt.integrator) == int(mujoco.mjtIntegrator.mjINT_RK4)
 
     def step(device_model: mjx.Model, data: mjx.Data) -> mjx.Data:
-        with _true_tangents():
+        with _true_tangents(), _solving(solve):
             if runge_kutta:
                 after = _runge_kutta(device_model, mjx.forward(device_model, data), turning)
             else:
@@ -121,3 +128,14 @@ def _true_tangents() -> Iterator[None]:
         yield
     finally:
         table[_PAIR] = original
+
+
+@contextmanager
+def _solving(solve: Solve | None) -> Iterator[None]:
+    """MJX finds its solver in a module; the one given stands there while a step is traced."""
+    original = forward.solver.solve
+    forward.solver.solve = solve or original
+    try:
+        yield
+    finally:
+        forward.solver.solve = original

@@ -73,8 +73,8 @@ class Task:
       observes_derived: whether the observation reads derived fields, so that a reset has to compute them.
       sense: `sense(before, after, dt) -> [..., 1]`, a number made of two frames, such as a sensor's mean velocity over
         the step; the later frame has it as the derived field `SENSED`, which is 0 at a reset.
-      solver: Newton iterations and line-search steps of each that MJX needs to be as accurate as with MuJoCo's own
-        limits (100 and 50), which in float32 are always used up.
+      solver: Newton iterations that MJX needs to be as accurate as with MuJoCo's own limit (100), which in float32 is
+        always used up.
       time_limit: steps until an episode is truncated.
       obs_reward: the reward as a function of (obs, action, next_obs), where it is one.
       obs_terminal: the termination as a function of next_obs, where it is one.
@@ -93,7 +93,7 @@ class Task:
     carried: tuple[str, ...] = ()
     observes_derived: bool = False
     sense: Callable[[Frame, Frame, float], Values] | None = None
-    solver: tuple[int, int] = (4, 8)
+    solver: int = 4
     time_limit: int = 1000
     obs_reward: Callable[[Values, Values, Values], Values] | None = None
     obs_terminal: Callable[[Values], Values] | None = None

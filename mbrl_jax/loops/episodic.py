@@ -87,10 +87,12 @@ def make(
 
     def step(key: Key, state: State[S]) -> tuple[State[S], Info]:
         k_prepare, k_act, k_improve = jax.random.split(key, 3)
-        agent, prepared = method.prepare(k_prepare, state.agent, state.memory)
+        with jax.named_scope("mbrl.preparing"):
+            agent, prepared = method.prepare(k_prepare, state.agent, state.memory)
         found, valid = collect(k_act, unit, method.explore(agent), episodes)
         memory = _stored(state.memory, found._replace(extras=()), valid)
-        agent, improved = method.improve(k_improve, agent, memory)
+        with jax.named_scope("mbrl.updates"):
+            agent, improved = method.improve(k_improve, agent, memory)
         info = {"train/return": jnp.where(valid, found.reward, 0.0).sum(axis=1).mean(), **describe(found, valid)}
         return State(memory, agent), {**prepared, **improved, **info}
 

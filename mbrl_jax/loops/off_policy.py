@@ -62,7 +62,8 @@ def make(
     def step(key: Key, state: State[S]) -> tuple[State[S], Info]:
         # The loop's keys are those of its steps, 0 to steps_per_iteration − 1 of the same sequence.
         k_prepare = jax.random.fold_in(key, steps_per_iteration)
-        agent, prepared = method.prepare(k_prepare, state.agent, state.memory)
+        with jax.named_scope("mbrl.preparing"):
+            agent, prepared = method.prepare(k_prepare, state.agent, state.memory)
         carry = (state.actor, state.memory, agent)
         actor, stored, agent, info = rollouts.interact(
             key, unit, memory, method.explore, method.improve, carry, steps_per_iteration, every

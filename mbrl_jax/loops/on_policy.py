@@ -65,8 +65,10 @@ def make(
         k_act, k_prepare, k_improve = jax.random.split(key, 3)
         policy = method.explore(state.agent)
         actors, fragment, episodes = rollouts.fragment(k_act, unit, policy, state.actors, steps, forget)
-        agent, prepared = method.prepare(k_prepare, state.agent, fragment)
-        agent, info = method.improve(k_improve, agent, fragment)
+        with jax.named_scope("mbrl.preparing"):
+            agent, prepared = method.prepare(k_prepare, state.agent, fragment)
+        with jax.named_scope("mbrl.updates"):
+            agent, info = method.improve(k_improve, agent, fragment)
         return State(actors, agent), (episodes, {**prepared, **info})
 
     def step(key: Key, state: State[S]) -> tuple[State[S], Info]:

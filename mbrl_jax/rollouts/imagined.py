@@ -208,5 +208,6 @@ def branch(
 
     k_start, k_steps = jax.random.split(key)
     carry = (begin(k_start, dynamics, policy, obs), jnp.ones(obs.shape[0], bool), into, jnp.zeros((), jnp.int32))
-    _, _, into, failures = lax.fori_loop(0, horizon, body, carry)
+    with jax.named_scope("mbrl.rollouts"):
+        _, _, into, failures = lax.fori_loop(0, horizon, body, carry)
     return into, failures

@@ -109,7 +109,8 @@ def remember(actor: Actor, policy: Policy[PyTree]) -> Actor:
 def act_once(keys: tuple[Key, Key], env: Env, policy: Policy, actor: Actor) -> tuple[Actor, Transition, Episodes]:
     """The policy's action, and the environment's step; where the episode ended, both start afresh."""
     k_act, k_step = keys
-    memory, action, extras = policy.act(k_act, actor.memory, actor.env.obs[None])
+    with jax.named_scope("mbrl.acting"):
+        memory, action, extras = policy.act(k_act, actor.memory, actor.env.obs[None])
     action, extras = action[0], jax.tree.map(lambda x: x[0], extras)
     actor, transition, episodes = step(k_step, env, actor._replace(memory=memory), action)
     fresh = policy.start(actor.env.obs[None])
@@ -125,7 +126,8 @@ def step(key: Key, env: Env, actor: Actor, action: Float[Array, " action_dim"]) 
     `failures` counts none.
     """
     k_step, k_reset = jax.random.split(key)
-    env_state, transition = env.step(k_step, actor.env, action)
+    with jax.named_scope("mbrl.environment"):
+        env_state, transition = env.step(k_step, actor.env, action)
     running = Actor(env_state, actor.episode_return + transition.reward, actor.episode_length + 1)
     ended = (transition.discount == 0) | transition.truncated
     zero = jnp.zeros_like(running.episode_length)
@@ -213,7 +215,8 @@ def interact(
             return (actor, memory.add(stored, transition)), episodes
 
         (actor, stored), episodes = lax.scan(play, (actor, stored), keys, unroll=every == 1)
-        agent, info = improve(keys[-1, 2], agent, stored)
+        with jax.named_scope("mbrl.updates"):
+            agent, info = improve(keys[-1, 2], agent, stored)
         return (actor, stored, agent), (episodes, info)
 
     keys = jax.vmap(partial(jax.random.split, num=3))(jax.random.split(key, steps))
@@ -239,7 +242,8 @@ def fragment(
     def play(actors: Actor, k: Key) -> tuple[Actor, tuple[Transition, Episodes]]:
         k_act, k_step = jax.random.split(k)
         memory = jax.tree.map(lambda x: x[:, 0], actors.memory)
-        memory, action, extras = policy.act(k_act, memory, actors.env.obs)
+        with jax.named_scope("mbrl.acting"):
+            memory, action, extras = policy.act(k_act, memory, actors.env.obs)
         held = actors._replace(memory=jax.tree.map(lambda x: x[:, None], memory))
         moved = jax.vmap(lambda k, actor, a: step(k, env, actor, a))
         actors, transition, episodes = moved(jax.random.split(k_step, count), held, action)

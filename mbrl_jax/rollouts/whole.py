@@ -69,8 +69,10 @@ def _side_by_side(
     def body(carry: Carry, k: Key) -> tuple[Carry, Transition]:
         states, memory = carry
         k_act, k_step = jax.random.split(k)
-        memory, action, extras = policy.act(k_act, memory, states.obs)
-        states, transition = jax.vmap(env.step)(jax.random.split(k_step, count), states, action)
+        with jax.named_scope("mbrl.acting"):
+            memory, action, extras = policy.act(k_act, memory, states.obs)
+        with jax.named_scope("mbrl.environment"):
+            states, transition = jax.vmap(env.step)(jax.random.split(k_step, count), states, action)
         return (states, memory), transition._replace(extras=extras)
 
     states = jax.vmap(env.reset)(jax.random.split(k_reset, count))

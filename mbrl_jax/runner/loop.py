@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from mbrl_jax import results
 from mbrl_jax.checks import check_fields, resolved
 from mbrl_jax.files import FOLDERS, check_places, tidy
-from mbrl_jax.runner import memory, program, record
+from mbrl_jax.runner import lowering, memory, program, record
 from mbrl_jax.runner.checkpoint import Checkpoints, check_names, remove
 from mbrl_jax.runner.lock import BusyError, Lock
 from mbrl_jax.runner.precision import check_precision
@@ -52,8 +52,12 @@ class Planned(NamedTuple):
     length: int
 
 
-def plan_run(run: Run, env: Env, length: int, options: Options) -> Planned:
+def plan_run(run: Run, env: Env, length: int, options: Options, available: int | None = None) -> Planned:
     """Traces a run and plans its memory; compiles and computes nothing of it.
+
+    Args:
+      length: the most iterations of a chunk.
+      available: bytes of memory of a device that is not here.
 
     Raises:
       ValueError: JAX is told not to compile, or the devices do not compute in the run's precision.
@@ -76,7 +80,7 @@ def plan_run(run: Run, env: Env, length: int, options: Options) -> Planned:
     copies = 1 if (options.batching or program.default_batching(options.devices)) == "vmap" else 2
     schedule = record.schedule(run, run.build(run.first, env))
     recorded = schedule.iterations * len(made.metrics) + len(schedule.eval_at) * len(record.SCORES)
-    planned = memory.plan(made.one, len(lanes), list(made.mesh.devices.flat), copies, made.passing, recorded)
+    planned = memory.plan(made.one, len(lanes), list(made.mesh.devices.flat), copies, made.passing, recorded, available)
     return Planned(made, program.lanes_of(seeds, columns, made.lanes), planned, length)
 
 
@@ -84,32 +88,21 @@ def compile_run(planned: Planned) -> Compiled:
     """Compiles init, advance and evaluate for all lanes of a run.
 
     Raises:
-      MemoryError: before compilation, if the run cannot fit.
+      MemoryError: if the run cannot fit: before compilation where its state alone says so, else after it.
     """
     memory.require(planned.memory)
-    made = planned.program
-    placed = jax.device_put(planned.lanes, jax.NamedSharding(made.mesh, jax.P("seed")))
-    began = time.monotonic()
-    shapes = program.shapes_of(made.one, made.lanes)
-
-    def placement(lane: bool) -> jax.NamedSharding:
-        return jax.NamedSharding(made.mesh, jax.P("seed") if lane else jax.P())
-
-    carry = jax.tree.map(
-        lambda x, lane: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement(lane)),
-        shapes,
-        program.batched(shapes),
-    )
-    at = jax.ShapeDtypeStruct((), jnp.int32)
-    lowered = (
-        jax.jit(made.init).lower(placed),
-        jax.jit(made.advance, donate_argnums=1).lower(placed, carry, at, at),
-        jax.jit(made.evaluate).lower(placed, carry, at),
-    )
+    made, began = planned.program, time.monotonic()
+    lowered = [lowering.lower(made, which, planned.lanes) for which in lowering.FUNCTIONS]
     metrics = sorted(lowered[1].out_info[1])
     with ThreadPoolExecutor(len(lowered)) as pool:  # tracing holds Python's lock, compiling does not
         init, advance, evaluate = pool.map(lambda one: one.compile(), lowered)
-    return Compiled(made, placed, shapes, metrics, planned.length, init, advance, evaluate, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    needed = memory.measured(planned.memory, [init, advance, evaluate])
+    memory.require(needed)
+    placed = jax.device_put(planned.lanes, jax.NamedSharding(made.mesh, jax.P("seed")))
+    shapes = program.shapes_of(made.one, made.lanes)
+    functions = {"init": init, "advance": advance, "evaluate": evaluate}
+    return Compiled(made, placed, shapes, metrics, planned.length, **functions, memory=needed, seconds=seconds)
 
 
 def train(run: Run, root: str | Path = "results", options: Options | None = None) -> str:
@@ -130,7 +123,7 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
       ValueError: step counts that do not divide; the devices do not compute in the run's precision; or JAX is told not
         to compile.
       BusyError: another process works on the same run.
-      MemoryError: the run does not fit; said before anything is compiled.
+      MemoryError: the run does not fit; said before anything is compiled where it can be known, else before training.
       OSError: the results folder cannot be written or has no room, or something else stands where a file or folder of
         the run will be; said before training where it can be known.
       ResultsError: there are checkpoints and none of them is usable, or something else bears a checkpoint's name.
@@ -164,6 +157,8 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
         # one more than are kept exists while the newest is being written
         results.check_writable(root, DISK_SLACK + (options.keep + 1) * planned.memory.checkpoint)
         compiled = compile_run(planned)
+        if not options.quiet and compiled.memory.compiled:
+            say(str(compiled.memory))
         with Signals() as signals:
             Session(run, env, algorithm, schedule, compiled, root, identity, options).work(signals)
             signals.stop_if_received()

@@ -23,11 +23,12 @@ Precision = Literal["float32", "tensorfloat32", "bfloat16"]
 """What products of float32 arrays are rounded to on their way in; sums are float32 always."""
 STANDARD: Precision = "float32"
 DEVICES: dict[str, tuple[str, ...]] = {
-    "float32": ("cpu", "gpu", "tpu"),
-    "tensorfloat32": ("gpu",),
+    "float32": ("cpu", "gpu", "cuda", "tpu"),
+    "tensorfloat32": ("gpu", "cuda"),
     "bfloat16": ("tpu",),
 }
-"""On which platforms each is what is computed: elsewhere JAX takes the word for another one."""
+"""On which platforms each is what is computed: elsewhere JAX takes the word for another one. A GPU that is here calls
+itself `gpu`, one that is compiled for `cuda`."""
 
 
 def check_precision(precision: Precision, device: jax.Device) -> None:

@@ -256,8 +256,7 @@ def make(
       devices: all local devices if None; never more than there are lanes.
       precision: of products, see `runner.precision`.
     """
-    batching = batching or default_batching(devices)
-    if batching not in BATCHINGS:
+    if (batching := batching or default_batching(devices)) not in BATCHINGS:
         raise ValueError(f"batching must be one of {BATCHINGS}, got {batching!r}")
     wanted = lanes.keys.shape[0]
     devices = (devices or jax.local_devices())[:wanted]

@@ -15,6 +15,7 @@ from jaxtyping import Array
 from mbrl_jax import results
 from mbrl_jax.runner import program, record
 from mbrl_jax.runner.checkpoint import Checkpoints, remove, to_host
+from mbrl_jax.runner.memory import Plan
 from mbrl_jax.runner.progress import Bar, how_long, say
 from mbrl_jax.runner.run import Lane, Run
 from mbrl_jax.runner.signals import Signals, TimeUpError
@@ -52,8 +53,8 @@ class Options(NamedTuple):
 
 
 class Compiled(NamedTuple):
-    """The run's functions, compiled; where its lanes live; what it records, how many
-    iterations a chunk may take, and how long compiling took."""
+    """The run's functions, compiled; where its lanes live; what it records, how many iterations a chunk may take; the
+    memory that it takes, and how long compiling took."""
 
     program: program.Program
     lanes: program.Lanes
@@ -63,6 +64,7 @@ class Compiled(NamedTuple):
     init: Callable[..., PyTree]
     advance: Callable[..., PyTree]
     evaluate: Callable[..., PyTree]
+    memory: Plan
     seconds: float
 
 

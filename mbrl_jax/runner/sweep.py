@@ -267,10 +267,7 @@ def blocks(sweep: Sweep) -> list[Block]:
     """All blocks in a fixed order: by algorithm, environment, shape, so that neighbours share compiled code."""
     found = []
     for algorithm, env, label, config, continuous in _configurations(sweep):
-        combinations = 1
-        for _, values in continuous:
-            combinations *= len(values)
-        size = max(1, sweep.max_lanes // combinations)
+        size = max(1, sweep.max_lanes // math.prod(len(values) for _, values in continuous))
         for first in range(0, len(sweep.seeds), size):
             run = Run(
                 experiment=f"sweep/{sweep.name}",
