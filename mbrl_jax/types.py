@@ -1,21 +1,21 @@
 """The contracts of the package: records and pairs of pure functions that everything else is made of.
 
 Static choices are captured when a function is made (`make(config, env)`); arrays flow only through arguments.
-Structures and shapes never change, so `jit`, `vmap` and `scan` need no adapters, a seed sweep is a `vmap` over
-keys, and a checkpoint is the state pytree, the iteration number and the configuration.
+Structures and shapes never change, so `jit`, `vmap` and `scan` need no adapters, a seed sweep is a `vmap` of keys, and a
+checkpoint is the state pytree, the iteration number and the configuration.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, NamedTuple, TypeVar, cast, get_origin
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from beartype import BeartypeConf, beartype
-from beartype.vale import IsInstance
-from jaxtyping import Array, Float, jaxtyped
+from jaxtyping import Array, Float
+
+from mbrl_jax.shapes import along, checked
 
 __all__ = [
     "Act",
@@ -64,30 +64,6 @@ Scalar = float | int | Float[Array, ""]
 """A number: of Python, or an array without axes, which may be traced."""
 Values = Array | np.ndarray
 """Numbers of JAX, or of NumPy where they are facts of a task or an engine computes on the host."""
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _known(hint: object) -> object:
-    """A hint as beartype knows it: of a generic record, such as `Policy[M]`, which it does not know, the class."""
-    record = get_origin(hint) or hint
-    generic = isinstance(record, type) and issubclass(record, tuple) and issubclass(record, Generic)
-    return Annotated[object, IsInstance[cast(type, record)]] if generic else hint
-
-
-def _typechecker(function: F) -> F:
-    """What jaxtyping asks to check values against hints; an `int` will do where a `float` is asked for."""
-    function.__annotations__ = {name: _known(hint) for name, hint in function.__annotations__.items()}
-    return beartype(conf=BeartypeConf(is_pep484_tower=True))(function)
-
-
-def checked(function: F) -> F:
-    """Decorator: jaxtyping shapes and dtypes are checked while tracing; costs nothing in the compiled program.
-
-    The function that comes back has the attribute `shapes_are_checked`, so that a test can tell who lacks it.
-    """
-    checking = jaxtyped(function, typechecker=_typechecker)
-    setattr(checking, "shapes_are_checked", True)  # noqa: B010  (a function has no such attribute for a type checker)
-    return cast(F, checking)
 
 
 class Transition(NamedTuple):
@@ -97,6 +73,11 @@ class Transition(NamedTuple):
     `truncated` and leaves `discount` at 1. `next_obs` is always the true successor, never the first observation of
     the next episode. The learner's discount factor multiplies `discount`; it is not part of it. `extras` is what the
     policy gave beside its action (a log-probability), or what a model's objective wants to know of a row.
+
+        >>> env, key = mb.make_env("pendulum"), jax.random.key(0)
+        >>> _, transition = env.step(key, env.reset(key), jnp.zeros(1))
+        >>> transition.next_obs.shape, transition.discount.item(), transition.truncated.item()
+        ((3,), 1.0, False)
     """
 
     obs: Array
@@ -144,6 +125,10 @@ class Env(NamedTuple):
     `path_reward(obs [time, ...], action [time, ...]) -> [time, ...]` is set where rewards depend on the path so far.
     `restart(key, ended, state) -> state` is set where a reset costs much: the same as `envs.restart` makes of `reset`,
     but under vmap only the episodes that have ended are paid for.
+
+        >>> env = mb.make_env("pendulum")
+        >>> env.spec.time_limit, env.reward(jnp.zeros((5, 3)), jnp.zeros((5, 1)), jnp.zeros((5, 3))).shape
+        (200, (5,))
     """
 
     reset: Callable[[Key], PyTree]
@@ -157,6 +142,10 @@ class Env(NamedTuple):
 
 class Policy(NamedTuple, Generic[M]):
     """Something that acts on many observations at once, possibly with a memory: a plan, a recurrent state, or `()`.
+
+        >>> idle = mb.Policy(lambda obs: (), lambda key, memory, obs: (memory, jnp.zeros((len(obs), 1)), ()))
+        >>> idle.act(jax.random.key(0), idle.start(jnp.zeros((4, 3))), jnp.zeros((4, 3)))[1].shape
+        (4, 1)
 
     Attributes:
       start: `start(obs[B, O]) -> memory` at the first observation of an episode, each leaf `[B, ...]`.
@@ -191,6 +180,11 @@ class Dynamics(NamedTuple, Generic[M]):
 class Agent(NamedTuple, Generic[S]):
     """Something that learns to act: SAC, TD3, REDQ, …, with its configuration and the environment's spec bound once.
 
+        >>> from mbrl_jax.agents import sac
+        >>> agent = sac.make(sac.Config(hidden=(8,)), mb.make_env("pendulum").spec)
+        >>> agent.mode(agent.init(jax.random.key(0))).act(jax.random.key(1), (), jnp.zeros((2, 3)))[1].shape
+        (2, 1)
+
     Attributes:
       init: `init(key) -> state`.
       update: `update(key, state, batches[updates, batch, ...]) -> (state, info)`, one step on each batch in turn.
@@ -213,6 +207,14 @@ class Learner(NamedTuple, Generic[S, D]):
 
 class Model(NamedTuple, Generic[S, D]):
     """Something fitted to transitions that yields `Dynamics`; what it minimises is an argument of its `make`.
+
+        >>> from mbrl_jax.models import deterministic
+        >>> config = deterministic.Config(hidden=(8,), head_hidden=(8,))
+        >>> model = deterministic.make(config, mb.make_env("pendulum").spec)
+        >>> dynamics, obs = model.dynamics(model.init(jax.random.key(0))), jnp.zeros((2, 3))
+        >>> memory = dynamics.start(jax.random.key(1), obs)
+        >>> dynamics.step(jax.random.key(2), memory, obs, obs[:, :1])[1].next_obs.shape
+        (2, 3)
 
     Attributes:
       init: `init(key) -> state`.
@@ -249,6 +251,10 @@ class Method(NamedTuple, Generic[S, D]):
 class Algorithm(NamedTuple, Generic[S]):
     """A whole agent–environment loop as pure functions.
 
+        >>> algorithm = mb.make("sac", mb.make_env("pendulum"))
+        >>> algorithm.env_steps, algorithm.warmup_steps == mb.preset("sac", "pendulum").warmup_steps
+        (250, True)
+
     Attributes:
       init: `init(key) -> state`; the state is one pytree holding environment, replay, parameters and optimisers.
       step: `step(key, state) -> (state, info)`, ONE outer iteration; `info` is a flat dict of scalars.
@@ -282,11 +288,6 @@ class Storage(NamedTuple):
     """
 
     value: PyTree
-
-
-def along(x: Array, like: Array) -> Array:
-    """`x[dim]`, or any shape, with leading axes of length 1 until it has as many axes as `like`: `[1, ..., 1, dim]`."""
-    return x.reshape((1,) * (like.ndim - x.ndim) + x.shape)
 
 
 def is_marked(kind: type) -> Callable[[object], bool]:

@@ -17,8 +17,17 @@ import mbrl_jax as mb
 
 SOURCE = Path(mb.__file__)
 FUNCTIONS = [name for name in mb.__all__ if inspect.isfunction(inspect.unwrap(getattr(mb, name)))]
+CONTRACTS = [name for name in mb.__all__ if inspect.isclass(getattr(mb, name))]
 COMPILED = ("make_train", "train")
-SHOWN_ELSEWHERE = {"configure": "changes the process", "load": "in `train`", "final_state": "goes on from `train`'s"}
+SHOWN_ELSEWHERE = {
+    "configure": "changes the process",
+    "final_state": "goes on from `train`'s",
+    "load": "in `train`",
+    "Dynamics": "in `Model`",
+    "Entry": "by its name, in `make`",
+    "Method": "in notebooks/own_algorithm.ipynb",
+    "Spec": "in `Env`",
+}
 
 
 def test_every_name_is_there_and_has_a_docstring():
@@ -58,7 +67,8 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in COMPILED else ()) for name in (*FUNCTIONS, "Run")]
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in COMPILED else ()) for name in (*FUNCTIONS, *CONTRACTS)],
 )
 def test_the_example_of_a_name_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BASE = (
     "mbrl_jax.types",
+    "mbrl_jax.shapes",
     "mbrl_jax.checks",
     "mbrl_jax.host",
     "mbrl_jax.files",
