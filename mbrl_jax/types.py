@@ -1,8 +1,8 @@
 """The contracts of the package: records and pairs of pure functions that everything else is made of.
 
 Static choices are captured when a function is made (`make(config, env)`); arrays flow only through arguments.
-Structures and shapes never change, so `jit`, `vmap` and `scan` need no adapters, a seed sweep is a `vmap` of keys, and a
-checkpoint is the state pytree, the iteration number and the configuration.
+Structures and shapes never change, so `jit`, `vmap` and `scan` need no adapters, a seed sweep is a `vmap` of keys, and
+a checkpoint is the state pytree, the iteration number and the configuration.
 """
 
 from __future__ import annotations
