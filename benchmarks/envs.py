@@ -33,7 +33,7 @@ from benchmarks.peers.compare import Worker, start
 from mbrl_jax import envs
 from mbrl_jax.envs import bits
 from mbrl_jax.envs.engine_mjx import Bodies
-from mbrl_jax.envs.mujoco_envs import ALL_TASKS, load_model
+from mbrl_jax.envs.mujoco_envs import GYM_BODIES, load_model
 from mbrl_jax.types import Env
 
 ROOT = Path(__file__).parents[1]
@@ -143,7 +143,7 @@ def gymnasium(job: Job, seconds: float) -> Worker | None:
     cases = [f"{label.split()[1]} {job.batch}" for label in job.labels if label.startswith("gymnasium")]
     if not cases:
         return None
-    gym_id, *options = ALL_TASKS[job.task].gym
+    gym_id, *options = GYM_BODIES[job.task].gym
     command = [sys.executable, "-m", "benchmarks.gymnasium_side", gym_id, "--options", json.dumps(dict(options))]
     return start([*command, "--seconds", str(seconds), "--cases", *cases], ROOT)
 
@@ -221,7 +221,7 @@ def accuracy(task: str, batch: int = 64, sets: int = 8) -> dict[str, dict[str, f
 
 def _bodies(task: str, words: jax.Array) -> Bodies:
     """MJX's state for that of the C engine `[batch, 2 n]`."""
-    model, rows = load_model(ALL_TASKS[task].model), bits.from_words(np.asarray(words))
+    model, rows = load_model(GYM_BODIES[task].model), bits.from_words(np.asarray(words))
     ends = np.cumsum([1, model.nq, model.nv, model.nv])
     qpos, qvel, warmstart = (jnp.asarray(rows[:, a:b], jnp.float32) for a, b in itertools.pairwise(ends))
     return Bodies(qpos, qvel, warmstart, {})
@@ -230,9 +230,9 @@ def _bodies(task: str, words: jax.Array) -> Bodies:
 def plan(tasks: Sequence[str], mjx_tasks: Sequence[str]) -> list[Job]:
     """The jobs, the ones that the requirements are about first."""
     both = ("mujoco", "gymnasium sync", "gymnasium async")
-    jobs = [Job(task, 64, both) for task in tasks if ALL_TASKS[task].gym]
+    jobs = [Job(task, 64, both) for task in tasks if GYM_BODIES[task].gym]
     jobs += [Job(task, 64, ("mjx", "mjx-default")) for task in mjx_tasks]
-    jobs += [Job(task, 1, both[:2]) for task in tasks if ALL_TASKS[task].gym]
+    jobs += [Job(task, 1, both[:2]) for task in tasks if GYM_BODIES[task].gym]
     jobs += [Job(task, 1024, both[:1]) for task in tasks] + [Job(task, 1, ("mjx",)) for task in mjx_tasks]
     able = [task for task in mjx_tasks if task.split("-")[0] in BRAX]
     jobs += [Job(task, 64, ("mujoco", *(f"brax {name}" for name in BACKENDS))) for task in able]
@@ -295,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
             skipped.append({**job._asdict(), "reason": reason})
             continue
         found.append(measure(job, given.rounds, given.seconds))
-        if "mjx-default" in job.labels and not ALL_TASKS[job.task].carried:
+        if "mjx-default" in job.labels and not GYM_BODIES[job.task].carried:
             found[-1]["errors_against_c"] = accuracy(job.task)
         show(found[-1])
         write()  # what has been measured stays, whatever happens to the next

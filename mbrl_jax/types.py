@@ -7,7 +7,7 @@ a checkpoint is the state pytree, the iteration number and the configuration.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -124,7 +124,7 @@ class Env(NamedTuple):
     own definitions as pure, batched functions, or `None` where they are not functions of the observation.
     `path_reward(obs [time, ...], action [time, ...]) -> [time, ...]` is set where rewards depend on the path so far.
     `restart(key, ended, state) -> state` is set where a reset costs much: the same as `envs.restart` makes of `reset`,
-    but under vmap only the episodes that have ended are paid for.
+    but under vmap only ended episodes are paid for. `scores(next_obs) -> {name: [...]}` say how well a task is done.
 
         >>> env = mb.make_env("pendulum")
         >>> env.spec.time_limit, env.reward(jnp.zeros((5, 3)), jnp.zeros((5, 1)), jnp.zeros((5, 3))).shape
@@ -138,6 +138,7 @@ class Env(NamedTuple):
     terminal: Callable[[Array], Array] | None = None
     path_reward: Callable[[Array, Array], Array] | None = None
     restart: Callable[[Key, Array, PyTree], PyTree] | None = None
+    scores: Callable[[Array], Mapping[str, Array]] | None = None
 
 
 class Policy(NamedTuple, Generic[M]):

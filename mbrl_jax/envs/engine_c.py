@@ -29,7 +29,7 @@ from jaxtyping import Array
 
 from mbrl_jax.envs import bits, host_call
 from mbrl_jax.envs.base import Advance, Start, float_dtype
-from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, locate
+from mbrl_jax.envs.mujoco_tasks import MEMORY, Frame, Task, locate
 from mbrl_jax.envs.simulations import STATE, Pool, Simulations
 from mbrl_jax.host import available_cores
 from mbrl_jax.types import Key, PyTree
@@ -44,7 +44,7 @@ def make(task: Task, model: mujoco.MjModel, *, threads: int | None = None) -> tu
     """Start and transition functions of a task on the C engine.
 
     The physics state is uint32 `[2 n]`: the words of MuJoCo's integration state (`mjSTATE_INTEGRATION`, which
-    includes the warm start), followed by the derived fields the reward reads before the next step.
+    includes the warm start), followed by the derived fields the reward reads before the next step and the task's memory.
 
     Args:
       task: the task.
@@ -59,10 +59,14 @@ def make(task: Task, model: mujoco.MjModel, *, threads: int | None = None) -> tu
         qpos, qvel = task.noise(key, jnp.asarray(model.qpos0, float_dtype()), model.nv)
         words = jnp.asarray(blank).at[2:end_of_qpos].set(bits.widen(qpos))  # the first number is the time
         words = words.at[end_of_qpos : end_of_qpos + 2 * model.nv].set(bits.widen(qvel))
+        derived = {}
+        if task.memory is not None:
+            derived[MEMORY] = task.memory.start(jax.random.fold_in(key, 1), qpos)
+            words = words.at[-2 * task.memory.size :].set(bits.widen(derived[MEMORY]))
         if task.observes_derived:
             shapes = (_shape((host.obs_dim,)),)
             return words, _on_host(host.observe, f"{host.name}:observe", shapes)(words, jnp.asarray(wanted, bool))[0]
-        return words, cast(Array, task.observe(Frame(qpos, qvel, {})))
+        return words, cast(Array, task.observe(Frame(qpos, qvel, derived)))
 
     def advance(key: Key, words: Array, obs: Array, action: Array) -> tuple[Array, Array, Array, Array]:
         del key
@@ -123,10 +127,12 @@ class _Host:
         self._task, self._model = task, model
         self._dt = model.opt.timestep * task.frame_skip
         self._size = mujoco.mj_stateSize(model, STATE)
-        self._shapes = {spec: (1,) if spec == SENSED else _field_shape(model, spec) for spec in task.carried}
+        self._shapes = {spec: _field_shape(model, spec) for spec in task.carried}
+        if task.memory is not None:
+            self._shapes[MEMORY] = (task.memory.size,)
         self._pool = Pool(model, ("qpos", "qvel", "ctrl", *task.derived), threads)
         with self._pool.take(1) as simulations:
-            self.obs_dim = task.observe(self._frame(simulations, task.derived)).shape[-1]
+            self.obs_dim = task.observe(self._frame(simulations, self._remembered(self.blank()[None]))).shape[-1]
 
     def blank(self) -> np.ndarray:
         """The numbers of a state at time 0 in the model's own posture; carried fields follow as zeros."""
@@ -143,7 +149,7 @@ class _Host:
             with self._pool.take(len(rows)) as simulations:
                 simulations.state[ids] = rows[ids, : self._size]
                 simulations.forward(ids)
-                obs[ids] = self._task.observe(self._frame(simulations, self._task.derived, ids))
+                obs[ids] = self._task.observe(self._frame(simulations, self._remembered(rows[ids]), ids))
         return (obs.reshape(*words.shape[:-1], -1),)
 
     def step(self, words: ArrayLike, action: ArrayLike) -> tuple[np.ndarray, ...]:
@@ -153,11 +159,13 @@ class _Host:
         action = action.reshape(len(rows), -1).astype(np.float64)
         with self._pool.take(len(rows)) as simulations:
             before = self._load(simulations, rows)
-            simulations.step(action, task.frame_skip)
-            after = self._frame(simulations, task.derived)
-            if task.sense is not None:
-                after = after._replace(derived={**after.derived, SENSED: task.sense(before, after, self._dt)})
-            carried = [after.derived[spec].reshape(len(rows), -1) for spec in task.carried]
+            control = action if task.control is None else task.control(before, action, self._dt)
+            simulations.step(np.asarray(control), task.frame_skip)
+            after = self._frame(simulations, self._remembered(rows))
+            if task.memory is not None:
+                memory = task.memory.step(before, action, after, self._dt)
+                after = after._replace(derived={**after.derived, MEMORY: memory})
+            carried = [np.asarray(after.derived[spec]).reshape(len(rows), -1) for spec in self._shapes]
             rows = np.concatenate([simulations.state, *carried], axis=-1)
         with np.errstate(invalid="ignore", over="ignore"):
             reward = np.where(_sound(after), task.reward(before, action, after, self._dt), np.nan)
@@ -174,17 +182,20 @@ class _Host:
         fresh = np.flatnonzero(rows[:, 0] == 0.0)
         if len(fresh):
             simulations.forward(fresh)
-            for spec in stored.keys() - {SENSED}:
+            for spec in stored.keys() - {MEMORY}:
                 stored[spec][fresh] = simulations.read(spec)[fresh]
         nq, nv = self._model.nq, self._model.nv
         return Frame(rows[:, 1 : 1 + nq], rows[:, 1 + nq : 1 + nq + nv], stored)
 
-    def _frame(self, simulations: Simulations, specs: tuple[str, ...], ids: np.ndarray | slice = slice(None)) -> Frame:
-        fields = {spec: simulations.read(spec)[ids] for spec in specs}
-        qpos, qvel = simulations.read("qpos")[ids], simulations.read("qvel")[ids]
-        if self._task.sense is not None:
-            fields[SENSED] = np.zeros((len(qpos), 1))
-        return Frame(qpos, qvel, fields)
+    def _remembered(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The task's memory in states, if it has any."""
+        return {} if self._task.memory is None else {MEMORY: rows[:, -self._task.memory.size :]}
+
+    def _frame(
+        self, simulations: Simulations, memory: dict[str, np.ndarray], ids: np.ndarray | slice = slice(None)
+    ) -> Frame:
+        fields = {spec: simulations.read(spec)[ids] for spec in self._task.derived}
+        return Frame(simulations.read("qpos")[ids], simulations.read("qvel")[ids], {**fields, **memory})
 
 
 def _field_shape(model: mujoco.MjModel, spec: str) -> tuple[int, ...]:

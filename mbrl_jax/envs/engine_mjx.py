@@ -19,7 +19,7 @@ from jaxtyping import Array
 from mbrl_jax.envs import mjx_solver
 from mbrl_jax.envs.base import Advance, Start, float_dtype
 from mbrl_jax.envs.mjx_exact import make_step
-from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, locate
+from mbrl_jax.envs.mujoco_tasks import MEMORY, Frame, Task, locate
 from mbrl_jax.promotions import promoting
 from mbrl_jax.types import Key
 
@@ -58,6 +58,7 @@ def make(
     Raises:
       ValueError: the model has no exact line search, and `ls_iterations` is not stated.
     """
+    carries = task.carried if task.memory is None else (*task.carried, MEMORY)
     physics = _physics(model, task.frame_skip, iterations or task.solver, ls_iterations)
     dt = model.opt.timestep * task.frame_skip
 
@@ -66,22 +67,23 @@ def make(
         derived = {}
         if task.observes_derived or task.carried:
             derived = _fields(model, physics.kinematics(qpos, qvel), task.derived)
-        if task.sense is not None:
-            derived[SENSED] = jnp.zeros(1, float_dtype())
-        bodies = Bodies(qpos, qvel, jnp.zeros(model.nv, float_dtype()), {spec: derived[spec] for spec in task.carried})
+        if task.memory is not None:
+            derived[MEMORY] = task.memory.start(jax.random.fold_in(key, 1), qpos)
+        bodies = Bodies(qpos, qvel, jnp.zeros(model.nv, float_dtype()), {spec: derived[spec] for spec in carries})
         return bodies, cast(Array, task.observe(Frame(qpos, qvel, derived)))
 
     def advance(key: Key, bodies: Bodies, obs: Array, action: Array) -> tuple[Bodies, Array, Array, Array]:
         del key, obs
         before = Frame(bodies.qpos, bodies.qvel, bodies.derived)
-        data = physics.step(bodies.qpos, bodies.qvel, bodies.warmstart, action.astype(float_dtype()))
+        control = action if task.control is None else cast(Array, task.control(before, action, dt))
+        data = physics.step(bodies.qpos, bodies.qvel, bodies.warmstart, control.astype(float_dtype()))
         derived = _fields(model, data, task.derived)
         after = Frame(data.qpos, data.qvel, derived)
-        if task.sense is not None:
-            derived[SENSED] = cast(Array, task.sense(before, after, dt))
+        if task.memory is not None:
+            derived[MEMORY] = cast(Array, task.memory.step(before, action, after, dt))
         sound = jnp.isfinite(data.qpos).all() & jnp.isfinite(data.qvel).all()
         reward = jnp.where(sound, task.reward(before, action, after, dt), jnp.nan)
-        carried = {spec: derived[spec] for spec in task.carried}
+        carried = {spec: derived[spec] for spec in carries}
         bodies = Bodies(data.qpos, data.qvel, data.qacc_warmstart, carried)
         return bodies, cast(Array, task.observe(after)), reward, cast(Array, task.terminated(after))
 

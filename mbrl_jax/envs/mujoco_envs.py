@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -17,14 +17,17 @@ from jaxtyping import Array
 
 from mbrl_jax.envs.base import build
 from mbrl_jax.envs.mujoco_mbbl import MBBL_TASKS
+from mbrl_jax.envs.mujoco_robots import MODELS, ROBOT_TASKS
 from mbrl_jax.envs.mujoco_table import TASKS
 from mbrl_jax.envs.mujoco_tasks import Task
 from mbrl_jax.types import Env, Spec
 
-__all__ = ["ALL_TASKS", "ENGINES", "default_engine", "load_model", "make"]
+__all__ = ["ALL_TASKS", "ENGINES", "GYM_BODIES", "default_engine", "load_model", "make"]
 
 ENGINES = ("mujoco", "mjx")
-ALL_TASKS = {**TASKS, **MBBL_TASKS}
+GYM_BODIES = {**TASKS, **MBBL_TASKS}
+"""Tasks on the models of Gym."""
+ALL_TASKS = {**GYM_BODIES, **ROBOT_TASKS}
 
 
 def default_engine() -> str:
@@ -38,11 +41,15 @@ def default_engine() -> str:
 
 @functools.cache
 def load_model(file: str) -> mujoco.MjModel:
-    """The MJCF model `file` of the installed `gymnasium` package, compiled. Not to be modified.
+    """One of our MJCF models by its name, or the model `file` of the installed `gymnasium` package, compiled.
+
+    Not to be modified.
 
     Raises:
       FileNotFoundError: if the installed gymnasium has no such model.
     """
+    if file in MODELS:
+        return mujoco.MjModel.from_xml_string(MODELS[file]())
     import gymnasium  # its own `envs.mujoco` would ask for packages that the model files do not need
 
     path = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / file
@@ -77,18 +84,23 @@ def make(name: str, *, engine: str | None = None, time_limit: int | None = None,
     # What engines of either kind call with their own arrays is called with JAX's here.
     reward = cast(Callable[[Array, Array, Array], Array] | None, task.obs_reward)
     terminal = cast(Callable[[Array], Array] | None, task.obs_terminal)
-    return build(spec, start, advance, reward, terminal, selective=selective, traced=False)
+    env = build(spec, start, advance, reward, terminal, selective=selective, traced=False)
+    return env._replace(scores=cast(Callable[[Array], Mapping[str, Array]] | None, task.obs_scores))
 
 
 def _spec(name: str, engine: str, task: Task, model: mujoco.MjModel, time_limit: int | None, obs_dim: int) -> Spec:
-    low, high = np.asarray(model.actuator_ctrlrange).T
+    if task.bounds is None:
+        low, high = np.asarray(model.actuator_ctrlrange).T.tolist()
+    else:
+        least, most, count = task.bounds
+        low, high = [least] * count, [most] * count
     return Spec(
         name=name,
         engine=engine,
         obs_dim=obs_dim,
-        action_dim=model.nu,
-        action_low=tuple(low.tolist()),
-        action_high=tuple(high.tolist()),
+        action_dim=len(low),
+        action_low=tuple(low),
+        action_high=tuple(high),
         time_limit=task.time_limit if time_limit is None else time_limit,
         dt=float(model.opt.timestep * task.frame_skip),
     )

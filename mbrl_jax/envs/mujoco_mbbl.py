@@ -11,10 +11,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import jax.numpy as jnp
+from jaxtyping import Array
+
 from mbrl_jax.envs.base import namespace
 from mbrl_jax.envs.mujoco_table import TASKS
-from mbrl_jax.envs.mujoco_tasks import SENSED, Frame, Task, in_square, never, out_of, outside, posture, unless
-from mbrl_jax.types import Values
+from mbrl_jax.envs.mujoco_tasks import (
+    MEMORY,
+    Frame,
+    Memory,
+    Task,
+    in_square,
+    never,
+    out_of,
+    outside,
+    posture,
+    unless,
+)
+from mbrl_jax.types import Key, Values
 
 __all__ = ["MBBL_TASKS"]
 
@@ -115,6 +129,10 @@ def _tip_x(frame: Frame) -> Values:
     return (torso + 3.0 * (middle - torso))[..., :1]
 
 
+def _at_rest(key: Key, qpos: Array) -> Array:
+    return jnp.zeros(1, qpos.dtype)
+
+
 def _fixed_swimmer() -> Task:
     """Swimmer with a ninth entry, the mean velocity of its front end over the last step, which is what it is paid for.
 
@@ -124,16 +142,16 @@ def _fixed_swimmer() -> Task:
     base = _task("swimmer-v4", 2, _walk(8, control=1e-4))
 
     def observe(frame: Frame) -> Values:
-        return namespace(frame.qpos).concatenate([plain(frame), frame.derived[SENSED]], axis=-1)
+        return namespace(frame.qpos).concatenate([plain(frame), frame.derived[MEMORY]], axis=-1)
 
     return replace(
         base,
         observe=observe,
-        reward=lambda before, action, after, dt: before.derived[SENSED][..., 0] - 1e-4 * (action**2).sum(axis=-1),
+        reward=lambda before, action, after, dt: before.derived[MEMORY][..., 0] - 1e-4 * (action**2).sum(axis=-1),
         derived=("xpos:torso", "xpos:mid"),
-        carried=("xpos:torso", "xpos:mid", SENSED),
+        carried=("xpos:torso", "xpos:mid"),
         observes_derived=True,
-        sense=lambda before, after, dt: (_tip_x(after) - _tip_x(before)) / dt,
+        memory=Memory(1, _at_rest, lambda before, action, after, dt: (_tip_x(after) - _tip_x(before)) / dt),
     )
 
 

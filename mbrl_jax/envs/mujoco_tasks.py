@@ -19,8 +19,9 @@ from mbrl_jax.envs.base import namespace
 from mbrl_jax.types import Key, Values
 
 __all__ = [
-    "SENSED",
+    "MEMORY",
     "Frame",
+    "Memory",
     "Task",
     "in_disc",
     "in_square",
@@ -36,8 +37,8 @@ __all__ = [
     "unless",
 ]
 
-SENSED = "sensed"
-"""Name, among a frame's derived fields, of what `Task.sense` computes."""
+MEMORY = "memory"
+"""Name, among a frame's derived fields, of what `Task.memory` holds."""
 
 
 class Frame(NamedTuple):
@@ -54,6 +55,22 @@ Fell = Callable[[Frame], Values]
 Camera = Mapping[str, float | tuple[float, ...]]
 Noise = Callable[[Key, Array, int], tuple[Array, Array]]
 """`noise(key, qpos0 [nq], nv) -> (qpos [nq], qvel [nv])`, the state of a reset."""
+Control = Callable[[Frame, Values, float], Values]
+Scores = Callable[[Values], Mapping[str, Values]]
+
+
+class Memory(NamedTuple):
+    """Numbers that a task keeps beside the bodies: a target, the last action, a sensor's mean over a step.
+
+    Attributes:
+      size: how many.
+      start: `start(key, qpos [nq]) -> [size]` at a reset to these positions.
+      step: `step(before, action, after, dt) -> [..., size]`; the earlier frame holds the memory as it was.
+    """
+
+    size: int
+    start: Callable[[Key, Array], Array]
+    step: Callable[[Frame, Values, Frame, float], Values]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +88,15 @@ class Task:
         `field:object`, such as `xpos:torso`. As in Gymnasium they are what the last physics step computed.
       carried: those of them that the reward also reads before the step.
       observes_derived: whether the observation reads derived fields, so that a reset has to compute them.
-      sense: `sense(before, after, dt) -> [..., 1]`, a number made of two frames, such as a sensor's mean velocity over
-        the step; the later frame has it as the derived field `SENSED`, which is 0 at a reset.
+      memory: what the task itself remembers, if anything; frames have it as the derived field `MEMORY`.
+      control: `control(before, action, dt) -> [..., nu]`, the actuators' inputs; the action itself if None.
+      bounds: least and largest action, the same for each of so many entries; those of the actuators if None.
       solver: Newton iterations that MJX needs to be as accurate as with MuJoCo's own limit (100), which in float32 is
         always used up.
       time_limit: steps until an episode is truncated.
       obs_reward: the reward as a function of (obs, action, next_obs), where it is one.
       obs_terminal: the termination as a function of next_obs, where it is one.
+      obs_scores: how well the task is done in next_obs, by name, where it has measures of that.
       gym: Gymnasium's id of the same task followed by (option, value) pairs; empty where it has none.
       camera: settings of the camera for pictures (fields of `MjvCamera`).
       source: where the definition comes from, if not from Gymnasium.
@@ -92,11 +111,14 @@ class Task:
     derived: tuple[str, ...] = ()
     carried: tuple[str, ...] = ()
     observes_derived: bool = False
-    sense: Callable[[Frame, Frame, float], Values] | None = None
+    memory: Memory | None = None
+    control: Control | None = None
+    bounds: tuple[float, float, int] | None = None
     solver: int = 4
     time_limit: int = 1000
     obs_reward: Callable[[Values, Values, Values], Values] | None = None
     obs_terminal: Callable[[Values], Values] | None = None
+    obs_scores: Scores | None = None
     gym: tuple[Any, ...] = ()
     camera: Camera = field(default_factory=dict, hash=False)
     source: str = "Gymnasium"

@@ -21,6 +21,7 @@ from mbrl_jax.checks import resolved
 from mbrl_jax.envs import bits, drawings
 from mbrl_jax.envs.base import EnvState
 from mbrl_jax.envs.mujoco_mbbl import MBBL_TASKS
+from mbrl_jax.envs.mujoco_robots import ROBOT_TASKS
 from mbrl_jax.envs.mujoco_table import TASKS
 from mbrl_jax.envs.mujoco_tasks import Task
 from mbrl_jax.types import Env, PyTree
@@ -49,7 +50,7 @@ def render(env: Env, states: EnvState, *, height: int = 240, width: int = 320) -
     if np.ndim(states.t) != 1:
         raise ValueError(f"states must have one leading axis (time), got t of shape {np.shape(states.t)}")
     states = jax.device_get(states)
-    tasks = {**TASKS, **MBBL_TASKS}
+    tasks = {**TASKS, **MBBL_TASKS, **ROBOT_TASKS}
     if env.spec.name in tasks:
         return _render_bodies(tasks[env.spec.name], states, height, width)
     if env.spec.name in drawings.DRAWINGS:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from mbrl_jax.checks import nearest
 from mbrl_jax.envs.mujoco_mbbl import MBBL_TASKS
+from mbrl_jax.envs.mujoco_robots import NOT_ON_MJX, ROBOT_TASKS
 from mbrl_jax.envs.mujoco_table import ALIASES, TASKS
 from mbrl_jax.types import Env
 
@@ -76,7 +77,8 @@ def _listed() -> dict[str, Entry]:
 
 _ENTRIES: dict[str, Entry] = {
     **_listed(),
-    **{name: Entry(_mujoco, _PHYSICS) for name in (*TASKS, *MBBL_TASKS)},
+    **{name: Entry(_mujoco, _PHYSICS) for name in (*TASKS, *MBBL_TASKS, *sorted(ROBOT_TASKS.keys() - NOT_ON_MJX))},
+    **{name: Entry(_mujoco, {"mujoco": _PHYSICS["mujoco"]}) for name in sorted(NOT_ON_MJX)},
 }
 _NOT_OFFERED = {"warp": "MuJoCo Warp runs on NVIDIA devices only and is not held to our parity tests; use 'mjx' there"}
 """Engines that MuJoCo has and we do not, with what to do."""

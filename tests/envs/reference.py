@@ -11,9 +11,9 @@ import numpy as np
 
 from mbrl_jax.envs import EnvState, bits
 from mbrl_jax.envs.base import float_dtype
-from mbrl_jax.envs.mujoco_envs import ALL_TASKS
+from mbrl_jax.envs.mujoco_envs import GYM_BODIES
 from mbrl_jax.envs.mujoco_table import TASKS
-from mbrl_jax.envs.mujoco_tasks import SENSED, locate
+from mbrl_jax.envs.mujoco_tasks import MEMORY, locate
 
 
 class Reference(NamedTuple):
@@ -49,7 +49,7 @@ def make_gym(gym_id: str, **options: Any) -> Any:
 
 def body_of(name: str) -> Any:
     """Gymnasium's environment of a task; where it has none, one with the same body (its first in our table)."""
-    task = ALL_TASKS[name]
+    task = GYM_BODIES[name]
     gym = task.gym or next(other.gym for other in TASKS.values() if other.gym and other.model == task.model)
     return make_gym(gym[0], **dict(gym[1:]))
 
@@ -115,7 +115,7 @@ def _action(env: Any, rng: np.random.Generator) -> np.ndarray:
 
 def field_of(model: Any, data: Any, spec: str) -> np.ndarray:
     """A copy of a field named as in `Task.derived`; nothing has been sensed where Gymnasium has no sensor."""
-    if spec == SENSED:
+    if spec == MEMORY:
         return np.zeros(1)
     field, row = locate(model, spec)
     values = getattr(data, field)

@@ -14,14 +14,14 @@ from reference import Reference, body_of, contact_cost, field_of, make_gym, reco
 
 from mbrl_jax import envs
 from mbrl_jax.envs import bits
-from mbrl_jax.envs.mujoco_envs import ALL_TASKS, load_model
+from mbrl_jax.envs.mujoco_envs import GYM_BODIES, load_model
 from mbrl_jax.envs.mujoco_table import ALIASES, TASKS
 from mbrl_jax.envs.mujoco_tasks import Frame, never
 
 GYM_TASKS = [name for name, task in TASKS.items() if task.gym]
 RESETS = {(task.noise, task.model): name for name, task in reversed(TASKS.items())}
 """The first task of each distribution of start states; all others but `mbbl_reacher` have one of these."""
-ENDING = [name for name, task in ALL_TASKS.items() if task.obs_terminal not in (None, never)]
+ENDING = [name for name, task in GYM_BODIES.items() if task.obs_terminal not in (None, never)]
 POSTURES = {
     "hopper.xml": ((1, 0.5, 1.4), (2, -0.5, 0.5)),
     "walker2d.xml": ((1, 0.6, 2.2), (2, -1.5, 1.5)),
@@ -36,7 +36,7 @@ POSTURES = {
 
 @functools.cache
 def reference(name: str, steps: int) -> Reference:
-    return record(body_of(name), ALL_TASKS[name].carried, steps=steps)
+    return record(body_of(name), GYM_BODIES[name].carried, steps=steps)
 
 
 @functools.cache
@@ -94,7 +94,7 @@ def assert_mjx_parity(name: str, first: float, tenth: float, *, whole: bool = Tr
     A task that Gymnasium does not have is compared with the C engine, which is tested for it elsewhere.
     """
     expected = reference(name, 10)
-    if not ALL_TASKS[name].gym:
+    if not GYM_BODIES[name].gym:
         obs, reward, terminated, _ = follow(name, "mujoco", expected)
         expected = expected._replace(next_obs=obs, reward=reward, terminated=terminated)
     obs, reward, terminated, _ = follow(name, "mjx", expected, whole=whole)
@@ -214,7 +214,7 @@ def test_the_end_is_gymnasiums_standing_and_fallen(name):
     The benchmark's tasks end where Gym's on the same body do.
     """
     gym_env, env = body_of(name), envs.make(name, engine="mujoco")
-    ranges = POSTURES[ALL_TASKS[name].model]
+    ranges = POSTURES[GYM_BODIES[name].model]
     with jax.enable_x64(True):
         states = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(5), 20))
         rows = bits.from_words(np.array(states.physics))

@@ -19,7 +19,7 @@ from test_parity import GYM_TASKS, assert_mjx_parity, assert_resets_are_gymnasiu
 
 from mbrl_jax import envs, rollouts
 from mbrl_jax.envs import adapters, gymnasium_envs
-from mbrl_jax.envs.mujoco_envs import ALL_TASKS
+from mbrl_jax.envs.mujoco_envs import GYM_BODIES
 
 pytestmark = pytest.mark.slow
 LONG = ("half_cheetah", "swimmer", "ant", "mbbl_half_cheetah", "mbbl_ant", "mbbl_swimmer", "mbbl_fixed_swimmer")
@@ -41,7 +41,7 @@ def our_returns(name: str, engine: str, count: int) -> np.ndarray:
 
 def theirs(name: str, env: Any) -> Step:
     """A step of Gymnasium's simulation; the reward and the end of a task that Gymnasium lacks are written out again."""
-    if ALL_TASKS[name].gym:
+    if GYM_BODIES[name].gym:
         return lambda action: env.step(action)[1:3]
     if name in CASES:
         return benchmark(env, *CASES[name][2:])
@@ -112,7 +112,7 @@ def their_returns(name: str) -> np.ndarray:
     for seed in range(episodes(name)):
         env.reset(seed=seed)
         step, total = theirs(name, env), 0.0
-        for _ in range(ALL_TASKS[name].time_limit):
+        for _ in range(GYM_BODIES[name].time_limit):
             reward, terminated = step(rng.uniform(env.action_space.low, env.action_space.high))
             total += reward
             if terminated:
@@ -121,7 +121,7 @@ def their_returns(name: str) -> np.ndarray:
     return np.array(returns)
 
 
-@pytest.mark.parametrize("name", ALL_TASKS)
+@pytest.mark.parametrize("name", GYM_BODIES)
 def test_random_returns_are_distributed_as_gymnasiums(name):
     ours = our_returns(name, "mujoco", episodes(name))
     assert scipy.stats.ks_2samp(ours, their_returns(name)).pvalue > 0.01
@@ -152,7 +152,7 @@ def bounds(name: str) -> tuple[float, float]:
 
 
 # Neighbours share MJX's program of a body.
-ON_MJX = sorted(ALL_TASKS, key=lambda name: (ALL_TASKS[name].model, ALL_TASKS[name].solver, name))
+ON_MJX = sorted(GYM_BODIES, key=lambda name: (GYM_BODIES[name].model, GYM_BODIES[name].solver, name))
 
 
 @pytest.mark.parametrize("name", ON_MJX)
@@ -167,7 +167,7 @@ def test_every_task_on_mjx_in_32_bits(name):
     assert_mjx_parity(name, first=1e-3, tenth=1e-2, whole=False)
 
 
-@pytest.mark.parametrize("name", [name for name in ON_MJX if ALL_TASKS[name].observes_derived])
+@pytest.mark.parametrize("name", [name for name in ON_MJX if GYM_BODIES[name].observes_derived])
 def test_resets_show_the_same_fields_on_both_engines(name):
     """Observations of positions, inertias and forces that a reset has to compute; the rest is drawn from the key."""
     with jax.enable_x64(True):
