@@ -1,6 +1,7 @@
 """Draws the pictures of docs/environments.md: `.venv/bin/python docs/gallery.py [NAME ...]`; all if none is named.
 
-Each shows an early state of an episode of random actions, the last one if it ends before.
+Each shows an early state of an episode of random actions, the last one if it ends before. Tasks of `FILMS` are also
+shown moving, under a controller written by hand.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from mbrl_jax import envs
+from mbrl_jax import envs, rollouts
 
 STEPS = {
     "half_cheetah": 20,
@@ -33,9 +35,15 @@ STEPS = {
     "icy_road": 3,
     "intersection": 10,
     "lqr": 10,
+    "dclaw_pose_random": 20,
+    "dclaw_turn_random": 20,
+    "dclaw_screw_random": 20,
+    "drawer_open": 60,
     "probe-termination": 2,
 }
 """Environments, versions left out, with the number of steps before the picture."""
+FILMS = {"dclaw_pose_random": (80, 3), "dclaw_screw_random": (80, 3), "drawer_open": (120, 4)}
+"""Environments with a film: its steps, and every how many there is a picture."""
 FOLDER = Path(__file__).parent / "images" / "environments"
 
 
@@ -56,7 +64,33 @@ def picture(name: str, steps: int, seed: int = 0) -> np.ndarray:
     return envs.render(env, jax.tree.map(lambda x: x[last : last + 1], states), height=360, width=480)[0]
 
 
+def controlled(name: str, obs: np.ndarray) -> np.ndarray:
+    """Actions of a controller for observations `[1, O]`: follow the pose, wave two fingers, open the drawer."""
+    if name == "dclaw_pose_random":
+        return (obs[:, :9] + obs[:, 18:]) / jnp.tile(jnp.array([0.48, jnp.pi / 3, jnp.pi / 2]), 3)[None]
+    if name == "dclaw_screw_random":
+        swing = jnp.where(obs[:, :1] < 0.2, 1.0, -1.0) * jnp.sign(obs[:, 20:])
+        return jnp.tile(jnp.concatenate([swing, -0.9 + 0.0 * swing, 0.55 + 0.0 * swing], axis=1), (1, 3))
+    hand, handle = obs[:, :3], obs[:, 4:7] - jnp.array([[0.0, 0.0, 0.02]])
+    far = jnp.linalg.norm((hand - handle)[:, :2], axis=-1, keepdims=True) > 0.06
+    pull = 50.0 * (handle - jnp.array([[0.0, 0.06, 0.0]]) - hand)
+    move = jnp.where(jnp.abs(hand - handle)[:, 2:] > 0.04, 4.0 * (handle - hand), pull)
+    move = jnp.where(far, 4.0 * (handle + jnp.array([[0.0, 0.0, 0.3]]) - hand), move)
+    return jnp.concatenate([move, -jnp.ones_like(hand[:, :1])], axis=1)
+
+
+def film(name: str, seed: int = 0) -> np.ndarray:
+    """Frames uint8 `[T, 180, 240, 3]` of an episode under the controller."""
+    (steps, every), env = FILMS[name], envs.make(name, engine="mujoco")
+    policy = rollouts.stateless(lambda key, obs: jnp.clip(controlled(name, obs), -1.0, 1.0))
+    states = jax.jit(lambda key: rollouts.watch(key, env, policy, steps))(jax.random.key(seed))
+    frames = envs.render(env, jax.tree.map(lambda x: x[::every], states), height=360, width=480)
+    return np.stack([np.asarray(Image.fromarray(frame).resize((240, 180))) for frame in frames])
+
+
 if __name__ == "__main__":
     for chosen in sys.argv[1:] or STEPS:
         frame = Image.fromarray(picture(chosen, STEPS[chosen])).resize((240, 180), Image.Resampling.LANCZOS)
         frame.quantize(256, dither=Image.Dither.NONE).save(FOLDER / f"{chosen}.png", optimize=True)
+        if chosen in FILMS:
+            envs.save(film(chosen), FOLDER / f"{chosen}.gif", fps=10)

@@ -1,8 +1,9 @@
 """Meta-World's drawer and the hand that opens it, as an MJCF of our own.
 
 Lengths, masses and contacts are those of Meta-World's model (Yu et al., "Meta-World", 2019; `sawyer_drawer_open_v2`),
-whose seven-jointed arm follows a mocap body by a weld: here the hand is a mass on three slides with a servo that answers
-a moving target as that hand does. Metres, kilograms. The drawer stands at x = 0: the task adds the place it was put.
+whose seven-jointed arm follows a mocap body by a weld: here the hand is a mass on three slides with a servo that
+answers a moving target as that hand does. Metres, kilograms. The drawer stands at x = 0: the task adds
+the place it was put.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ def _finger(name: str, side: int, low: float, high: float) -> str:
     """A blade and, on the inside, its rubber pad; it slides along y against a heavy damper."""
     joint = f'<joint name="{name}" type="slide" axis="0 1 0" range="{low} {high}" armature="100" damping="1000"/>'
     blade = f'<geom name="{name}_blade" {_BLADE} mass=".01" rgba=".3 .3 .35 1"/>'
-    pad = f'<geom name="{name}_pad" {_BLADE} pos="0 {-side * 0.003} 0" mass=".01" friction="2 .1 .002" rgba=".2 .2 .2 1"/>'
+    inside = f'pos="0 {-side * 0.003} 0" friction="2 .1 .002"'
+    pad = f'<geom name="{name}_pad" {_BLADE} {inside} mass=".01" rgba=".2 .2 .2 1"/>'
     return f'<body name="{name}" pos="0 {side * 0.05} 0">{joint}{blade}{pad}</body>'
 
 

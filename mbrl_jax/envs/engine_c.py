@@ -44,7 +44,8 @@ def make(task: Task, model: mujoco.MjModel, *, threads: int | None = None) -> tu
     """Start and transition functions of a task on the C engine.
 
     The physics state is uint32 `[2 n]`: the words of MuJoCo's integration state (`mjSTATE_INTEGRATION`, which
-    includes the warm start), followed by the derived fields the reward reads before the next step and the task's memory.
+    includes the warm start), followed by the derived fields the reward reads before the next step and by the task's
+    memory.
 
     Args:
       task: the task.

@@ -136,7 +136,7 @@ _TURN = Task(
     time_limit=40,
     obs_terminal=never,
     obs_scores=_valve_scores(0.1),
-    camera={"distance": 0.62, "lookat": (0.0, 0.0, 0.17), "azimuth": 150.0, "elevation": -25.0},
+    camera={"distance": 0.5, "lookat": (0.0, 0.0, 0.19), "azimuth": 150.0, "elevation": -30.0},
     source=_SOURCE,
 )
 _SCREW_FIXED = replace(
@@ -218,7 +218,7 @@ _POSE = Task(
     time_limit=80,
     obs_terminal=never,
     obs_scores=_pose_scores,
-    camera={"distance": 0.55, "lookat": (0.0, 0.0, 0.19), "azimuth": 150.0, "elevation": -15.0},
+    camera={"distance": 0.45, "lookat": (0.0, 0.0, 0.19), "azimuth": 150.0, "elevation": -15.0},
     source=_SOURCE,
 )
 _TASKS = {"pose_random": _POSE, "turn_random": _TURN, "screw_fixed": _SCREW_FIXED, "screw_random": _SCREW_RANDOM}

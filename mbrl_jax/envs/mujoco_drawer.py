@@ -1,4 +1,4 @@
-"""Meta-World's `drawer-open-v2` with the reward for opening alone, as MnM has it (Yu et al., 2019; Eysenbach et al., 2022).
+"""Meta-World's `drawer-open-v2` (Yu et al., 2019) with the reward for opening alone, as MnM has it.
 
 An observation holds this step's view and that of the step before. Meta-World of that time showed an episode's first
 step the last view of the episode before (its reset set another attribute than the one it read); here, as in later
@@ -56,7 +56,7 @@ def _observe(frame: Frame) -> Values:
 
 
 def _open(obs: Values, action: Values, next_obs: Values) -> Values:
-    """Five times a tolerance of the handle's distance e from its target: 1 within .02, else 1 / ((15 (e − .02))² + 1)."""
+    """5 where the handle's distance e from its target is within .02, else 5 / ((15 (e − .02))² + 1)."""
     xp = namespace(next_obs)
     beyond = xp.maximum(xp.abs(next_obs[..., 5] - TARGET) - 0.02, 0.0)
     return 5.0 / ((3.0 * beyond / 0.2) ** 2 + 1.0)
@@ -124,7 +124,7 @@ DRAWER_TASKS: dict[str, Task] = {
         obs_reward=_open,
         obs_terminal=never,
         obs_scores=_scores,
-        camera={"distance": 1.1, "lookat": (0.0, 0.68, 0.1), "azimuth": 55.0, "elevation": -25.0},
+        camera={"distance": 0.9, "lookat": (0.0, 0.68, 0.1), "azimuth": 55.0, "elevation": -25.0},
         source="Meta-World",
     )
 }

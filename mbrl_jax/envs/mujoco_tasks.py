@@ -64,7 +64,8 @@ class Memory(NamedTuple):
 
     Attributes:
       size: how many.
-      start: `start(key, qpos [nq]) -> [size]` at a reset to these positions.
+      start: `start(key, qpos [nq]) -> [size]` at a reset to these positions; its key is `fold_in(key, 1)` of the key
+        that `Task.noise` was given.
       step: `step(before, action, after, dt) -> [..., size]`; the earlier frame holds the memory as it was.
     """
 

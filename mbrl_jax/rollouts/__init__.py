@@ -26,11 +26,12 @@ from mbrl_jax.rollouts.real import (
     start,
     step,
 )
-from mbrl_jax.rollouts.whole import episodes, evaluate, until_ended, watch
+from mbrl_jax.rollouts.whole import Graded, episodes, evaluate, graded, until_ended, watch
 
 __all__ = [
     "Actor",
     "Episodes",
+    "Graded",
     "Standing",
     "advance",
     "begin",
@@ -44,6 +45,7 @@ __all__ = [
     "follow",
     "for_env",
     "fragment",
+    "graded",
     "interact",
     "memoryless",
     "normalised",

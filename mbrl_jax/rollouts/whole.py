@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from mbrl_jax.types import Env, Key, Policy, PyTree, Transition, checked
 
-__all__ = ["episodes", "evaluate", "until_ended", "watch"]
+__all__ = ["Graded", "episodes", "evaluate", "graded", "until_ended", "watch"]
 
 
 @checked
@@ -87,7 +87,7 @@ def _with_valid(steps: Transition) -> tuple[Transition, Array]:
 
 
 class _Running(NamedTuple):
-    """Evaluation: the time, environments and memories, which episodes go on, and their returns and lengths."""
+    """Evaluation: the time, environments and memories, which episodes go on, their returns, lengths and scores."""
 
     time: Array
     states: PyTree
@@ -95,6 +95,15 @@ class _Running(NamedTuple):
     alive: Array
     total: Array
     length: Array
+    scores: dict[str, Array]
+
+
+class Graded(NamedTuple):
+    """Undiscounted returns, lengths, and means over the steps of the task's own `scores`, of episodes `[episodes]`."""
+
+    total: Array
+    length: Array
+    scores: dict[str, Array]
 
 
 @checked
@@ -102,10 +111,16 @@ def evaluate(
     key: Key, env: Env, policy: Policy[PyTree], episodes: int
 ) -> tuple[Float[Array, " {episodes}"], Float[Array, " {episodes}"]]:
     """Undiscounted returns and lengths of whole episodes, each `[episodes]`; stops as soon as all have ended."""
+    return graded(key, env, policy, episodes)[:2]
+
+
+def graded(key: Key, env: Env, policy: Policy[PyTree], episodes: int) -> Graded:
+    """What `evaluate` gives, and the scores of a task that has any (`Env.scores`)."""
     k_reset, k_run = jax.random.split(key)
     states = jax.vmap(env.reset)(jax.random.split(k_reset, episodes))
     zero = jnp.zeros(episodes)
-    begin = _Running(jnp.zeros((), jnp.int32), states, policy.start(states.obs), jnp.ones(episodes, bool), zero, zero)
+    alive, scores = jnp.ones(episodes, bool), dict.fromkeys(env.scores(states.obs) if env.scores else (), zero)
+    begin = _Running(jnp.zeros((), jnp.int32), states, policy.start(states.obs), alive, zero, zero, scores)
 
     def body(now: _Running) -> _Running:
         k_act, k_step = jax.random.split(jax.random.fold_in(k_run, now.time))
@@ -114,13 +129,15 @@ def evaluate(
         total = now.total + jnp.where(now.alive, transition.reward, 0.0)
         length = now.length + now.alive.astype(now.length.dtype)
         ended = (transition.discount == 0) | transition.truncated
-        return _Running(now.time + 1, states, memory, now.alive & ~ended, total, length)
+        scores = env.scores(transition.next_obs) if env.scores else {}
+        scores = {k: one + jnp.where(now.alive, scores[k].astype(one.dtype), 0.0) for k, one in now.scores.items()}
+        return _Running(now.time + 1, states, memory, now.alive & ~ended, total, length, scores)
 
     def running(now: _Running) -> Array:
         return (now.time < env.spec.time_limit) & now.alive.any()
 
     end = lax.while_loop(running, body, begin)
-    return end.total, end.length
+    return Graded(end.total, end.length, {name: one / end.length for name, one in end.scores.items()})
 
 
 @checked

@@ -79,7 +79,7 @@ def plan_run(run: Run, env: Env, length: int, options: Options, available: int |
     )
     copies = 1 if (options.batching or program.default_batching(options.devices)) == "vmap" else 2
     schedule = record.schedule(run, run.build(run.first, env))
-    recorded = schedule.iterations * len(made.metrics) + len(schedule.eval_at) * len(record.SCORES)
+    recorded = schedule.iterations * len(made.metrics) + len(schedule.eval_at) * len(made.scores)
     planned = memory.plan(made.one, len(lanes), list(made.mesh.devices.flat), copies, made.passing, recorded, available)
     return Planned(made, program.lanes_of(seeds, columns, made.lanes), planned, length)
 

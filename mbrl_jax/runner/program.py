@@ -21,6 +21,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 
 from mbrl_jax import rollouts
+from mbrl_jax.runner import record
 from mbrl_jax.runner.memory import largest
 from mbrl_jax.runner.precision import STANDARD, Precision, at_precision
 from mbrl_jax.types import Algorithm, Env, Key, PyTree, Shared, Storage
@@ -68,11 +69,13 @@ class Program(NamedTuple):
       advance: `advance(lanes, carry, start, stop) -> (carry, info)`: iterations start to stop − 1, at most `length`;
         `info` leaves are `[lanes, length]`, filled up to stop − start. Start and stop are arrays: one compilation
         serves every chunk, so results cannot depend on how a run is cut.
-      evaluate: `evaluate(lanes, carry, iteration) -> {"eval/return": [lanes, episodes], "eval/length": ...}`.
+      evaluate: `evaluate(lanes, carry, iteration) -> {"eval/return": [lanes, episodes], "eval/length": ...}`, and the
+        task's own scores, `eval/success` for example.
       lanes: number of lanes the program runs: the ones asked for, filled up to a multiple of the devices.
       mesh: the devices, axis `seed`.
       one: shapes of one lane's carry.
       metrics: the names of what is recorded of every iteration.
+      scores: the names of what is recorded of every evaluation.
       passing: bytes of the largest array that one lane writes beside its carry.
     """
 
@@ -83,6 +86,7 @@ class Program(NamedTuple):
     mesh: Mesh
     one: Carry
     metrics: tuple[str, ...]
+    scores: tuple[str, ...]
     passing: int
 
     def place(self, tree: PyTree, flags: PyTree | None = None) -> PyTree:
@@ -207,8 +211,9 @@ def one_lane(
     def evaluate(lane: Lanes, carry: Carry, iteration: Array) -> dict[str, Array]:
         _, _, k_eval = jax.random.split(lane.keys, 3)
         policy = build(lane.hypers).policy(carry.state)
-        total, steps = rollouts.evaluate(jax.random.fold_in(k_eval, iteration), env, policy, episodes)
-        return {"eval/return": total, "eval/length": steps}
+        found = rollouts.graded(jax.random.fold_in(k_eval, iteration), env, policy, episodes)
+        more = {f"eval/{name}": score for name, score in found.scores.items()}
+        return {"eval/return": found.total, "eval/length": found.length, **more}
 
     return at_precision(precision, init), at_precision(precision, advance), at_precision(precision, evaluate)
 
@@ -266,7 +271,8 @@ def make(
     time = jax.ShapeDtypeStruct((), jnp.int32)
     start, carry = jax.make_jaxpr(init, return_shape=True)(one)
     going, (_, info) = jax.make_jaxpr(advance, return_shape=True)(one, carry, time, time)
-    judging = [jax.make_jaxpr(evaluate)(one, carry, time)] if episodes > MANY_EPISODES else []
+    scored, scores = jax.make_jaxpr(evaluate, return_shape=True)(one, carry, time)
+    judging = [scored] if episodes > MANY_EPISODES else []
     of_lanes, of_carry, of_info = batched(one), batched(carry), batched(info)
 
     def spread(fn: Callable, flags_in: tuple, flags_out: PyTree) -> Callable:
@@ -274,14 +280,14 @@ def make(
         many = _over_lanes(fn, batching, flags_in, flags_out)
         return jax.shard_map(many, mesh=mesh, in_specs=specs(flags_in), out_specs=specs(flags_out), check_vma=False)
 
-    scores = {"eval/return": True, "eval/length": True}
     return Program(
         init=spread(init, (of_lanes,), of_carry),
         advance=spread(advance, (of_lanes, of_carry, False, False), (of_carry, of_info)),
-        evaluate=spread(evaluate, (of_lanes, of_carry, False), scores),
+        evaluate=spread(evaluate, (of_lanes, of_carry, False), dict.fromkeys(scores, True)),
         lanes=-(-wanted // len(devices)) * len(devices),
         mesh=mesh,
         one=carry,
         metrics=tuple(sorted(info)),
+        scores=record.names_of(scores),
         passing=largest([start, going, *judging], carry),
     )

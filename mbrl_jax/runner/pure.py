@@ -160,11 +160,9 @@ def _metrics(schedule: record.Schedule, diverged: Array, infos: Info, scores: In
         return jnp.where((diverged < 0) | (at <= diverged), values, jnp.nan)
 
     rows = {name: info[1:].reshape(-1)[: schedule.iterations] for name, info in infos.items()}
-    total, length = scores["eval/return"], scores["eval/length"]
-    summary = dict(zip(record.SCORES, (total.mean(axis=1), total.std(axis=1), length.mean(axis=1)), strict=True))
     return {
         **{name: known(passed, row) for name, row in rows.items()},
-        **{name: known(evaluated, row) for name, row in summary.items()},
+        **{name: known(evaluated, row) for name, row in record.summary(scores).items()},
         "env_step": passed * schedule.env_steps,
         "eval/env_step": evaluated * schedule.env_steps,
         "diverged": jnp.where(diverged < 0, -1, diverged * schedule.env_steps),

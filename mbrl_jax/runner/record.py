@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import numpy as np
 import pandas as pd
+from jaxtyping import Array
 
 from mbrl_jax import results
 from mbrl_jax.runner.run import Lane, Run
@@ -19,15 +21,19 @@ __all__ = [
     "facts",
     "manifest",
     "means",
+    "names_of",
     "put_info",
     "put_scores",
     "schedule",
     "scheduled",
+    "summary",
     "table",
     "usual_interval",
 ]
 
 SCORES = ("eval/return_mean", "eval/return_std", "eval/length")
+"""What every evaluation gives; a task's own scores come behind them."""
+Numbers = TypeVar("Numbers", bound=Array | np.ndarray)
 
 
 class Schedule(NamedTuple):
@@ -83,7 +89,20 @@ def usual_interval(steps: int, per: int) -> int:
 History = dict[str, Any]
 
 
-def empty(schedule: Schedule, metrics: list[str], lanes: int) -> History:
+def names_of(scores: Iterable[str]) -> tuple[str, ...]:
+    """Names of what is recorded of an evaluation, given those of what a program's `evaluate` returns."""
+    return (*SCORES, *sorted(set(scores) - {"eval/return", "eval/length"}))
+
+
+def summary(scores: Mapping[str, Numbers]) -> dict[str, Numbers]:
+    """What is recorded of evaluations, each value `[..., episodes]` before and `[...]` after, by the recorded names."""
+    total, own = scores["eval/return"], names_of(scores)[len(SCORES) :]
+    values = (total.mean(axis=-1), total.std(axis=-1), scores["eval/length"].mean(axis=-1))
+    found = dict(zip(SCORES, values, strict=True)) | {name: scores[name].mean(axis=-1) for name in own}
+    return cast(dict[str, Numbers], found)
+
+
+def empty(schedule: Schedule, metrics: Sequence[str], lanes: int, scores: Sequence[str] = SCORES) -> History:
     """Room for everything a run records: `info[metric][iteration, lane]`, `eval[metric][evaluation, lane]`."""
 
     def blank(rows: int) -> np.ndarray:
@@ -91,7 +110,7 @@ def empty(schedule: Schedule, metrics: list[str], lanes: int) -> History:
 
     return {
         "info": {name: blank(schedule.iterations) for name in metrics},
-        "eval": {name: blank(len(schedule.eval_at)) for name in SCORES},
+        "eval": {name: blank(len(schedule.eval_at)) for name in scores},
         "diverged": np.full(lanes, -1, np.int32),
     }
 
@@ -105,9 +124,7 @@ def put_info(history: History, start: int, count: int, info: dict[str, np.ndarra
 def put_scores(history: History, schedule: Schedule, iteration: int, scores: dict[str, np.ndarray]) -> None:
     """Writes one evaluation, given as `[lanes or more, episodes]`."""
     at, lanes = schedule.eval_at.index(iteration), history["diverged"].shape[0]
-    total, length = np.asarray(scores["eval/return"])[:lanes], np.asarray(scores["eval/length"])[:lanes]
-    values = (total.mean(axis=1), total.std(axis=1), length.mean(axis=1))
-    for name, value in zip(SCORES, values, strict=True):
+    for name, value in summary({name: np.asarray(rows)[:lanes] for name, rows in scores.items()}).items():
         history["eval"][name][at] = value
 
 

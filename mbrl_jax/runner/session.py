@@ -143,7 +143,7 @@ class Session:
 
     def _begin(self) -> None:
         """Starts from the newest sound checkpoint, or from scratch."""
-        self.history = record.empty(self.schedule, self.compiled.metrics, len(self.lanes))
+        self.history = record.empty(self.schedule, self.compiled.metrics, len(self.lanes), self.compiled.program.scores)
         carry = program.shapes_of(self.compiled.program.one, len(self.lanes))
         found = self.checkpoints.newest({"carry": plain_shapes(carry), "history": self.history})
         self.clock = _Clock(found.facts if found else {})
