@@ -114,6 +114,7 @@ def evaluate(
     return graded(key, env, policy, episodes)[:2]
 
 
+@checked
 def graded(key: Key, env: Env, policy: Policy[PyTree], episodes: int) -> Graded:
     """What `evaluate` gives, and the scores of a task that has any (`Env.scores`)."""
     k_reset, k_run = jax.random.split(key)

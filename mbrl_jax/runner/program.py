@@ -264,15 +264,13 @@ def make(
     if (batching := batching or default_batching(devices)) not in BATCHINGS:
         raise ValueError(f"batching must be one of {BATCHINGS}, got {batching!r}")
     wanted = lanes.keys.shape[0]
-    devices = (devices or jax.local_devices())[:wanted]
-    mesh = Mesh(devices, ("seed",))
+    mesh = Mesh(devices := (devices or jax.local_devices())[:wanted], ("seed",))
     init, advance, evaluate = one_lane(build, env, episodes, length, precision)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), lanes)
     time = jax.ShapeDtypeStruct((), jnp.int32)
     start, carry = jax.make_jaxpr(init, return_shape=True)(one)
     going, (_, info) = jax.make_jaxpr(advance, return_shape=True)(one, carry, time, time)
     scored, scores = jax.make_jaxpr(evaluate, return_shape=True)(one, carry, time)
-    judging = [scored] if episodes > MANY_EPISODES else []
     of_lanes, of_carry, of_info = batched(one), batched(carry), batched(info)
 
     def spread(fn: Callable, flags_in: tuple, flags_out: PyTree) -> Callable:
@@ -289,5 +287,5 @@ def make(
         one=carry,
         metrics=tuple(sorted(info)),
         scores=record.names_of(scores),
-        passing=largest([start, going, *judging], carry),
+        passing=largest([start, going, *([scored] if episodes > MANY_EPISODES else [])], carry),
     )
