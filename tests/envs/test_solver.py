@@ -11,6 +11,7 @@ from mbrl_jax import envs
 from mbrl_jax.envs import mjx_solver
 from mbrl_jax.envs.mjx_solver import Rows, exact_step
 from mbrl_jax.envs.mujoco_envs import ALL_TASKS, load_model
+from mbrl_jax.envs.mujoco_robots import NOT_ON_MJX
 
 
 def problem(seed, n=12, nv=5):
@@ -84,7 +85,7 @@ def test_numbers_that_are_none_stay_none():
 
 
 def test_every_task_has_an_exact_search_and_others_are_refused():
-    for file in {task.model for task in ALL_TASKS.values()}:
+    for file in {task.model for name, task in ALL_TASKS.items() if name not in NOT_ON_MJX}:
         mjx_solver.check_model(load_model(file))
     text = '<mujoco><option cone="elliptic"/><worldbody><body><joint{}/><geom size=".1"/></body></worldbody></mujoco>'
     with pytest.raises(ValueError, match=r"pyramidal friction cones and no friction losses; .* got elliptic cones"):
