@@ -119,10 +119,9 @@ class Spec:
 class Env(NamedTuple):
     """An environment: `reset(key) -> state` and `step(key, state, action) -> (state, transition)`.
 
-    A state is a pytree with a field `obs`. `step` never resets: the caller does where an episode ended (see `rollouts`).
-    `reward(obs, action, next_obs) -> [...]` and `terminal(next_obs) -> bool [...]` are the task's own definitions as
-    pure, batched functions, or `None` where they are not functions of the observation.
-    `path_reward(obs [time, ...], action [time, ...]) -> [time, ...]` is set where rewards depend on the path so far.
+    A state is a pytree with a field `obs`. `step` never resets: the caller does after an episode's end (`rollouts`).
+    `reward(obs, action, next_obs) -> [...]` and `terminal(next_obs) -> bool [...]` are the task's own definitions, or
+    None. `path_reward(obs [time, ...], action [time, ...]) -> [time, ...]` is set where rewards depend on the path.
     `restart(key, ended, state) -> state` is set where a reset costs much: the same as `envs.restart` makes of `reset`,
     but under vmap only ended episodes are paid for. `scores(next_obs) -> {name: [...]}` say how well a task is done.
 
