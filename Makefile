@@ -1,10 +1,11 @@
 # Every target makes the environment it needs inside this clone; nothing is installed outside it.
-#   make bench [PROFILE=smoke|laptop|paper] [ARTEFACTS="mbpo/figure2 …"]
+#   make bench [PROFILE=smoke|laptop|paper] [ARTEFACTS="mbpo/figure2 …"] [BUDGET=1h]
 #   make install | test | test-slow | lint | docs | report | lock | clean
 SHELL := /bin/bash
 PYTHON ?= python3
 PROFILE ?= laptop
 ARTEFACTS ?=
+BUDGET ?= $(if $(filter laptop,$(PROFILE)),1h)
 RESULTS ?= results
 JOBS ?= 2
 BIN := .venv/bin
@@ -23,13 +24,13 @@ endef
 install: $(READY)
 
 bench: $(READY)
-	$(BIN)/mbrl bench $(ARTEFACTS) --profile $(PROFILE) --results $(RESULTS)
+	$(BIN)/mbrl bench $(ARTEFACTS) --profile $(PROFILE) --results $(RESULTS) $(if $(BUDGET),--budget $(BUDGET))
 
 # Tests of one file stay in one process, so that they share compiled programs.
 test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations=15
 
-# With Stable-Baselines3, which brings PyTorch: some gigabytes.
+# With Ray, and with Stable-Baselines3, which brings PyTorch: some gigabytes.
 test-slow: $(PEERS)
 	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist worksteal --durations=15
 
@@ -53,7 +54,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 $(PEERS): $(READY)
-	$(call INSTALL,dev$(comma)peers)
+	$(call INSTALL,dev$(comma)peers$(comma)ray)
 	touch $@
 
 $(SITE): $(READY)

@@ -83,15 +83,16 @@ class Task(NamedTuple):
         return results.run_id(facts)
 
 
-def job(task: Task, after: tuple[str, ...] = ()) -> Job:
+def job(task: Task, after: tuple[str, ...] = (), label: str = "") -> Job:
     """A job that compiles, runs and stores an artefact's program.
 
     Args:
       task: the program.
       after: ids of the runs that it reads.
+      label: what tells it from other jobs of the experiment, for a person.
     """
     cost = Cost(trace=None if task.reads else partial(_trace, task))
-    title = f"{task.seeds} seeds" if task.seeds > 1 else "exact"
+    title = f"{label} {f'seeds {task.seeds}' if task.seeds > 1 else 'exact'}".strip()
     return Job(task.identity, task.experiment, title, after, cost, partial(_execute, task))
 
 

@@ -1,6 +1,9 @@
 """The machine that this process runs on, and the software on it."""
 
+import functools
 import os
+import platform
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -8,7 +11,7 @@ from pathlib import Path
 
 from mbrl_jax.types import Facts
 
-__all__ = ["available_cores", "provenance"]
+__all__ = ["available_cores", "machine", "provenance"]
 
 PACKAGES = ("mbrl_jax", "jax", "jaxlib", "flax", "optax", "distrax", "mujoco", "mujoco-mjx", "numpy")
 
@@ -19,15 +22,31 @@ def available_cores() -> int:
     return (os.cpu_count() or 1) if allowed is None else len(allowed(0))
 
 
+def machine() -> Facts:
+    """What tells kinds of machines apart where times are compared: the processor's name and the usable cores."""
+    return {"processor": _processor(), "cores": available_cores()}
+
+
+@functools.cache
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return named.group(1).strip() if named else platform.processor() or platform.machine()
+
+
 def provenance() -> Facts:
-    """Versions of Python and the packages that matter, and the commit (with `+dirty` if the sources were changed)."""
+    """Versions of Python and the packages that matter, the commit (with `+dirty` if the sources were changed), and the
+    machine."""
     versions = {"python": ".".join(map(str, sys.version_info[:3]))}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return {"versions": versions, "commit": _commit(Path(__file__))}
+    return {"versions": versions, "commit": _commit(Path(__file__)), "machine": machine()}
 
 
 def _commit(source: Path) -> str:

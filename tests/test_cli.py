@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from mbrl_jax import cli, results
-from mbrl_jax.commands import artefacts
+from mbrl_jax.commands import artefacts, bench, priced
 from mbrl_jax.jobs import Cost, Job
 from mbrl_jax.report.artefact import Artefact, Text
-from mbrl_jax.runner import setup
+from mbrl_jax.runner import costs, setup
+from mbrl_jax.runner.executors import attempt
 
 
 @pytest.fixture(autouse=True)
@@ -119,11 +120,69 @@ def test_an_artefact_that_is_too_long_for_a_profile_runs_when_named(tmp_path, ca
     )
     where = ("--results", str(tmp_path))
     assert call("bench", "--profile", "smoke", *where) == 0 and ran == []
-    assert "mbrl bench NAME --profile smoke: a/long" in capsys.readouterr().err
+    assert "(or --all, or --budget): a/long" in capsys.readouterr().err
     assert call("bench", "a/long", "--profile", "smoke", *where) == 0
     assert call("bench", "a", "--profile", "smoke", *where) == 0
     assert call("bench", "--profile", "laptop", *where) == 0
-    assert ran == ["smoke", "smoke", "laptop"]
+    assert ran == ["smoke", "laptop"]  # what is done is not done again
+
+
+@pytest.fixture
+def papers(monkeypatch):
+    """Artefacts of which the last is a headline, and what they have done, in order."""
+    ran = []
+
+    def one(name, **others):
+        return artefact(name, lambda profile, root: ran.append(name), **others)
+
+    known = [one("a/long", on_request=("smoke",)), one("a/plain"), one("b/headline", headline=True)]
+    monkeypatch.setattr(artefacts, "discover", lambda folder: ({each.name: each for each in known}, {}))
+    return ran
+
+
+def test_a_plan_shows_headlines_first_and_what_is_done_and_does_nothing(tmp_path, capsys, papers):
+    words = ("bench", "--profile", "smoke", "--results", str(tmp_path), "--all")
+    assert call(*words, "--plan") == 0 and papers == [] and list(tmp_path.iterdir()) == []
+    said = capsys.readouterr().out
+    assert said.index("b/headline") < said.index("a/plain") < said.index("a/long")
+    assert "3 jobs, 0 done" in said and said.count("not begun") == 3
+    assert call(*words) == 0 and papers == ["b/headline", "a/plain", "a/long"]
+    capsys.readouterr()
+    assert call(*words, "--plan") == 0
+    assert "3 jobs, 3 done; those that are left take about 0 s" in capsys.readouterr().out
+
+
+def test_a_budget_leaves_the_rest_for_the_next_call_which_goes_on(tmp_path, capsys, papers, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(bench.time, "time", lambda: clock[0])
+    monkeypatch.setattr(costs, "prices", lambda jobs, folders: {job.identity: costs.Price(50.0) for job in jobs})
+    words = ("bench", "--profile", "smoke", "--results", str(tmp_path), "--budget", "100s")
+    honest = attempt.attempt
+
+    def slow(job, root, how):
+        clock[0] += 50
+        return honest(job, root, how)
+
+    monkeypatch.setattr("mbrl_jax.runner.executors.here.attempt", slow)
+    assert call(*words) == 0 and papers == ["b/headline"]
+    said = capsys.readouterr().out
+    assert "left for another call: 2 jobs, about 2 min" in said and "1 of 1 jobs are left" in said
+    assert call(*words) == 0 and papers == ["b/headline", "a/plain"]
+    assert call(*words) == 0 and papers == ["b/headline", "a/plain", "a/long"]
+    assert "left for another call" not in capsys.readouterr().out.rpartition("artefact")[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("1h", 3600), ("90m", 5400), ("45s", 45), ("1h30m", 5400), ("0.5h", 1800)]
+)
+def test_times_are_read(text, seconds):
+    assert priced.seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "1", "h", "1d", "-1h", "30m1h"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(ValueError, match="a budget must be a time such as 1h"):
+        priced.seconds_of(text)
 
 
 def test_artefacts_are_found_and_named_after_their_modules():
@@ -185,7 +244,7 @@ def test_sweep_plan_run_and_status(tmp_path, capsys):
     assert call("sweep", "status", *here) == 0
     assert "not begun" in capsys.readouterr().out
     assert call("sweep", "run", *here) == 0
-    assert "1 of 1 blocks finished" in capsys.readouterr().out
+    assert "1 of 1 blocks done (1 done)" in capsys.readouterr().out
     labels = results.load(tmp_path, experiment="sweep/s")["algorithm"].unique()
     assert sorted(labels) == ["sac[agent.tau=0.01]", "sac[agent.tau=0.1]"]
     assert call("sweep", "run", *here, "--shard", "2/2") == 0

@@ -106,7 +106,8 @@ def jobs(profile: str) -> list[Job]:
         settings = {"components": components, "hidden": hidden, "episodes": episodes, "draws": draws, "fit": FIT}
         settings |= {"clip": CLIP, "warmup": "one-hot"}
         program, tabulate = partial(_program, learn, seeds), partial(_tabulate, model, seeds)
-        found.append(exact.job(exact.Task(NAME, profile, settings, seeds, program, tabulate, double=False)))
+        task = exact.Task(NAME, profile, settings, seeds, program, tabulate, double=False)
+        found.append(exact.job(task, label=model))
     return found
 
 

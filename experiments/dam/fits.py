@@ -162,7 +162,7 @@ def jobs(profile: str) -> list[Job]:
                 program = partial(_program, profile, config, kind)
                 tabulate = partial(_tabulate, partial(_label, kind, model, fit=fit))
                 task = exact.Task(NAME, profile, facts, sizes.seeds, program, tabulate, double=False, reads=True)
-                found.append(exact.job(task, after=(of,)))
+                found.append(exact.job(task, (of,), f"{model} {kind}, {named(fit)}"))
     return found
 
 

@@ -107,7 +107,7 @@ def _replan(one: Run, group: Sequence[Setting]) -> Job:
     facts = {"of": of, "changes": changes, "episodes": size.episodes}
     program, tabulate = partial(_program, one, lanes), partial(_tabulate, one.env, lanes)
     task = exact.Task(NAME, one.profile, facts, size.seeds, program, tabulate, double=False, reads=True)
-    return exact.job(task, after=(of,))
+    return exact.job(task, (of,), f"{one.algorithm} {one.env}, {', '.join(changes)}")
 
 
 def _tabulate(env: str, lanes: Sequence[Replanned], out: dict[str, np.ndarray]) -> Iterable[pd.DataFrame]:

@@ -193,7 +193,8 @@ def _untrained(name: str, profile: str, env: str) -> Job:
     episodes = scale(profile).untrained
     identity = {"env": env, "episodes": episodes}
     program, tabulate = partial(_program, env, episodes), partial(_tabulate, env)
-    return exact.job(exact.Task(name, profile, identity, episodes, program, tabulate, double=False))
+    task = exact.Task(name, profile, identity, episodes, program, tabulate, double=False)
+    return exact.job(task, label=f"untrained policies {env}")
 
 
 def _program(env: str, episodes: int) -> tuple[Callable[..., object], tuple[object, ...]]:

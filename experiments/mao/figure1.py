@@ -44,7 +44,8 @@ def jobs(profile: str) -> list[Job]:
 def _job(profile: str, size: int, config: Config, method: str, seeds: int) -> Job:
     identity = {**asdict(config), "size": size, "method": method, "rates": RATES}
     program, tabulate = partial(_program, size, config, method, seeds), partial(_tabulate, size, config, method)
-    return exact.job(exact.Task(NAME, profile, identity, seeds, program, tabulate, double=False))
+    task = exact.Task(NAME, profile, identity, seeds, program, tabulate, double=False)
+    return exact.job(task, label=f"{method} {size}x{size}")
 
 
 def _program(size: int, config: Config, method: str, seeds: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:

@@ -24,7 +24,7 @@ from mbrl_jax.jobs import Job
 from mbrl_jax.report import figures, select, statistics
 from mbrl_jax.report.artefact import Artefact, Block, Figure, Table
 
-__all__ = ["chosen", "discover", "others", "own_folder"]
+__all__ = ["chosen", "discover", "others", "own_folder", "prepare"]
 
 NAME = "experiments"
 SHOWN = 6  # curves in one panel; the table holds them all
@@ -84,6 +84,11 @@ def discover(folder: Path | None = None) -> tuple[dict[str, Artefact], dict[str,
             if artefact is not None:
                 found[artefact.name] = artefact
     return found, broken
+
+
+def prepare(folder: Path | None = None) -> None:
+    """Makes a folder of experiments known to a worker process, so that their jobs can be unpickled."""
+    _package(own_folder() if folder is None else folder)
 
 
 def chosen(names: Sequence[str], known: dict[str, Artefact]) -> list[Artefact]:

@@ -1,37 +1,45 @@
-"""`mbrl sweep plan|run|status FILE.toml`: a plan of blocks, its execution here, and how far it is."""
+"""`mbrl sweep plan|run|status FILE.toml`: a plan of blocks, its execution anywhere, and how far it is."""
 
 from __future__ import annotations
 
 import sys
-import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from mbrl_jax.commands import priced
+from mbrl_jax.commands.priced import Where
+
 if TYPE_CHECKING:
-    from mbrl_jax.runner.run import Run
+    from mbrl_jax.jobs import Job
+    from mbrl_jax.runner.executors.attempt import Outcome
     from mbrl_jax.runner.sweep import Block
-    from mbrl_jax.types import Facts
 
 __all__ = ["Sweep", "sweep"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep:
+class Sweep(Where):
     """Plans, runs or follows a sweep. Finished blocks are not repeated, begun ones are resumed."""
 
     action: Annotated[Literal["plan", "run", "status"], tyro.conf.Positional]
-    """plan: which blocks there are and the memory each takes; run: trains them; status: how far each is."""
+    """plan: which blocks there are, seconds and memory of each; run: trains them; status: how far each is."""
     file: Annotated[Path, tyro.conf.Positional]
     """The sweep as a TOML file, as those in experiments/sweeps/."""
     shard: str | None = None
     """i/N: only every N-th block, from the i-th on; N processes with a results folder in common do all."""
+    budget: str | None = None
+    """A time such as 1h, after which blocks write a checkpoint and stop; the next call goes on."""
     results: Path = Path("results")
     """The results folder."""
     checkpoint_seconds: float = 120.0
     """Least time between checkpoints."""
+    trace_seconds: float = 3.0
+    """How long a plan may trace programs of which no earlier run tells the seconds or the memory."""
     quiet: bool = False
     """No progress shown."""
 
@@ -43,83 +51,82 @@ def sweep(words: list[str]) -> int:
     from mbrl_jax.runner import setup
 
     check_fields(args)
-    resolved(args.results)  # refused before anything is planned
+    root = resolved(args.results)  # refused before anything is planned
+    budget = None if args.budget is None else priced.seconds_of(args.budget)
     setup.configure()
     setup.check_jit()
     from mbrl_jax.runner import sweep as planning
+    from mbrl_jax.runner import work
 
     planned = planning.shard(planning.blocks(planning.read(args.file)), args.shard)
-    return {"plan": _plan, "run": _run, "status": _status}[args.action](planned, args)
+    jobs = work.jobs(block.run for block in planned)
+    if args.action == "plan":
+        return _plan(planned, jobs, root, args.trace_seconds)
+    return _run(jobs, root, args, budget) if args.action == "run" else _status(jobs, root)
 
 
-def _plan(planned: list[Block], args: Sweep) -> int:
-    """Prints the blocks with their lanes and memory; 1 if one does not fit on this machine."""
-    from mbrl_jax.runner import loop
+def _plan(planned: Sequence[Block], jobs: Sequence[Job], root: Path, trace_seconds: float) -> int:
+    """Prints the blocks with their lanes, seconds and memory; 1 if one does not fit on this machine."""
+    import psutil
 
-    too_large, lanes = 0, 0
-    print(f"{'run':<17} {'lanes':>5} {'state/lane':>11} {'per device':>11}  block")
-    for run, identity in planned:
-        memory = loop.plan_run(run, run.environment(), 1, loop.Options()).memory
-        too_large += not memory.fits
-        lanes += memory.lanes
-        note = "" if memory.fits else "  DOES NOT FIT here"
-        sizes = f"{memory.per_lane / 2**20:>7.1f} MiB {memory.per_device / 2**20:>7.1f} MiB"
-        print(f"{identity:<17} {memory.lanes:>5} {sizes}  {_title(run)}{note}")
-    print(f"{len(planned)} blocks, {lanes} lanes")
-    return 1 if too_large else 0
+    from mbrl_jax.runner import costs
+    from mbrl_jax.runner.executors.attempt import state
+
+    prices = costs.prices(jobs, priced.references(root), trace_seconds)
+    rows = [priced.Row(str(i), job, prices[job.identity], state(job, root)) for i, job in enumerate(jobs, 1)]
+    print(priced.table(rows, ids=True))
+    room = psutil.virtual_memory().total
+    large = [row.job.identity for row in rows if (row.price.memory or 0) > room]
+    lanes = sum(len(block.run.lanes()) for block in planned)
+    print(f"{len(rows)} blocks, {lanes} lanes; those that are left take about {priced.clock(priced.total(rows))}")
+    if large:
+        print(f"need more memory than this machine's {priced.size(room)}: {', '.join(large)}")
+    return 1 if large else 0
 
 
-def _run(planned: list[Block], args: Sweep) -> int:
-    """Trains block after block; one that fails or is being worked on elsewhere does not stop the others."""
-    from mbrl_jax.runner import loop
+def _run(jobs: Sequence[Job], root: Path, args: Sweep, budget: float | None) -> int:
+    """Trains all blocks; one that fails does not stop the others."""
+    import time
 
-    options = loop.Options(checkpoint_seconds=args.checkpoint_seconds, quiet=args.quiet)
-    failed = []
-    for position, (run, identity) in enumerate(planned, 1):
-        print(f"== block {position}/{len(planned)} {identity} {_title(run)}", file=sys.stderr, flush=True)
-        try:
-            loop.train(run, args.results, options)
-        except loop.BusyError as error:
-            print(f"left out: {error}", file=sys.stderr)
-        except Exception:  # reported; the other blocks still run
-            traceback.print_exc()
-            failed.append(identity)
-    _status(planned, args)
+    from mbrl_jax import results
+    from mbrl_jax.jobs import How
+    from mbrl_jax.runner import costs
+    from mbrl_jax.runner.executors import attempt, by_name, schedule
+
+    began = time.time()
+    results.check_writable(root)
+    attempt.check_locks(root)
+    prices = costs.prices(jobs, priced.references(root), 0.0) if args.executor != "here" else {}
+    executor = by_name.make(args.wanted(), root)
+    deadline = None if budget is None else began + budget
+    how = How(args.checkpoint_seconds, deadline, args.quiet or args.executor != "here")
+    told = None if args.quiet else partial(_told, len(jobs))
+    summary = schedule.carry_out(jobs, root, executor, how, prices, told, view=args.executor != "here")
+    _status(jobs, root)
+    failed = [one.identity for one in summary.failed]
     if failed:
-        print(f"mbrl sweep: {len(failed)} of {len(planned)} blocks failed: {', '.join(failed)}", file=sys.stderr)
+        print(f"mbrl sweep: {len(failed)} of {len(jobs)} blocks failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _status(planned: list[Block], args: Sweep) -> int:
-    """Prints a line per block."""
-    rows = [(_state(identity, args.results), run, identity) for run, identity in planned]
-    print(f"{'run':<17} {'status':<12} {'steps':>17} {'diverged':>8} {'seconds':>8}  block")
-    for (status, facts), run, identity in rows:
-        steps = f"{facts.get('env_step', 0):,}/{run.config.steps:,}"
-        seconds = facts.get("compile_seconds", 0.0) + facts.get("run_seconds", 0.0)
-        diverged = len(facts.get("diverged", {}))
-        print(f"{identity:<17} {status:<12} {steps:>17} {diverged:>8} {seconds:>8.0f}  {_title(run)}")
-    counts = {name: sum(status == name for (status, _), _, _ in rows) for name in ("finished", "running")}
-    print(f"{counts['finished']} of {len(rows)} blocks finished, {counts['running']} running")
+def _told(count: int, outcome: Outcome, job: Job) -> None:
+    said = f"{job.title}: {outcome.ending}, {priced.clock(outcome.seconds)} {outcome.reason}".strip()
+    print(f"{outcome.identity} of {count}: {said}", file=sys.stderr, flush=True)
+
+
+def _status(jobs: Sequence[Job], root: Path) -> int:
+    """Prints a line per block: what is known of it at this moment, whoever works on it."""
+    from mbrl_jax.runner.executors.attempt import state
+
+    states = {job.identity: state(job, root) for job in jobs}
+    print(f"{'run':<17} {'status':<12} {'step':>10} {'diverged':>8} {'seconds':>8}  block")
+    for job in jobs:
+        one = states[job.identity]
+        reason = f"  {one.reason}" if one.reason and one.status in ("failed", "diverged") else ""
+        print(
+            f"{job.identity:<17} {one.status:<12} {one.step:>10,} {one.diverged:>8} {one.seconds:>8.0f}  "
+            f"{job.title}{reason}"
+        )
+    over = sum(one.over for one in states.values())
+    print(f"{over} of {len(states)} blocks done ({priced.by_status(states) or 'none planned'})")
     return 0
-
-
-def _state(identity: str, root: Path) -> tuple[str, Facts]:
-    """What is known of a block: finished, running (its lock is held), begun, or nothing."""
-    from mbrl_jax import results
-    from mbrl_jax.checks import resolved
-    from mbrl_jax.runner.lock import held
-
-    running = held(resolved(root) / "runs" / identity)
-    try:
-        facts = results.manifest(root, identity)
-    except FileNotFoundError:
-        return ("running" if running else "not begun"), {}
-    if facts["status"] == "finished":
-        return "finished", facts
-    return ("running" if running else "to resume"), facts
-
-
-def _title(run: Run) -> str:
-    swept = "".join(f" {name} x {len(values)}" for name, values in run.sweep)
-    return f"{run.algorithm} {run.env} seeds {len(run.seeds)}{swept}"

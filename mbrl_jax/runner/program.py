@@ -23,6 +23,7 @@ from jaxtyping import Array
 from mbrl_jax import rollouts
 from mbrl_jax.runner import record
 from mbrl_jax.runner.memory import largest
+from mbrl_jax.runner.operations import Operations, count
 from mbrl_jax.runner.precision import STANDARD, Precision, at_precision
 from mbrl_jax.types import Algorithm, Env, Key, PyTree, Shared, Storage
 
@@ -77,6 +78,7 @@ class Program(NamedTuple):
       metrics: the names of what is recorded of every iteration.
       scores: the names of what is recorded of every evaluation.
       passing: bytes of the largest array that one lane writes beside its carry.
+      work: operations of one lane's init, and of one iteration of one lane.
     """
 
     init: Callable[[Lanes], Carry]
@@ -88,6 +90,7 @@ class Program(NamedTuple):
     metrics: tuple[str, ...]
     scores: tuple[str, ...]
     passing: int
+    work: tuple[Operations, Operations]
 
     def place(self, tree: PyTree, flags: PyTree | None = None) -> PyTree:
         """Puts host arrays with a leading lane axis (shared parts without one) onto the devices."""
@@ -288,4 +291,5 @@ def make(
         metrics=tuple(sorted(info)),
         scores=record.names_of(scores),
         passing=largest([start, going, *([scored] if episodes > MANY_EPISODES else [])], carry),
+        work=(count(start.jaxpr), count(going.jaxpr)),
     )

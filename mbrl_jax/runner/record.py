@@ -196,6 +196,7 @@ def facts(run: Run, env: Env) -> Facts:
     device = jax.local_devices()[0]
     return {
         "experiment": run.experiment,
+        "method": run.entry.name,
         "algorithm": run.algorithm,
         "env": env.spec.name,
         "engine": env.spec.engine,

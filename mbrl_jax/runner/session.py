@@ -238,6 +238,7 @@ class Session:
             "run_seconds": self.clock.train + self.clock.evaluate,
             **self._execution(),
             "env_step": self._steps(self.iteration),
+            "memory": self.compiled.memory.host,
         }
         results.save(self.root, self.identity, table, {**facts, **execution})
 

@@ -14,18 +14,23 @@ from mbrl_jax.checks import resolved
 from mbrl_jax.runner.run import Run
 from mbrl_jax.runner.session import Sink
 
-__all__ = ["MissingPackageError", "opened"]
+__all__ = ["MissingPackageError", "opened", "package"]
 
 
 class MissingPackageError(OSError):
-    """A sink needs a package that is not installed."""
+    """A sink or an executor needs a package that is not installed."""
 
 
-def _package(name: str, what: str) -> ModuleType:
+def package(name: str, what: str, extra: str = "sweep") -> ModuleType:
+    """An optional package.
+
+    Raises:
+      MissingPackageError: it is not installed; says with which extra it is.
+    """
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        how = "python -m pip install -c constraints.txt -e '.[sweep]' in the clone"
+        how = f"python -m pip install -c constraints.txt -e '.[{extra}]' in the clone"
         raise MissingPackageError(f"{what} needs the package {name}: {how}") from error
 
 
@@ -52,8 +57,8 @@ def opened(run: Run, tensorboard: str | Path | None = None, wandb: str | None = 
 
 @contextlib.contextmanager
 def _tensorboard(run: Run, folder: Path) -> Iterator[Sink]:
-    package = _package("tensorboardX", "TensorBoard")
-    writer = package.SummaryWriter(logdir=str(folder / results.file_name(_title(run))))
+    tensorboard = package("tensorboardX", "TensorBoard")
+    writer = tensorboard.SummaryWriter(logdir=str(folder / results.file_name(_title(run))))
 
     def sink(step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
@@ -68,9 +73,9 @@ def _tensorboard(run: Run, folder: Path) -> Iterator[Sink]:
 
 @contextlib.contextmanager
 def _wandb(run: Run, project: str) -> Iterator[Sink]:
-    package = _package("wandb", "Weights & Biases")
+    service = package("wandb", "Weights & Biases")
     identity = run.run_id(run.environment())
-    session = package.init(
+    session = service.init(
         project=project,
         group=run.experiment,
         name=_title(run),

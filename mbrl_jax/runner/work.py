@@ -9,16 +9,16 @@ from functools import partial
 from pathlib import Path
 
 import jax
-from jax import lax
-from jax.core import ShapedArray
+import jax.numpy as jnp
 from jax.extend import core
 
 from mbrl_jax import results
 from mbrl_jax.checks import resolved
 from mbrl_jax.jobs import Cost, How, Job, Traced, distinct
-from mbrl_jax.runner import loop, memory, program
+from mbrl_jax.runner import loop, memory, program, record
+from mbrl_jax.runner.operations import Operations, count
 from mbrl_jax.runner.run import Run
-from mbrl_jax.types import Env, Facts
+from mbrl_jax.types import Algorithm, Env, Facts, PyTree
 
 __all__ = ["alike", "job", "jobs", "perform", "repeated", "title", "traced"]
 
@@ -68,62 +68,33 @@ def _trace(run: Run) -> Traced:
     """The cost of a run: of starting, of every iteration and of every evaluation of all its lanes."""
     env = run.environment()
     planned = loop.plan_run(run, env, 1, loop.Options())
-    build = partial(_build, run, env)
-    init, advance, evaluate = program.one_lane(build, env, run.eval_episodes, 1)
-    lane = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), planned.lanes)
-    time = jax.ShapeDtypeStruct((), jax.numpy.int32)
-    schedule = loop.record.schedule(run, run.build(run.first, env))
-    parts = (
-        (jax.make_jaxpr(init)(lane), 1),
-        (jax.make_jaxpr(advance)(lane, planned.program.one, time, time), schedule.iterations),
-        (jax.make_jaxpr(evaluate)(lane, planned.program.one, time), len(schedule.eval_at)),
-    )
-    flops, calls = 0.0, 0.0
-    for closed, times in parts:
-        found = _work(closed.jaxpr)
-        flops, calls = flops + times * found[0], calls + times * found[1]
+    schedule = record.schedule(run, run.build(run.first, env))
+    judging = _evaluation(run, env, planned).times(len(schedule.eval_at))
+    starting, step = planned.program.work
+    each = starting.plus(step.times(schedule.iterations)).plus(judging)
     lanes = planned.memory.lanes
-    return Traced(flops * lanes, calls * lanes, planned.memory.host, lanes)
+    return Traced(each.flops * lanes, each.calls * lanes, planned.memory.host, lanes)
 
 
-def _build(run: Run, env: Env, values: Mapping[str, object]):
-    return run.build(values, env)
+def _evaluation(run: Run, env: Env, planned: loop.Planned) -> Operations:
+    """What one evaluation of a lane does."""
+
+    def build(values: Mapping[str, jax.Array]) -> Algorithm[PyTree]:
+        return run.build(values, env)
+
+    evaluate = program.one_lane(build, env, run.eval_episodes, 1)[2]
+    lane = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), planned.lanes)
+    time = jax.ShapeDtypeStruct((), jnp.int32)
+    return count(jax.make_jaxpr(evaluate)(lane, planned.program.one, time).jaxpr)
 
 
 def traced(closed: core.ClosedJaxpr, lanes: int = 1) -> Traced:
     """The cost of any program, whose lanes share the devices."""
-    flops, calls = _work(closed.jaxpr)
+    found = count(closed.jaxpr)
     size = memory.tree_bytes([v.aval for v in (*closed.jaxpr.invars, *closed.jaxpr.outvars)])
-    return Traced(flops, calls, size + memory.largest([closed], ()), lanes)
+    return Traced(found.flops, found.calls, size + memory.largest([closed], ()), lanes)
 
 
 def repeated(one: Traced, lanes: int) -> Traced:
     """The cost of a program that is passed once for each lane."""
     return Traced(one.flops * lanes, one.calls * lanes, one.memory * lanes, lanes)
-
-
-def _work(jaxpr: core.Jaxpr) -> tuple[float, float]:
-    """Operations of matrix products, and operations that are started, of one pass through a program.
-
-    A scan's body counts as often as it is passed; that of a loop whose length is found while it runs once; of branches
-    the dearest.
-    """
-    flops, calls = 0.0, 0.0
-    for eqn in jaxpr.eqns:
-        inner = [_work(each) for each in core.jaxprs_in_params(eqn.params)]
-        times = eqn.params["length"] if eqn.primitive is lax.scan_p else 1
-        if eqn.primitive.name == "cond" and inner:
-            inner = [max(inner)]
-        flops += times * sum(found[0] for found in inner) + _products(eqn)
-        calls += times * sum(found[1] for found in inner) + (eqn.primitive.name in memory.WRITTEN)
-    return flops, calls
-
-
-def _products(eqn: core.JaxprEqn) -> float:
-    """Operations of a matrix product: two for each of its multiplications."""
-    if eqn.primitive is not lax.dot_general_p:
-        return 0.0
-    left, out = eqn.invars[0].aval, eqn.outvars[0].aval
-    assert isinstance(left, ShapedArray) and isinstance(out, ShapedArray)
-    contracted = eqn.params["dimension_numbers"][0][0]
-    return 2.0 * math.prod(out.shape) * math.prod(left.shape[axis] for axis in contracted)

@@ -10,7 +10,8 @@ import tiny
 from mbrl_jax import results
 from mbrl_jax.commands import artefacts
 from mbrl_jax.jobs import Cost, How, Job, distinct
-from mbrl_jax.runner import loop, work
+from mbrl_jax.runner import work
+from mbrl_jax.runner.executors import attempt
 
 PROFILES = ("smoke", "laptop", "paper")
 
@@ -57,11 +58,14 @@ def test_jobs_are_done_in_order_and_a_finished_run_is_not_repeated(tmp_path, fin
 
 def test_a_run_stops_at_its_deadline_with_a_checkpoint_and_goes_on_to_the_same_bits(tmp_path, finished):
     (one,) = work.jobs([tiny.run()])
-    with pytest.raises(loop.TimeUpError, match="to be resumed"):
-        one.execute(tmp_path, How(deadline=1.0, quiet=True))
+    assert attempt.state(one, tmp_path).status == "not begun"
+    stopped = attempt.attempt(one, tmp_path, How(deadline=1.0, quiet=True))
+    assert stopped.ending == "stopped" and "to be resumed" in stopped.reason
     assert results.manifest(tmp_path, one.identity)["status"] == "interrupted"
     assert list((tmp_path / "runs" / one.identity / "checkpoints").iterdir())
-    one.execute(tmp_path, How(quiet=True))
+    assert attempt.state(one, tmp_path).status == "to resume" and 0 < attempt.state(one, tmp_path).step < 240
+    assert attempt.attempt(one, tmp_path, How(quiet=True)).ending == "done"
+    assert attempt.state(one, tmp_path)._replace(seconds=0.0) == attempt.State("done", "", 240)
     assert tiny.final_bytes(tiny.run(), tmp_path) == tiny.final_bytes(tiny.run(), finished)
 
 

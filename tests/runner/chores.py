@@ -1,0 +1,35 @@
+"""Jobs that are no runs, for tests of executors: they note who did them and when, wait, fail, or are killed."""
+
+import json
+import os
+import time
+from functools import partial
+
+from mbrl_jax.jobs import Cost, Job
+
+
+def note(root, name, event):
+    """Appends a line, whole, whoever writes at the same time."""
+    line = json.dumps({"job": name, "event": event, "process": os.getpid(), "time": time.time()}) + "\n"
+    with open(root / "notes", "ab", buffering=0) as file:
+        file.write(line.encode())
+
+
+def notes(root):
+    path = root / "notes"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def wait(name, seconds, root, how):
+    note(root, name, "begun")
+    time.sleep(seconds)
+    note(root, name, "done")
+
+
+def fail(root, how):
+    raise RuntimeError("no\nluck")
+
+
+def chore(name, after=(), seconds=0.0, execute=None, price=None):
+    cost = Cost(seconds=price)
+    return Job(name, "test/chores", name, tuple(after), cost, execute or partial(wait, name, seconds), run=False)

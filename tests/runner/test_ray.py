@@ -1,0 +1,81 @@
+"""The executor ray on a cluster of two nodes on this machine: workers are killed and a node leaves, nothing is lost."""
+
+import os
+import signal
+
+import chores
+import pytest
+import tiny
+from test_executors import QUIET, carry_out, ended, same
+
+from mbrl_jax.runner import work
+from mbrl_jax.runner.executors import by_name
+from mbrl_jax.runner.executors import ray as executors
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: make test-slow installs it (extra ray)")
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """Two nodes with two processors each; the second one can be removed."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80 * 2**20, "memory": 4 * 2**30}
+    started = Cluster(initialize_head=True, head_node_args=head)
+    started.second = started.add_node(num_cpus=2, object_store_memory=80 * 2**20, memory=4 * 2**30)
+    monkeypatch.setenv("RAY_ADDRESS", started.address)
+    yield started
+    ray.shutdown()
+    started.shutdown()
+
+
+@pytest.mark.slow
+def test_tasks_that_die_with_their_worker_are_done_again(tmp_path, cluster):
+    executor = by_name.make(by_name.Wanted("ray"), tmp_path)
+    assert isinstance(executor, executors.Ray) and ray.cluster_resources()["CPU"] == 4
+    jobs = [chores.chore(f"job {i}", seconds=0.2) for i in range(6)]
+    jobs += [chores.chore("killed", seconds=2.0), chores.chore("last", [job.identity for job in jobs])]
+    killed = []
+
+    def kill(outcome, job):
+        for one in chores.notes(tmp_path):
+            if one["job"] == "killed" and not killed:
+                killed.append(one["process"])
+                os.kill(one["process"], signal.SIGKILL)
+
+    summary = carry_out(jobs, tmp_path, executor, told=kill)
+    assert ended(summary) == dict.fromkeys([job.identity for job in jobs], "done") and len(killed) == 1
+    begun = [one["job"] for one in chores.notes(tmp_path) if one["event"] == "begun"]
+    assert sorted(begun) == sorted([*(job.identity for job in jobs), "killed"])
+
+
+@pytest.mark.slow
+def test_a_sweep_ends_with_the_same_bits_though_a_worker_is_killed_and_a_node_is_removed(tmp_path, cluster):
+    runs = [tiny.run(seeds=(i, 20 + i)) for i in range(14)]
+    jobs, happened = work.jobs(runs), []
+    executor = by_name.make(by_name.Wanted("ray"), tmp_path)
+
+    def disturb(outcome, job):
+        """After the second job a worker is killed, after the fifth a node is removed."""
+        happened.append(outcome.identity)
+        if len(happened) == 2:
+            os.kill(_working(tmp_path), signal.SIGKILL)
+        if len(happened) == 5:
+            cluster.remove_node(cluster.second, allow_graceful=False)
+
+    summary = carry_out(jobs, tmp_path, executor, told=disturb)
+    assert list(ended(summary).values()) == ["done"] * 14 and ray.cluster_resources()["CPU"] == 2
+    here = by_name.make(by_name.Wanted("local", workers=2), tmp_path)
+    carry_out(jobs, tmp_path / "local", here, QUIET)
+    assert same(runs, tmp_path, tmp_path / "local")
+
+
+def _working(root):
+    """A process that holds a lease."""
+    import json
+
+    from mbrl_jax.runner.lock import held
+
+    holders = [path.parent for path in (root / "jobs").glob("*/record.json") if held(path.parent)]
+    return json.loads((holders[0] / "record.json").read_text())["process"]
