@@ -62,6 +62,14 @@ class Carry(NamedTuple):
     diverged: Array
 
 
+class Work(NamedTuple):
+    """Operations of one lane: of its init, of an iteration, of an evaluation."""
+
+    init: Operations
+    step: Operations
+    evaluation: Operations
+
+
 class Program(NamedTuple):
     """An algorithm over all lanes, as functions to be compiled.
 
@@ -78,7 +86,7 @@ class Program(NamedTuple):
       metrics: the names of what is recorded of every iteration.
       scores: the names of what is recorded of every evaluation.
       passing: bytes of the largest array that one lane writes beside its carry.
-      work: operations of one lane's init, and of one iteration of one lane.
+      work: operations of one lane.
     """
 
     init: Callable[[Lanes], Carry]
@@ -90,7 +98,7 @@ class Program(NamedTuple):
     metrics: tuple[str, ...]
     scores: tuple[str, ...]
     passing: int
-    work: tuple[Operations, Operations]
+    work: Work
 
     def place(self, tree: PyTree, flags: PyTree | None = None) -> PyTree:
         """Puts host arrays with a leading lane axis (shared parts without one) onto the devices."""
@@ -291,5 +299,5 @@ def make(
         metrics=tuple(sorted(info)),
         scores=record.names_of(scores),
         passing=largest([start, going, *([scored] if episodes > MANY_EPISODES else [])], carry),
-        work=(count(start.jaxpr), count(going.jaxpr)),
+        work=Work(*(count(each.jaxpr) for each in (start, going, scored))),
     )

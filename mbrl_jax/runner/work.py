@@ -8,17 +8,15 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 from jax.extend import core
 
 from mbrl_jax import results
 from mbrl_jax.checks import resolved
 from mbrl_jax.jobs import Cost, How, Job, Traced, distinct
-from mbrl_jax.runner import loop, memory, program, record
-from mbrl_jax.runner.operations import Operations, count
+from mbrl_jax.runner import loop, memory, record
+from mbrl_jax.runner.operations import count
 from mbrl_jax.runner.run import Run
-from mbrl_jax.types import Algorithm, Env, Facts, PyTree
+from mbrl_jax.types import Env, Facts
 
 __all__ = ["alike", "job", "jobs", "perform", "repeated", "title", "traced"]
 
@@ -68,24 +66,10 @@ def _trace(run: Run) -> Traced:
     """The cost of a run: of starting, of every iteration and of every evaluation of all its lanes."""
     env = run.environment()
     planned = loop.plan_run(run, env, 1, loop.Options())
-    schedule = record.schedule(run, run.build(run.first, env))
-    judging = _evaluation(run, env, planned).times(len(schedule.eval_at))
-    starting, step = planned.program.work
-    each = starting.plus(step.times(schedule.iterations)).plus(judging)
-    lanes = planned.memory.lanes
+    schedule, lanes = record.schedule(run, run.build(run.first, env)), planned.memory.lanes
+    init, step, evaluation = planned.program.work
+    each = init.plus(step.times(schedule.iterations)).plus(evaluation.times(len(schedule.eval_at)))
     return Traced(each.flops * lanes, each.calls * lanes, planned.memory.host, lanes)
-
-
-def _evaluation(run: Run, env: Env, planned: loop.Planned) -> Operations:
-    """What one evaluation of a lane does."""
-
-    def build(values: Mapping[str, jax.Array]) -> Algorithm[PyTree]:
-        return run.build(values, env)
-
-    evaluate = program.one_lane(build, env, run.eval_episodes, 1)[2]
-    lane = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), planned.lanes)
-    time = jax.ShapeDtypeStruct((), jnp.int32)
-    return count(jax.make_jaxpr(evaluate)(lane, planned.program.one, time).jaxpr)
 
 
 def traced(closed: core.ClosedJaxpr, lanes: int = 1) -> Traced:
