@@ -11,7 +11,7 @@ from jax.extend import core
 
 from mbrl_jax.runner.memory import WRITTEN
 
-__all__ = ["Operations", "count"]
+__all__ = ["Operations", "Work", "count"]
 
 
 class Operations(NamedTuple):
@@ -32,6 +32,14 @@ class Operations(NamedTuple):
     def plus(self, other: Operations) -> Operations:
         """One program, then the other."""
         return Operations(self.flops + other.flops, self.calls + other.calls)
+
+
+class Work(NamedTuple):
+    """Operations of one lane: of its init, of an iteration, of an evaluation."""
+
+    init: Operations
+    step: Operations
+    evaluation: Operations
 
 
 def count(jaxpr: core.Jaxpr) -> Operations:

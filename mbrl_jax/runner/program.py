@@ -23,7 +23,7 @@ from jaxtyping import Array
 from mbrl_jax import rollouts
 from mbrl_jax.runner import record
 from mbrl_jax.runner.memory import largest
-from mbrl_jax.runner.operations import Operations, count
+from mbrl_jax.runner.operations import Work, count
 from mbrl_jax.runner.precision import STANDARD, Precision, at_precision
 from mbrl_jax.types import Algorithm, Env, Key, PyTree, Shared, Storage
 
@@ -60,14 +60,6 @@ class Carry(NamedTuple):
 
     state: PyTree
     diverged: Array
-
-
-class Work(NamedTuple):
-    """Operations of one lane: of its init, of an iteration, of an evaluation."""
-
-    init: Operations
-    step: Operations
-    evaluation: Operations
 
 
 class Program(NamedTuple):
