@@ -262,10 +262,16 @@ def test_override_names_the_nearest_field():
     assert override(tiny.CONFIG, {"agent.tau": 0.5}).agent == dataclasses.replace(tiny.CONFIG.agent, tau=0.5)
 
 
+MESSAGES = ("local", "ray", "setting", "slurm")
+"""What hands jobs to other processes, in pickles as Ray and submitit do themselves; results are never read so."""
+
+
 def test_nothing_is_unpickled():
-    """No module of the package imports a pickling library or lets NumPy or pandas unpickle."""
+    """No module of the package imports a pickling library or lets NumPy or pandas unpickle, but for messages."""
     pickling = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-    for path in Path(mbrl_jax.__file__).parent.rglob("*.py"):
+    package = Path(mbrl_jax.__file__).parent
+    exempt = {package / "runner" / "executors" / f"{name}.py" for name in MESSAGES}
+    for path in sorted(set(package.rglob("*.py")) - exempt):
         for node in ast.walk(ast.parse(path.read_text())):
             names = {alias.name.split(".")[0] for alias in node.names} if isinstance(node, ast.Import) else set()
             names |= {(node.module or "").split(".")[0]} if isinstance(node, ast.ImportFrom) else set()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mbrl_jax.checks import resolved
 from mbrl_jax.jobs import How, Job
 from mbrl_jax.runner.costs import Price
 from mbrl_jax.runner.executors.attempt import Outcome, attempt
@@ -117,6 +118,6 @@ def _do(packed: bytes, job: bytes, root: str, how: How) -> tuple:
     setting.begin()
     found: Job = pickle.loads(job)
     try:
-        return tuple(attempt(found, Path(root), how))
+        return tuple(attempt(found, resolved(root), how))
     except Interrupted:
         return tuple(Outcome(found.identity, "stopped", "a signal came"))
