@@ -164,5 +164,5 @@ ARTEFACT = Artefact(
     ),
     note="The laptop profile has networks of 3x64 instead of 3x500, 200 sequences instead of 400 and 5 particles "
     "instead of 20: a four-hundredth of the work.",
-    on_request=("laptop",),
+    on_request=("smoke", "laptop"),
 )
