@@ -2,8 +2,9 @@
 
 Per update one gradient step each of model, classifier, reward network and SAC, which learns from one-step roll-outs of
 the averaged model. No code of it is public: the settings are Appendix D's, and what that leaves open is decided in
-docs/mnm.md. The method is an argument of `make`: MnM-approx, full MnM, the paper's own MBPO, VAML and value-weighted
-likelihood, VMBPO (`models.adversarial`).
+docs/mnm.md. The method is an argument of `make` (`models.adversarial`), and each is an algorithm of its own beside this
+one, which is MnM-approx: `mnm_full`, `mnm_mbpo` (the paper's own MBPO), `mnm_vaml`, `mnm_iter_vaml`, `mnm_weighted`,
+`vmbpo`.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from jaxtyping import Array
 
 from mbrl_jax import rollouts
 from mbrl_jax.agents import critics, sac
-from mbrl_jax.algorithms.tasks import task
+from mbrl_jax.algorithms.tasks import MISMATCH, task
 from mbrl_jax.checks import check_arguments, check_fields, check_not_negative, check_positive, check_share
 from mbrl_jax.data import replay
-from mbrl_jax.data.rows import pack, unpack
+from mbrl_jax.data.rows import unpack
 from mbrl_jax.data.slabs import Slabs, SlabsState, make_slabs
 from mbrl_jax.loops import off_policy
 from mbrl_jax.loops.off_policy import State
 from mbrl_jax.models import adversarial
-from mbrl_jax.types import Agent, Algorithm, Env, Info, Key, Method, Shared, Spec, Transition
+from mbrl_jax.types import Agent, Algorithm, Env, Info, Key, Method, Policy, Shared, Spec, Transition
 
 __all__ = ["Config", "Learning", "State", "critics_of", "make", "robust", "settled", "small"]
 
@@ -44,6 +45,8 @@ class Config:
     """Environment steps per call of `step`, at whose start the model is measured."""
     updates_per_step: int = 20
     """Updates per environment step, and roll-outs; 40 for drawer-open and three of the four D'Claw tasks (Table 2)."""
+    rollout_length: int = field(default=1, metadata={"static": True})
+    """Steps of a roll-out; Figure 12 has more than one."""
     batch: int = 256
     """Transitions of a batch, real or imagined, and start states of a roll-out."""
     pretraining: int = 100_000
@@ -53,7 +56,7 @@ class Config:
     logged_fraction: float = 0.5
     """Share of imagined transitions with the action that was taken in reality; the others' is the policy's."""
     imagined_capacity: int = 256_000
-    """Imagined transitions kept: those of the last 1000 updates."""
+    """Imagined transitions kept: those of the last 1000 updates, if roll-outs have one step."""
     replay_capacity: int = 1_000_000
     """Real transitions kept; never more than the run can collect."""
     reward_scale: float = 0.1
@@ -75,16 +78,19 @@ class Config:
     def __post_init__(self) -> None:
         check_fields(self)
         rollouts.check_steps(self.steps, self.steps_per_iteration, self.warmup_steps)
-        check_positive(self, "updates_per_step", "batch", "replay_capacity")
+        check_positive(self, "updates_per_step", "batch", "replay_capacity", "rollout_length")
         check_not_negative(self, "pretraining", "value_after", "value_coefficient", "reward_scale")
         check_share(self, "logged_fraction", "range_decay", "range_power")
-        if self.imagined_capacity < self.batch:
-            raise ValueError(f"imagined_capacity must be at least batch, got {self.imagined_capacity} and {self.batch}")
+        if not self.slots:
+            raise ValueError(
+                "imagined_capacity must be at least batch times rollout_length, "
+                f"got {self.imagined_capacity}, {self.batch} and {self.rollout_length}"
+            )
 
     @property
     def slots(self) -> int:
         """Roll-outs whose transitions are kept."""
-        return self.imagined_capacity // self.batch
+        return self.imagined_capacity // (self.batch * self.rollout_length)
 
 
 class Learning(NamedTuple):
@@ -170,16 +176,29 @@ def _prepare(world: _World, key: Key, now: Learning, stored: replay.ReplayState)
     return now, {"mnm/value_slope": world.model.slope(k_slope, now.model, judges, real, asked)}
 
 
-def _dream(world: _World, key: Key, now: Learning, real: Transition) -> SlabsState:
-    """One step of the averaged model from each real state, in the slot of the oldest ones."""
-    k_which, k_act, k_model = jax.random.split(key, 3)
-    _, action, _ = world.agent.act(now.policy).act(k_act, (), real.obs)
+def _acting(world: _World, now: Learning, logged: Array, action: Array) -> Policy[tuple[Array, Array]]:
+    """The stochastic policy, whose first action is `action[B, A]` where `logged[B]`."""
+
+    def act(key: Key, memory: tuple[Array, Array], obs: Array) -> tuple[tuple[Array, Array], Array, tuple[()]]:
+        first, given = memory
+        _, drawn, _ = world.agent.act(now.policy).act(key, (), obs)
+        return (jnp.zeros_like(first), given), jnp.where(first[:, None], given, drawn), ()
+
+    return Policy(lambda obs: (logged, action), act)
+
+
+def _dream(world: _World, key: Key, now: Learning, real: Transition) -> tuple[SlabsState, Info]:
+    """Roll-outs of the averaged model from real states, in the slot of the oldest ones; rows that ended stop."""
+    k_which, k_branch = jax.random.split(key)
     logged = jax.random.bernoulli(k_which, world.config.logged_fraction, real.reward.shape)
-    action = jnp.where(logged[:, None], real.action, action)
-    _, imagined = world.model.dynamics(now.model).step(k_model, (), real.obs, action)
-    taken = Transition(real.obs, action, imagined.reward, imagined.discount, imagined.next_obs, jnp.zeros_like(logged))
-    slot, zero = now.batches.value % world.config.slots, jnp.zeros((), jnp.int32)
-    return world.slabs.write(now.imagined, slot, zero, pack(taken), jnp.full((), logged.size, jnp.int32))
+    slot, length = now.batches.value % world.config.slots, world.config.rollout_length
+    policy, dynamics = _acting(world, now, logged, real.action), world.model.dynamics(now.model)
+
+    def write(into: SlabsState, *given: Array) -> SlabsState:
+        return world.slabs.write(into, slot, *given)
+
+    imagined, failures = rollouts.branch(k_branch, dynamics, policy, real.obs, length, write, now.imagined)
+    return imagined, {"model/failures": failures.astype(real.reward.dtype)}
 
 
 def _spread(world: _World, key: Key, now: Learning, judges: adversarial.Critics, batch: Transition) -> Array:
@@ -198,13 +217,13 @@ def _update(world: _World, now: Learning, xs: tuple[Key, Transition, Transition]
     k_model, k_dream, k_sample, k_policy, k_spread = jax.random.split(key, 5)
     judges = critics_of(world.config, world.spec, now.policy)
     model, info = world.model.update(k_model, now.model, judges, real, world.weight(now))
-    imagined = _dream(world, k_dream, now, starts)
+    imagined, failed = _dream(world, k_dream, now, starts)
     batch = world.slabs.sample(k_sample, imagined, (world.config.batch,))
     batch = batch._replace(reward=world.model.paid(now.model, judges, batch))
     policy, learned = world.agent.update(k_policy, now.policy, jax.tree.map(lambda x: x[None], batch))
     spread = _spread(world, k_spread, now, judges, batch)
     more = {"mnm/coefficient": world.weight(now).coefficient, "mnm/value_range": spread}
-    info = {**info, **jax.tree.map(jnp.mean, learned), **more}
+    info = {**info, **jax.tree.map(jnp.mean, learned), **more, **failed}
     return Learning(model, imagined, policy, spread, Shared(now.batches.value + 1)), info
 
 
@@ -233,7 +252,7 @@ def make(
     spec = rollouts.normalised(env).spec
     config = settled(config, spec)
     memory = replay.of_run(config, spec)
-    slabs = make_slabs(spec, config.slots, 1, config.batch)
+    slabs = make_slabs(spec, config.slots, config.rollout_length, config.batch)
     model = adversarial.make(config.model, spec, objective, env.terminal)
     world = _World(config, spec, memory, slabs, model, sac.make(config.agent, spec))
     method = Method(
@@ -249,12 +268,13 @@ def make(
 
 
 ABOUT = "Mismatched no more (Eysenbach et al. 2022): model fitted against a classifier and for values, SAC in it"
-VERSION = 1
+VERSION = 2
 
 
 def preset(base: str) -> Config:
-    """The paper's settings with the length of MBPO's runs: the faithful preset."""
-    return Config(steps=task(base).steps)
+    """The paper's settings with its updates per step and our lengths of runs (`tasks`): the faithful preset."""
+    updates = MISMATCH[base].mnm if base in MISMATCH else Config.updates_per_step
+    return Config(steps=task(base).steps, updates_per_step=updates)
 
 
 def robust(base: str) -> Config:
@@ -263,14 +283,16 @@ def robust(base: str) -> Config:
 
 
 def small(base: str) -> Config:
-    """`preset` for two cores: small networks, fewer and shorter phases, 5 updates per step, higher rates; ours."""
+    """`preset` for two cores: small networks and batches, shorter phases, 5 updates per step, higher rates; ours."""
     return replace(
         preset(base),
         steps=5_000,
         warmup_steps=1_000,
         updates_per_step=5,
-        pretraining=5_000,
-        value_after=10_000,
+        batch=128,
+        imagined_capacity=128_000,
+        pretraining=3_000,
+        value_after=6_000,
         model=adversarial.Config(
             members=3, hidden=(64, 64), classifier_hidden=(128, 128), reward_hidden=(64, 64), learning_rate=1e-3
         ),

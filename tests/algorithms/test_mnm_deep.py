@@ -15,6 +15,7 @@ from mbrl_jax.algorithms import find, mnm, preset
 from mbrl_jax.data.rows import unpack
 from mbrl_jax.models import adversarial
 from mbrl_jax.report import statistics
+from mbrl_jax.theory import mnm_smoothing
 
 UNIT = rollouts.normalised(LINEAR).spec
 KEY = jax.random.key(0)
@@ -165,7 +166,64 @@ def test_the_presets_are_the_papers_and_ours_beside_it():
     assert (paper.steps, paper.pretraining, paper.value_after) == (125_000, 100_000, 200_000)
     assert (paper.reward_scale, paper.value_coefficient, paper.range_power) == (0.1, 1.0, 0.0)
     assert mnm.robust("hopper") == replace(paper, range_power=1.0)
-    assert find("mnm").preset("d_claw") == mnm.Config()
+    assert find("mnm").preset("unknown") == mnm.Config()
+
+
+@pytest.mark.parametrize(("task", "mnm_updates", "mbpo_updates"), [
+    ("half_cheetah-v4", 20, 40),
+    ("hopper-v4", 20, 40),
+    ("walker2d-v4", 20, 40),
+    ("drawer_open-v2", 40, 40),
+    ("dclaw_pose_random-v0", 20, 20),
+    ("dclaw_turn_random-v0", 40, 40),
+    ("dclaw_screw_fixed-v0", 40, 40),
+    ("dclaw_screw_random-v0", 40, 40),
+    ("pusher-v5", 20, 20),
+])  # fmt: skip
+def test_updates_per_step_are_those_of_table_2(task, mnm_updates, mbpo_updates):
+    """Pusher has no row there. Everything else of the two is the same."""
+    ours, twin = preset("mnm", task), preset("mnm_mbpo", task)
+    assert (ours.updates_per_step, twin.updates_per_step) == (mnm_updates, mbpo_updates)
+    assert replace(twin, updates_per_step=mnm_updates) == ours
+    assert ours.steps == {"half_cheetah-v4": 400_000, "hopper-v4": 125_000, "walker2d-v4": 300_000}.get(task, 200_000)
+
+
+VARIANTS = {
+    "mnm_full": adversarial.objective.FULL,
+    "mnm_mbpo": adversarial.objective.LIKELIHOOD,
+    "mnm_vaml": adversarial.objective.TEMPORAL_DIFFERENCE,
+    "mnm_iter_vaml": adversarial.objective.VALUE_AWARE,
+    "mnm_weighted": adversarial.objective.VALUE_WEIGHTED,
+    "vmbpo": adversarial.twisted(1.0),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_each_method_is_an_algorithm_with_its_own_program(name):
+    """What is traced is what `mnm` gives with the objective that the name stands for, and no other's."""
+
+    def traced(algorithm):
+        return str(jax.make_jaxpr(algorithm.step)(KEY, jax.eval_shape(algorithm.init, KEY)))
+
+    own = traced(find(name).make(CONFIG, LINEAR))
+    assert own == traced(mnm.make(CONFIG, LINEAR, VARIANTS[name])) != traced(mnm.make(CONFIG, LINEAR))
+
+
+def test_longer_roll_outs_go_on_from_where_their_rows_stand():
+    """Three steps: slots of three slabs each, of which the later ones begin where rows of the one before ended."""
+    config = replace(CONFIG, rollout_length=3, logged_fraction=1.0)
+    assert config.slots == CONFIG.imagined_capacity // (3 * CONFIG.batch) == 1
+    algorithm = mnm.make(config, LINEAR)
+    state, info = jax.jit(algorithm.step)(KEY, jax.jit(algorithm.init)(KEY))
+    slabs = state.agent.imagined
+    assert slabs.filled.tolist() == [CONFIG.batch] * 3 and info["model/failures"] == 0
+    first, second, third = (unpack(rows, UNIT) for rows in slabs.rows.value)
+    for before, after in ((first, second), (second, third)):
+        np.testing.assert_array_equal(after.obs, before.next_obs)
+        assert (np.abs(after.obs - before.obs).max(axis=-1) > 0).all()
+    held = unpack(state.memory.rows.value[: int(state.memory.size.value)], UNIT)
+    logged = [(step.action[:, None] == held.action[None]).all(axis=-1).any(axis=1).mean() for step in (first, second)]
+    assert logged == [1.0, 0.0], "the logged action is that of the first step"
 
 
 def test_its_target_entropy_is_half_the_actions_dimension_unless_stated():
@@ -204,15 +262,23 @@ def learned(objective, config, seeds=SEEDS, episodes=3, report=lambda *facts: No
 
 
 @pytest.mark.slow
-def test_it_solves_the_inverted_pendulum_as_its_twin_by_likelihood_does():
+def test_it_solves_the_inverted_pendulum_as_its_twin_by_likelihood_does(capsys):
     """Six seeds: the median of the best returns is at least 95 % of 1,000, in not more steps than the twin's.
 
-    Steps are compared by the 95 % interval of the difference of their medians.
+    Steps are compared by the 95 % interval of the difference of their medians, a seed that does not solve it counting
+    as twice the run. The interval is shown whatever comes out, and so are runs whose values were steeper than the
+    classifier can hold: these are failures of the method, not of chance.
     """
     config = mnm.small("inverted_pendulum")
-    best, steps, infos = learned(adversarial.objective.APPROXIMATE, config)
-    _, twin, _ = learned(adversarial.objective.LIKELIHOOD, config)
-    assert np.median(best) >= SOLVED
-    steepest = [max(info["mnm/value_slope"] for info in seed) for seed in infos]
+    best, until, infos = learned(adversarial.objective.APPROXIMATE, config)
+    other, twins, _ = learned(adversarial.objective.LIKELIHOOD, config)
+    steps, twin = (np.minimum(one, 2 * config.steps) for one in (until, twins))
     gap = statistics.bootstrap(statistics.difference(statistics.median), steps, twin)
-    assert gap.low <= 0, f"{steps} steps, the twin {twin}: {gap}; steepest values by seed: {steepest}"
+    steepest = np.array([max(info["mnm/value_slope"] for info in seed) for seed in infos])
+    bound = float(mnm_smoothing.largest_slope(config.model.smoothing))
+    beyond = np.flatnonzero(steepest > bound).tolist() or "none"
+    with capsys.disabled():
+        print(f"\nsteps until solved {steps}, the twin's {twin}; difference of medians {gap}; best {best}, {other}")
+        print(f"steepest values {steepest} nats; runs beyond {bound:.2f}: {beyond}")
+    assert np.median(best) >= SOLVED
+    assert gap.low <= 0, "the twin is faster"

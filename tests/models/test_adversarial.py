@@ -105,6 +105,7 @@ def value_terms(next_obs, noisy=True):
 REACHED = {"model": {"model"}, "classifier": {"classifier"}, "reward": {"reward"}}
 METHODS = {
     "MnM-approx": adversarial.objective.APPROXIMATE,
+    "MnM in full": adversarial.objective.FULL,
     "likelihood": adversarial.objective.LIKELIHOOD,
     "VAML of Figure 6": adversarial.objective.TEMPORAL_DIFFERENCE,
     "VAML": adversarial.objective.VALUE_AWARE,

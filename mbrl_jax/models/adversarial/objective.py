@@ -1,8 +1,12 @@
-"""What MnM's ensemble minimises, and what its critics are paid: the methods of the paper as functions passed in."""
+"""What MnM's ensemble minimises, and what its critics are paid: the methods of the paper as functions passed in.
+
+All are named functions or partials of them, so that an `Objective` can be an option of a run.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -98,6 +102,12 @@ def likelihood(key: Key, judged: Judged, batch: Transition) -> Array:
     return -gaussian_log_prob(judged.mean, judged.log_std, judged.target)
 
 
+def _optimism(adversarial: float, anchor: float, key: Key, judged: Judged, batch: Transition) -> Array:
+    odds = adversarial * judged.logit(judged.next_obs) if adversarial else jnp.zeros_like(judged.discount)
+    each = mismatch.optimism_loss(judged.next_value(key), judged.discount, odds, judged.coefficient)
+    return each + anchor * likelihood(key, judged, batch) if anchor else each
+
+
 def optimism(adversarial: float = 1.0, anchor: float = 0.0) -> ModelLoss:
     """MnM's loss (Eq. 9): values and logits at the model's own draw.
 
@@ -105,26 +115,20 @@ def optimism(adversarial: float = 1.0, anchor: float = 0.0) -> ModelLoss:
       adversarial: factor of the logit; 0 leaves the classifier out.
       anchor: factor of an additional negative log-likelihood; 0 in the paper.
     """
+    return partial(_optimism, adversarial, anchor)
 
-    def loss(key: Key, judged: Judged, batch: Transition) -> Array:
-        odds = adversarial * judged.logit(judged.next_obs) if adversarial else jnp.zeros_like(judged.discount)
-        each = mismatch.optimism_loss(judged.next_value(key), judged.discount, odds, judged.coefficient)
-        return each + anchor * likelihood(key, judged, batch) if anchor else each
 
-    return loss
+def _bellman(factor: float, key: Key, judged: Judged, batch: Transition) -> Array:
+    shape, critics = judged.discount.shape, judged.critics
+    value = jnp.broadcast_to(critics.value(batch.obs, batch.action).min(axis=0)[None], shape)
+    reward = jnp.broadcast_to(critics.reward_scale * batch.reward[None], shape)
+    error = mismatch.bellman_error(value, reward, judged.next_value(key), critics.gamma * judged.discount)
+    return likelihood(key, judged, batch) + factor * judged.counts * error
 
 
 def bellman(weight: float = 1.0) -> ModelLoss:
     """Figure 6's VAML: negative log-likelihood plus λ squared Bellman errors at the draw; λ is not given."""
-
-    def loss(key: Key, judged: Judged, batch: Transition) -> Array:
-        shape, critics = judged.discount.shape, judged.critics
-        value = jnp.broadcast_to(critics.value(batch.obs, batch.action).min(axis=0)[None], shape)
-        reward = jnp.broadcast_to(critics.reward_scale * batch.reward[None], shape)
-        error = mismatch.bellman_error(value, reward, judged.next_value(key), critics.gamma * judged.discount)
-        return likelihood(key, judged, batch) + weight * judged.counts * error
-
-    return loss
+    return partial(_bellman, weight)
 
 
 def value_error(key: Key, judged: Judged, batch: Transition) -> Array:
@@ -138,19 +142,19 @@ def value_error(key: Key, judged: Judged, batch: Transition) -> Array:
     return (1.0 - judged.counts) * likelihood(key, judged, batch) + judged.counts * error
 
 
+def _weighted(temperature: float | None, key: Key, judged: Judged, batch: Transition) -> Array:
+    weight = mismatch.value_weights(judged.critics.value(batch.obs, batch.action).min(axis=0), temperature)
+    weight = 1.0 + judged.counts * (weight - 1.0)
+    return weight[None] * likelihood(key, judged, batch)
+
+
 def weighted(temperature: float | None = None) -> ModelLoss:
     """Likelihoods weighted by a softmax of the values of the batch; equal weights as long as these do not count.
 
     Args:
       temperature: see `mismatch.value_weights`; 1 is the paper's text.
     """
-
-    def loss(key: Key, judged: Judged, batch: Transition) -> Array:
-        weight = mismatch.value_weights(judged.critics.value(batch.obs, batch.action).min(axis=0), temperature)
-        weight = 1.0 + judged.counts * (weight - 1.0)
-        return weight[None] * likelihood(key, judged, batch)
-
-    return loss
+    return partial(_weighted, temperature)
 
 
 def task_reward(reward: Array, logit: Array, critics: Critics) -> Array:
@@ -172,18 +176,18 @@ class Objective(NamedTuple):
     classifier: bool = True
 
 
+def _twisted(temperature: float, reward: Array, logit: Array, critics: Critics) -> Array:
+    del critics
+    return mismatch.twisted_reward(reward, logit, temperature)
+
+
 def twisted(temperature: float = 1.0) -> Objective:
     """VMBPO in MnM's form: η r + logit without a logarithm; a model that tilts the world by exp(V).
 
     Args:
       temperature: η, in nats per unit of the task's reward. It scales V, which decides whether the model runs away.
     """
-
-    def reward(reward: Array, logit: Array, critics: Critics) -> Array:
-        del critics
-        return mismatch.twisted_reward(reward, logit, temperature)
-
-    return Objective(optimism(), reward)
+    return Objective(optimism(), partial(_twisted, temperature))
 
 
 APPROXIMATE = Objective(optimism())

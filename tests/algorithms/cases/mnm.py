@@ -49,6 +49,8 @@ REFUSED = (
     ({"reward_scale": -1.0}, "reward_scale must not be negative, got -1.0"),
     ({"logged_fraction": 1.5}, r"logged_fraction must lie in \[0, 1\], got 1.5"),
     ({"range_power": 2.0}, r"range_power must lie in \[0, 1\], got 2.0"),
-    ({"imagined_capacity": 31}, "imagined_capacity must be at least batch, got 31 and 32"),
+    ({"imagined_capacity": 31}, "imagined_capacity must be at least batch times rollout_length, got 31, 32 and 1"),
+    ({"rollout_length": 6}, "imagined_capacity must be at least batch times rollout_length, got 160, 32 and 6"),
+    ({"rollout_length": 0}, "rollout_length must be at least 1, got 0"),
     ({"replay_capacity": 0}, "replay_capacity must be at least 1, got 0"),
 )

@@ -1,0 +1,5 @@
+from cases import LINEAR, Case
+from cases.mnm import CONFIG, ONCE
+from mbrl_jax.algorithms import find
+
+CASES = {"": Case(algorithm=find("mnm_full").make(CONFIG, LINEAR), asked=ONCE)}
