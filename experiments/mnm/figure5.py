@@ -102,14 +102,14 @@ def _program(run: Run, root: Path) -> tuple[Callable[..., jax.Array], tuple[PyTr
     made = adversarial.make(run.config.model, unit, adversarial.objective.APPROXIMATE, env.terminal)
 
     def kinder(model: PyTree, held: Transition) -> jax.Array:
-        asked = question.size(held.obs, held.obs) >= question.least
+        asked = (question.size(held.obs, held.obs) >= question.least).astype(held.obs.dtype)
 
         def drawn(key: jax.Array) -> jax.Array:
             _, imagined = made.dynamics(model).step(key, (), held.obs, held.action)
             return question.size(held.obs, imagined.next_obs)
 
         imagined = jax.vmap(drawn)(jax.random.split(jax.random.key(0), DRAWS)).mean(axis=0)
-        return jnp.where(asked, question.size(held.obs, held.next_obs) - imagined, 0.0).sum() / asked.sum()
+        return (asked * (question.size(held.obs, held.next_obs) - imagined)).sum() / asked.sum()
 
     return jax.vmap(kinder, (0, None)), (stacked, held)
 
