@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +26,7 @@ from experiments.mnm import (
 )
 from experiments.mnm.continuous import DRAWER, FULL, INVERTED, MBPO, MNM, NO_LOGGED, NO_VALUE, POSE, SAC, VMBPO
 from mbrl_jax import results
+from mbrl_jax.data.rows import unpack
 from mbrl_jax.report import select
 from mbrl_jax.report.claims import Verdict, judge
 from mbrl_jax.runner import work
@@ -252,6 +255,31 @@ def test_figure_5_asks_for_what_is_kind():
     moved = obs.copy()
     moved[0, 14:17], moved[1, 17:20] = [0.3, 0.0, 0.0], [0.1, 0.0, 0.0]
     np.testing.assert_allclose(figure5._from_tip(obs, moved), [0.2, 0.0], atol=1e-6)
+
+
+def test_figure_5_measures_the_averaged_models_of_all_seeds(monkeypatch):
+    """Models that always predict the mean change, without noise: by how much that is kinder is told by hand."""
+    (run, _) = runs(figure5, "smoke")
+    algorithm = run.build({}, run.environment())
+    state = jax.jit(algorithm.init)(jax.random.key(figure5.FRESH))
+    held = unpack(state.memory.rows.value[: algorithm.warmup_steps], run.environment().spec)
+
+    def constant(seed):
+        tree = jax.tree.map(jnp.zeros_like, state.agent.model.target)
+        half = jnp.concatenate([jnp.full(4, float(seed)), jnp.full(4, -20.0)])
+        last = tree["params"][max(tree["params"])]
+        last["bias"] = jnp.broadcast_to(half, last["bias"].shape)
+        return state._replace(agent=state.agent._replace(model=state.agent.model._replace(target=tree)))
+
+    lanes = [constant(seed) for seed in run.seeds]
+    monkeypatch.setattr(figure5.loop, "final_state", lambda run, root: lanes)
+    monkeypatch.setattr(figure5.program, "lane", lambda state, i: state[i])
+    function, arguments = figure5._program(run, None)
+    asked = np.abs(held.obs[:, 1]) >= figure5.QUESTIONS[INVERTED].least
+    assert 0 < asked.sum() < len(asked)
+    # The statistics are those of an untrained state: no shift, unit deviation, so that every entry moves by the seed.
+    expected = [np.mean((np.abs(held.next_obs[:, 1]) - np.abs(held.obs[:, 1] + seed))[asked]) for seed in run.seeds]
+    np.testing.assert_allclose(jax.jit(function)(*arguments), expected, rtol=1e-3)
 
 
 def test_table_2_is_the_papers_and_contradicts_its_text(tmp_path):
