@@ -7,19 +7,19 @@ from collections.abc import Sequence
 import pandas as pd
 
 from experiments.mnm import continuous, gaps, panels
-from experiments.mnm.continuous import FULL, HOPPER, MBPO, MNM, PAPER
+from experiments.mnm.continuous import FULL, HOPPER, MBPO, MNM, PAPER, VMBPO
 from mbrl_jax.jobs import Job
 from mbrl_jax.report import Artefact, Block, Claim, Figure
 
 __all__ = ["ARTEFACT"]
 
 NAME = "mnm/hopper"
-WANTED = [(label, HOPPER) for label in (MNM, MBPO, FULL)]
-LABELS = (MNM, MBPO, FULL)
+LABELS = (MNM, MBPO, VMBPO, FULL)
+WANTED = [(label, HOPPER) for label in LABELS]
 
 
 def jobs(profile: str) -> list[Job]:
-    """MnM-approx, its twin, and MnM with the log-odds in the reward."""
+    """MnM-approx, its twin, VMBPO, and MnM with the log-odds in the reward."""
     return continuous.jobs(profile, WANTED)
 
 
