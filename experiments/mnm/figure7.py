@@ -53,6 +53,7 @@ def _valued(env: str) -> tuple[Claim, ...]:
             source=source,
             gap=gaps.nearer(MNM, MBPO, env),
             unit="discounted return",
+            note="Values that are too low count as those that are too high.",
         ),
         Claim(
             text=f"C8, {name}: MnM-approx's values move less between iterations than MBPO's",

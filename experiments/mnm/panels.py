@@ -15,6 +15,9 @@ from mbrl_jax.report import Block, Figure, Table, figures, select, statistics, t
 __all__ = ["curves", "errors", "on", "returns", "scores", "seeds", "steps_text", "there", "worth"]
 
 
+EARNED = ": earned"
+
+
 def there(frame: pd.DataFrame, tasks: Sequence[str]) -> list[str]:
     """Those of the tasks that there are results of."""
     known = set(frame["env"])
@@ -76,6 +79,7 @@ def scores(
             score = select.final(frame, label, env)
             middle = statistics.aggregate(score)
             row = {"task": continuous.title(env), "method": label, "return at the end": _interval(middle, ",.1f")}
+            row |= {"MnM-approx minus it": "–", "p": "–"}
             if label != MNM:
                 gap = statistics.bootstrap(statistics.difference(), ours, score)
                 p = gaps.one_sided(ours, score)
@@ -86,8 +90,7 @@ def scores(
         f"IQM [95 % interval] over {seeds(frame, labels, tasks)} seeds of the mean of the evaluations in the last "
         "tenth of the run; p: Welch's one-sided test that MnM-approx has the higher mean."
     )
-    table = pd.DataFrame(rows).fillna("–")
-    return Table(table, caption, {"p, published": f"{continuous.PAPER}, Sec. 5.2"})
+    return Table(pd.DataFrame(rows), caption, {"p, published": f"{continuous.PAPER}, Sec. 5.2"})
 
 
 def _interval(found: statistics.Interval, form: str) -> str:
@@ -103,7 +106,7 @@ def worth(frame: pd.DataFrame, labels: Sequence[str], tasks: Sequence[str]) -> l
         for label in on(frame, labels, env):
             found = gaps.values(frame, label, env)
             series[label] = (found.env_step, statistics.aggregate(found.value[:, None]))
-            series[f"{label}: earned"] = (found.env_step, statistics.aggregate(found.earned[:, None]))
+            series[label + EARNED] = (found.env_step, statistics.aggregate(found.earned[:, None]))
             late = found.env_step >= found.env_step[-1] / 2
             off = np.abs(found.value - found.earned)[:, late].mean(axis=1)
             rows.append(
@@ -117,19 +120,21 @@ def worth(frame: pd.DataFrame, labels: Sequence[str], tasks: Sequence[str]) -> l
                 }
             )
         lines = {"largest possible": _best(env)} if env in continuous.BEST else None
-        panels.append(
-            figures.lines(
-                series,
-                title=continuous.title(env),
-                xlabel="environment steps",
-                ylabel="value, task's units",
-                references=lines,
-            )
+        panel = figures.lines(
+            series,
+            title=continuous.title(env),
+            xlabel="environment steps",
+            ylabel="value, task's units",
+            references=lines,
         )
+        for line in panel.axes[0].lines:
+            if str(line.get_label()).endswith(EARNED):
+                line.set_linestyle((0, (3, 1.5)))
+        panels.append(panel)
     caption = (
         "The critics' mean on the imagined transitions that they learn from, divided by the reward scale, with the "
         "entropy's share; and what evaluation episodes earn, as the mean over their steps of the discounted rest if "
-        f"every step pays the same. IQM over {seeds(frame, labels, known)} seeds with 95 % intervals."
+        f"every step pays the same, dashed. IQM over {seeds(frame, labels, known)} seeds with 95 % intervals."
     )
     return [Figure(panels, caption), Table(pd.DataFrame(rows), "IQM [95 % interval] over seeds.")]
 
@@ -164,7 +169,7 @@ def errors(frame: pd.DataFrame, tasks: Sequence[str], label: str = MNM, twin: st
             numbers = {"first": value[:, 0], "smallest": value.min(axis=1), "largest": value.max(axis=1)}
             row = {"task": continuous.title(env), "model of": name}
             for column, each in {**numbers, "at the end": last}.items():
-                row[column] = _interval(statistics.aggregate(each), ".3f")
+                row[column] = _interval(statistics.aggregate(each), ".2g")
             rows.append(row)
     caption = (
         f"Squared error of the mean prediction of {label} on each step before it is learned from, in squared standard "
