@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Literal
 
 from mbrl_jax.checks import resolved
 
-__all__ = ["FILES", "FOLDERS", "check_places", "in_the_way", "tidy", "write_whole"]
+__all__ = ["FILES", "FOLDERS", "check_places", "check_writable", "in_the_way", "tidy", "write_whole"]
 
 FILES = ("metrics.parquet", "arrays.npz", "manifest.json")
 FOLDERS = ("checkpoints", "final")
@@ -68,6 +70,26 @@ def write_whole(path: Path, content: bytes) -> None:
         raise OSError(
             error.errno, f"could not write {path} ({size}); what was there is kept: {error.strerror}"
         ) from error
+
+
+def check_writable(root: str | Path, need_bytes: int = 64 * 2**20) -> None:
+    """Refuses before long work starts if results could not be kept.
+
+    Raises:
+      OSError: `root` cannot be created or written, or has less than `need_bytes` free.
+    """
+    root = resolved(root)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe = root / f".writable-{os.getpid()}"
+        probe.write_bytes(b"probe")
+        probe.unlink()
+    except OSError as error:
+        raise OSError(error.errno, f"the results folder must be writable, {root} is not: {error.strerror}") from error
+    free = shutil.disk_usage(root).free
+    if free < need_bytes:
+        need, have = f"{need_bytes / 2**20:.0f} MiB", f"{free / 2**20:.0f} MiB"
+        raise OSError(errno.ENOSPC, f"the results folder must have {need} free, {root} has {have}")
 
 
 def check_places(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """The machine that this process runs on, and the software on it."""
 
 import functools
+import importlib
 import os
 import platform
 import re
@@ -8,12 +9,30 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 from mbrl_jax.types import Facts
 
-__all__ = ["available_cores", "machine", "provenance"]
+__all__ = ["MissingPackageError", "available_cores", "machine", "package", "provenance"]
 
 PACKAGES = ("mbrl_jax", "jax", "jaxlib", "flax", "optax", "distrax", "mujoco", "mujoco-mjx", "numpy")
+
+
+class MissingPackageError(OSError):
+    """A sink, an executor or an address needs a package that is not installed."""
+
+
+def package(name: str, what: str, extra: str = "sweep") -> ModuleType:
+    """An optional package.
+
+    Raises:
+      MissingPackageError: it is not installed; says with which extra it is.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        how = f"python -m pip install -c constraints.txt -e '.[{extra}]' in the clone"
+        raise MissingPackageError(f"{what} needs the package {name}: {how}") from error
 
 
 def available_cores() -> int:

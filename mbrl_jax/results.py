@@ -5,18 +5,17 @@
     root/runs/<run>/arrays.npz          optional bulk data (rollouts to draw, histograms); never pickled
 
 Every file is written under a temporary name, flushed to the disk and renamed, so a reader sees the old file or the new
-one, never half of one. A run is finished when its manifest says so. `load()` gives all results in one line.
+one, never half of one. A run is finished when its manifest says so. `load()` gives all results in one line. `root` may
+be an address `s3://BUCKET/PREFIX` or `gs://BUCKET/PREFIX`, whose local copy is read and written then (see `storage`).
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
 import os
 import re
-import shutil
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -29,10 +28,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mbrl_jax.checks import nearest, resolved
+from mbrl_jax import storage
+from mbrl_jax.checks import nearest
 from mbrl_jax.files import in_the_way, write_whole
 from mbrl_jax.host import provenance
 from mbrl_jax.manifest_rules import REQUIRED, SCHEMA_VERSION, STATUSES, problem
+from mbrl_jax.storage import check_writable, located
 from mbrl_jax.types import Facts
 
 __all__ = [
@@ -109,7 +110,7 @@ def save(
     """
     facts = _checked_manifest(run, manifest)
     table = _checked_table(metrics, facts)
-    folder = resolved(root) / "runs" / run
+    folder = storage.folder(root) / "runs" / run
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
@@ -117,16 +118,18 @@ def save(
     if arrays is not None:
         write_whole(folder / "arrays.npz", _packed(arrays))
     write_whole(folder / "manifest.json", (json.dumps(facts, indent=2) + "\n").encode())
+    storage.publish_named(root, run)
     return folder
 
 
 def finished(root: str | Path, run: str) -> bool:
     """Whether the run is complete on disk: its manifest is readable and says so, and its table is there."""
+    root = located(root, [run])
     try:
         complete = manifest(root, run)["status"] == "finished"
     except (ResultsError, FileNotFoundError):
         return False
-    return complete and (resolved(root) / "runs" / run / "metrics.parquet").is_file()
+    return complete and (root / "runs" / run / "metrics.parquet").is_file()
 
 
 def manifest(root: str | Path, run: str) -> Facts:
@@ -136,7 +139,7 @@ def manifest(root: str | Path, run: str) -> Facts:
       FileNotFoundError: there is none.
       ResultsError: it cannot be read, breaks a rule, or is that of another run; the message names the file.
     """
-    path = resolved(root) / "runs" / run / "manifest.json"
+    path = located(root, [run]) / "runs" / run / "manifest.json"
     _check_is_file(path)
     try:
         facts = json.loads(path.read_text())
@@ -158,7 +161,7 @@ def load_run(root: str | Path, run: str) -> pd.DataFrame:
       FileNotFoundError: there are none.
       ResultsError: the table is truncated or corrupt (pages carry checksums); the message names the file.
     """
-    path = resolved(root) / "runs" / run / "metrics.parquet"
+    path = located(root, [run]) / "runs" / run / "metrics.parquet"
     _check_is_file(path)
     try:
         table = pq.read_table(path, columns=list(COLUMNS), page_checksum_verification=True)
@@ -190,7 +193,7 @@ def load(root: str | Path = "results", *, only_finished: bool = False, **filters
     for name in filters:
         if name not in known:
             raise ValueError(nearest(name, known, "a filter"))
-    wanted = {name: _listed(value) for name, value in filters.items()}
+    wanted, root = {name: _listed(value) for name, value in filters.items()}, located(root)
     frames = []
     for run, facts in _readable_manifests(root):
         if (only_finished and facts["status"] != "finished") or not _may_match(run, facts, wanted):
@@ -212,7 +215,7 @@ def load(root: str | Path = "results", *, only_finished: bool = False, **filters
 
 def manifests(root: str | Path = "results") -> pd.DataFrame:
     """One row per run: `run` and the manifest's entries; unreadable ones are skipped with a warning."""
-    rows = [{"run": run, **facts} for run, facts in _readable_manifests(root)]
+    rows = [{"run": run, **facts} for run, facts in _readable_manifests(located(root))]
     return pd.DataFrame(rows, columns=None if rows else ["run", *REQUIRED])
 
 
@@ -222,7 +225,7 @@ def arrays(root: str | Path, run: str) -> dict[str, np.ndarray]:
     Raises:
       ResultsError: the file is damaged or holds pickled objects; the message names it.
     """
-    path = resolved(root) / "runs" / run / "arrays.npz"
+    path = located(root, [run]) / "runs" / run / "arrays.npz"
     _check_is_file(path)
     if not path.is_file():
         return {}
@@ -232,26 +235,6 @@ def arrays(root: str | Path, run: str) -> dict[str, np.ndarray]:
             return {name: stored[name] for name in stored.files}
     except (*_READ_ERRORS, EOFError) as error:
         raise ResultsError(f"arrays must be an intact .npz without pickled objects, {path} is not: {error}") from error
-
-
-def check_writable(root: str | Path, need_bytes: int = 64 * 2**20) -> None:
-    """Refuses before long work starts if results could not be kept.
-
-    Raises:
-      OSError: `root` cannot be created or written, or has less than `need_bytes` free.
-    """
-    root = resolved(root)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        probe = root / f".writable-{os.getpid()}"
-        probe.write_bytes(b"probe")
-        probe.unlink()
-    except OSError as error:
-        raise OSError(error.errno, f"the results folder must be writable, {root} is not: {error.strerror}") from error
-    free = shutil.disk_usage(root).free
-    if free < need_bytes:
-        need, have = f"{need_bytes / 2**20:.0f} MiB", f"{free / 2**20:.0f} MiB"
-        raise OSError(errno.ENOSPC, f"the results folder must have {need} free, {root} has {have}")
 
 
 def file_name(name: str) -> str:
@@ -313,8 +296,8 @@ def _packed(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def _readable_manifests(root: str | Path) -> Iterable[tuple[str, Facts]]:
-    for folder in sorted((resolved(root) / "runs").glob("*/manifest.json")):
+def _readable_manifests(root: Path) -> Iterable[tuple[str, Facts]]:
+    for folder in sorted((root / "runs").glob("*/manifest.json")):
         try:
             yield folder.parent.name, manifest(root, folder.parent.name)
         except (ResultsError, FileNotFoundError) as error:

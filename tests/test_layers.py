@@ -13,8 +13,10 @@ BASE = (
     "mbrl_jax.host",
     "mbrl_jax.files",
     "mbrl_jax.jobs",
+    "mbrl_jax.locks",
     "mbrl_jax.manifest_rules",
     "mbrl_jax.promotions",
+    "mbrl_jax.storage",
 )
 """The ground floor: what everything may import."""
 

@@ -43,7 +43,7 @@ class Bench(Where):
     all: bool = False
     """Everything, those that take long too, without a limit of time."""
     results: Path = Path("results")
-    """The results folder."""
+    """The results folder, or an address s3://BUCKET/PREFIX or gs://BUCKET/PREFIX."""
     experiments: Path | None = None
     """A folder of experiments of your own, `<paper>/<artefact>.py`; this package's if not given."""
 
@@ -59,9 +59,9 @@ class Report:
     """Seconds between two looks at the results folder while live."""
 
     results: Path = Path("results")
-    """The results folder."""
+    """The results folder, or an address s3://BUCKET/PREFIX or gs://BUCKET/PREFIX."""
     out: Path | None = None
-    """Where to write; RESULTS/report if not given."""
+    """Where to write; RESULTS/report if not given, at an address too."""
     experiments: Path | None = None
     """A folder of experiments of your own, `<paper>/<artefact>.py`; this package's if not given."""
 
@@ -79,13 +79,12 @@ def bench(words: list[str]) -> int:
     """Runs the command; 0 if no job failed and the report was written, else 1."""
     args = tyro.cli(Bench, prog="mbrl bench", args=words)
     began = time.time()
-    from mbrl_jax import results
-    from mbrl_jax.checks import resolved
+    from mbrl_jax import results, storage
     from mbrl_jax.commands import artefacts
     from mbrl_jax.runner import setup
 
     budget = None if args.budget is None else priced.seconds_of(args.budget)
-    root = resolved(args.results)
+    root = storage.located(args.results)
     setup.configure()
     setup.check_jit()
     known, broken = artefacts.discover(args.experiments)
@@ -100,6 +99,7 @@ def bench(words: list[str]) -> int:
     reserve = min(REPORT_SECONDS, 0.1 * (budget or 0.0))
     deadline = None if budget is None else began + budget - reserve
     summary = _carry_out(planned, root, args, deadline)
+    storage.refresh(root)
     _summarise(planned, summary, before, _spent(root, args.profile))
     _write(known, root, None)
     failed = _failed(planned, summary)
@@ -115,15 +115,17 @@ def report(words: list[str]) -> int:
     args = tyro.cli(Report, prog="mbrl report", args=words)
     if args.live and not args.every > 0:
         raise ValueError(f"seconds between two looks must be positive, got {args.every:g}")
+    from mbrl_jax import storage
     from mbrl_jax.commands import artefacts, live
     from mbrl_jax.runner import setup
 
+    root = storage.located(args.results)
     setup.configure()
     known, broken = artefacts.discover(args.experiments)
     if args.live:
-        live.follow(lambda refresh: _write(known, args.results, args.out, refresh), args.results, args.every)
+        live.follow(lambda refresh: _write(known, root, args.out, refresh), root, args.every)
     else:
-        _write(known, args.results, args.out)
+        _write(known, root, args.out)
     for name, problem in broken.items():
         print(f"mbrl report: {name} could not be imported and is left out:\n{problem}", file=sys.stderr)
     return 1 if broken else 0
@@ -263,6 +265,7 @@ def _write(known: dict[str, Artefact], root: Path, out: Path | None, refresh: fl
     """Writes the report, then prints the claims' scoreboard and the report's path."""
     import pandas as pd
 
+    from mbrl_jax import storage
     from mbrl_jax.commands import artefacts
     from mbrl_jax.report.build import build
 
@@ -277,3 +280,5 @@ def _write(known: dict[str, Artefact], root: Path, out: Path | None, refresh: fl
     counts = claims["verdict"].value_counts()
     tally = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in ("HOLDS", "FAILS", "OPEN"))
     print(f"\nclaims: {tally}\nreport: {index}")
+    if out is None and (at := storage.publish_folder(root, index.parent.name)):
+        print(f"        {at}/{index.name}")

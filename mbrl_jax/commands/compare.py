@@ -21,7 +21,7 @@ class Compare:
     """The same claims in two results folders: of other machines, commits or profiles; runs nothing."""
 
     first: Annotated[Path, tyro.conf.Positional]
-    """A results folder."""
+    """A results folder, or an address s3://BUCKET/PREFIX or gs://BUCKET/PREFIX."""
     second: Annotated[Path, tyro.conf.Positional]
     """Another one; the same where only the profiles differ."""
     profiles: tuple[str, str] | None = None
@@ -37,13 +37,14 @@ class Compare:
 def compare(words: list[str]) -> int:
     """Runs the command; 1 if an artefact's module could not be imported, else 0."""
     args = tyro.cli(Compare, prog="mbrl compare", args=words)
+    from mbrl_jax import storage
     from mbrl_jax.commands import artefacts
     from mbrl_jax.report import compare as comparing
     from mbrl_jax.runner import setup
 
     setup.configure()
     sides = [
-        comparing.Source(root, profile)
+        comparing.Source(storage.located(root), profile)
         for root, profile in zip((args.first, args.second), args.profiles or (None, None), strict=True)
     ]
     known, broken = artefacts.discover(args.experiments)

@@ -23,7 +23,7 @@ class Doctor:
     """Versions, devices, rendering, cache, disk and memory; then trains a tiny agent as a self-test."""
 
     results: Path = Path("results")
-    """The results folder whose disk is looked at."""
+    """The results folder whose disk is looked at, or an address that is asked."""
     self_test: bool = True
     """Whether to train the tiny agent."""
 
@@ -86,10 +86,12 @@ def _memory() -> str:
 
 
 def _disk(root: Path) -> str:
-    from mbrl_jax import results
-    from mbrl_jax.checks import resolved
+    from mbrl_jax import results, storage
 
-    root = resolved(root).absolute()
+    root = storage.folder(root).absolute()
+    if storage.is_copy(root):
+        results.check_writable(root)
+        return f"{storage.place(root)} answers and is writable; its local copy is {root}"
     there = next(each for each in (root, *root.parents) if each.exists())
     results.check_writable(there)
     state = "is writable" if there == root else f"can be made in {there}"

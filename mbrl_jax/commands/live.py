@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mbrl_jax import results
+from mbrl_jax import results, storage
 from mbrl_jax.report.select import RETURN
 
 __all__ = ["follow", "progress", "stored"]
@@ -35,6 +35,7 @@ def follow(
     seen: dict[str, int] | None = None
     try:
         while True:
+            storage.refresh(root)
             now = stored(root)
             if now != seen:
                 write(every)

@@ -35,7 +35,7 @@ class Sweep(Where):
     budget: str | None = None
     """A time such as 1h, after which blocks write a checkpoint and stop; the next call goes on."""
     results: Path = Path("results")
-    """The results folder."""
+    """The results folder, or an address s3://BUCKET/PREFIX or gs://BUCKET/PREFIX."""
     checkpoint_seconds: float = 120.0
     """Least time between checkpoints."""
     trace_seconds: float = 3.0
@@ -47,11 +47,12 @@ class Sweep(Where):
 def sweep(words: list[str]) -> int:
     """Runs the command; 1 if a block failed, else 0."""
     args = tyro.cli(Sweep, prog="mbrl sweep", args=words)
-    from mbrl_jax.checks import check_fields, resolved
+    from mbrl_jax import storage
+    from mbrl_jax.checks import check_fields
     from mbrl_jax.runner import setup
 
     check_fields(args)
-    root = resolved(args.results)  # refused before anything is planned
+    root = storage.located(args.results)  # refused before anything is planned
     budget = None if args.budget is None else priced.seconds_of(args.budget)
     setup.configure()
     setup.check_jit()
@@ -88,7 +89,7 @@ def _run(jobs: Sequence[Job], root: Path, args: Sweep, budget: float | None) -> 
     """Trains all blocks; one that fails does not stop the others."""
     import time
 
-    from mbrl_jax import results
+    from mbrl_jax import results, storage
     from mbrl_jax.jobs import How
     from mbrl_jax.runner import costs
     from mbrl_jax.runner.executors import attempt, by_name, schedule
@@ -102,6 +103,7 @@ def _run(jobs: Sequence[Job], root: Path, args: Sweep, budget: float | None) -> 
     how = How(args.checkpoint_seconds, deadline, args.quiet or args.executor != "here")
     told = None if args.quiet else partial(_told, len(jobs))
     summary = schedule.carry_out(jobs, root, executor, how, prices, told, view=args.executor != "here")
+    storage.refresh(root)
     _status(jobs, root)
     failed = [one.identity for one in summary.failed]
     if failed:

@@ -45,7 +45,7 @@ class Train:
     name: str = "train"
     """Name of the experiment in the results."""
     results: Path = Path("results")
-    """The results folder."""
+    """The results folder, or an address s3://BUCKET/PREFIX or gs://BUCKET/PREFIX."""
     chunk_seconds: float = 5.0
     """The host looks in about this often: progress, signals."""
     checkpoint_seconds: float = 120.0
@@ -130,12 +130,13 @@ def named(words: list[str], option: str) -> str | None:
 
 
 def _run(algorithm: str, options: Train, config: Config) -> None:
-    from mbrl_jax import envs
+    from mbrl_jax import envs, storage
     from mbrl_jax.algorithms import find
     from mbrl_jax.runner import loop, record, setup, sinks
     from mbrl_jax.runner.run import Run
 
     setup.check_jit()
+    root = storage.folder(options.results)  # an address that does not answer is told before any work
     entry, env = find(algorithm), envs.resolve(options.env)
     per = entry.make(config, envs.make(env, engine=options.engine)).env_steps
     run = Run(
@@ -151,8 +152,8 @@ def _run(algorithm: str, options: Train, config: Config) -> None:
         eval_episodes=options.eval_episodes,
     )
     with sinks.opened(run, tensorboard=options.tensorboard, wandb=options.wandb) as opened:
-        identity = loop.train(run, options.results, _execution(options, opened))
-    _print_scores(options.results, identity)
+        identity = loop.train(run, root, _execution(options, opened))
+    _print_scores(root, identity)
 
 
 def _execution(options: Train, opened: Iterable[Sink]) -> Options:
@@ -175,8 +176,7 @@ def _execution(options: Train, opened: Iterable[Sink]) -> Options:
 
 
 def _print_scores(root: Path, identity: str) -> None:
-    from mbrl_jax import results
-    from mbrl_jax.checks import resolved
+    from mbrl_jax import results, storage
 
     frame, facts = results.load_run(root, identity), results.manifest(root, identity)
     scores = frame.loc[(frame["metric"] == "eval/return_mean") & (frame["env_step"] == facts["steps"])]
@@ -185,4 +185,4 @@ def _print_scores(root: Path, identity: str) -> None:
     for name, step in facts["diverged"].items():
         print(f"{name}: diverged at step {step:,}", file=sys.stderr)
     seconds = f"compiled in {facts['compile_seconds']:.1f} s, ran {facts['run_seconds']:.1f} s"
-    print(f"run {identity}: {seconds}; stored in {resolved(root) / 'runs' / identity}")
+    print(f"run {identity}: {seconds}; stored in {storage.place(root)}/runs/{identity}")

@@ -1,68 +1,60 @@
-"""One process per run: a lock that the operating system releases however its holder ends."""
+"""One process per run, on any machine: a lock of the operating system, and in object storage a lease as well."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import socket
 from pathlib import Path
-from typing import IO
 
-from mbrl_jax.files import in_the_way
+from mbrl_jax import locks, storage
+from mbrl_jax.locks import BusyError
 
 __all__ = ["BusyError", "Lock", "held"]
 
 
-class BusyError(OSError):
-    """Another process works on the same run."""
-
-
 class Lock:
-    """Holds `folder/lock` while the context lasts; the file names the holder and stays behind, unlocked.
+    """Holds a folder `root/runs/<id>` or `root/jobs/<id>` while the context lasts.
+
+    Where `root` is the local copy of an address, no other machine holds it either: there is a lease at the address,
+    which is renewed while the context lasts.
 
     Raises:
       BusyError: on entering, if another process holds it; says which.
-      OSError: something else stands at `folder/lock`. A link does too: it would be written through.
+      OSError: something else stands at `folder/lock`, or the address cannot be reached.
     """
 
     def __init__(self, folder: Path):
-        self._path = Path(folder) / "lock"
-        self._file: IO[str] | None = None
+        self._folder, self._file = Path(folder), locks.FileLock(folder)
+        self._lease: storage.Lease | None = None
 
     def __enter__(self) -> Lock:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        if wrong := in_the_way(self._path, "file", links=False):
-            raise OSError(wrong)
-        file = open(self._path, "a+", encoding="utf-8")
+        self._file.__enter__()
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            file.close()
-            raise BusyError(f"one process at a time may work on {self._path.parent}; it is held by {holder}") from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        self._file = file
+            self._lease = storage.leased(self._folder)
+        except BaseException:
+            self._file.__exit__()
+            raise
         return self
 
+    def check(self) -> None:
+        """Makes sure that it is still held, which what is about to be published needs.
+
+        Raises:
+          BusyError: the lease ended while this process could not renew it, and another one took it.
+        """
+        if self._lease is not None:
+            self._lease.renew()
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is known that another process took it."""
+        return self._lease is not None and self._lease.lost
+
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._lease is not None:
+            self._lease.release()
+            self._lease = None
+        self._file.__exit__()
 
 
 def held(folder: Path) -> bool:
-    """Whether a process on this machine (or, on a shared file system with locks, any) works on the run."""
-    path = Path(folder) / "lock"
-    if in_the_way(path, "file", links=False):
-        return False
-    try:
-        with open(path, encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    """Whether a process works on the run: one that this machine sees, or one that has a lease at the address."""
+    return locks.held(folder) or storage.under_lease(Path(folder))

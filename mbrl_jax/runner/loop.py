@@ -10,14 +10,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mbrl_jax import results
-from mbrl_jax.checks import check_fields, resolved
+from mbrl_jax import results, storage
+from mbrl_jax.checks import check_fields
 from mbrl_jax.files import FOLDERS, check_places, tidy
 from mbrl_jax.runner import lowering, memory, program, record
 from mbrl_jax.runner.checkpoint import Checkpoints, check_names, remove
 from mbrl_jax.runner.lock import BusyError, Lock
 from mbrl_jax.runner.precision import check_precision
 from mbrl_jax.runner.progress import how_long, say
+from mbrl_jax.runner.publish import Publisher
 from mbrl_jax.runner.run import Run
 from mbrl_jax.runner.session import Compiled, Options, Session, Sink, plain_shapes, with_keys, without_storage
 from mbrl_jax.runner.setup import check_jit
@@ -130,14 +131,16 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
       Interrupted: SIGINT or SIGTERM came; everything so far is in a checkpoint.
       TimeUpError: `options.until` has passed; likewise.
     """
-    root, options = resolved(root), options or Options()
+    options = options or Options()
     check_fields(options)
     check_jit()
     env = run.environment()
     identity = run.run_id(env)
+    root = storage.folder(root)
+    storage.refresh(root, [identity])
     folder = root / "runs" / identity
     check_places(folder)
-    if results.finished(root, identity):
+    if results.finished(root, identity) and storage.published(root, identity):
         remove(folder / "checkpoints")  # of a process killed just after the mark
         return identity
     for name in FOLDERS:
@@ -145,7 +148,7 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
     algorithm = run.build(run.first, env)
     schedule = record.schedule(run, algorithm)
     results.check_writable(root, DISK_SLACK)
-    with Lock(folder):
+    with Lock(folder) as lock, Publisher(root, identity, lock) as publisher:
         if results.finished(root, identity):  # by another process, just now
             return identity
         tidy(folder)
@@ -160,7 +163,7 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
         if not options.quiet and compiled.memory.compiled:
             say(str(compiled.memory))
         with Signals() as signals:
-            Session(run, env, algorithm, schedule, compiled, root, identity, options).work(signals)
+            Session(run, env, algorithm, schedule, compiled, root, identity, options, publisher).work(signals)
             signals.stop_if_received()
     return identity
 
@@ -186,13 +189,14 @@ def final_state(run: Run, root: str | Path = "results") -> PyTree:
       ResultsError: the file is damaged.
     """
     env = run.environment()
-    identity = run.run_id(env)
+    root, identity = storage.folder(root), run.run_id(env)
+    storage.fetch(root, identity)
     if not results.finished(root, identity):
         raise FileNotFoundError(f"a final state needs a finished run, {run.experiment} {run.algorithm} is not")
     one = jax.eval_shape(run.build(run.first, env).init, jax.random.key(0))
     diverged = jax.eval_shape(lambda: jnp.zeros((), jnp.int32))
     like = program.shapes_of(without_storage(program.Carry(one, diverged)), len(run.lanes()))
-    folder = resolved(root) / "runs" / identity / "final"
+    folder = root / "runs" / identity / "final"
     checkpoints = Checkpoints(folder, 1, identity)
     try:
         found = checkpoints.newest(plain_shapes(like))

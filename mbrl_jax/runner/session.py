@@ -17,6 +17,7 @@ from mbrl_jax.runner import program, record
 from mbrl_jax.runner.checkpoint import Checkpoints, remove, to_host
 from mbrl_jax.runner.memory import Plan
 from mbrl_jax.runner.progress import Bar, how_long, say
+from mbrl_jax.runner.publish import Publisher
 from mbrl_jax.runner.run import Lane, Run
 from mbrl_jax.runner.signals import Signals, TimeUpError
 from mbrl_jax.types import Algorithm, Env, Facts, PyTree, Storage
@@ -93,10 +94,11 @@ class Session:
         root: Path,
         identity: str,
         options: Options,
+        publisher: Publisher,
     ):
         self.run, self.env, self.algorithm, self.schedule = run, env, algorithm, schedule
         self.compiled, self.root, self.identity, self.options = compiled, root, identity, options
-        self.folder = root / "runs" / identity
+        self.folder, self.publisher = root / "runs" / identity, publisher
         self.lanes: list[Lane] = run.lanes()
         self.title = f"{run.experiment} {run.algorithm} {env.spec.name}"
         self.seconds_per_iteration, self.foretold = 0.0, False
@@ -127,6 +129,7 @@ class Session:
                 if bar is not None:
                     bar.update(self._steps(self.iteration), self._score(), self._healthy(), len(self.lanes))
                 self.checkpoints.check()
+                self.publisher.check()
                 if signals.received is not None:
                     self._save("interrupted")
                     self.checkpoints.wait()
@@ -225,6 +228,8 @@ class Session:
         history = jax.tree.map(np.array, self.history)
         facts = {**self.clock.facts(), **self._execution()}
         self.checkpoints.save(self.iteration, {"carry": carry, "history": history}, facts)
+        if self.publisher.active:
+            self.checkpoints.wait()  # what is published is complete
         self._store(status)
         now = time.monotonic()
         often = self.options.checkpoint_seconds
@@ -241,6 +246,7 @@ class Session:
             "memory": self.compiled.memory.host,
         }
         results.save(self.root, self.identity, table, {**facts, **execution})
+        self.publisher.later()
 
     def _finish(self) -> None:
         """Keeps the final state without its bulk storage, marks the run finished, then drops the checkpoints."""

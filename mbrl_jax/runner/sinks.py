@@ -4,34 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 
 from mbrl_jax import results
 from mbrl_jax.checks import resolved
+from mbrl_jax.host import MissingPackageError, package
 from mbrl_jax.runner.run import Run
 from mbrl_jax.runner.session import Sink
 
 __all__ = ["MissingPackageError", "opened", "package"]
-
-
-class MissingPackageError(OSError):
-    """A sink or an executor needs a package that is not installed."""
-
-
-def package(name: str, what: str, extra: str = "sweep") -> ModuleType:
-    """An optional package.
-
-    Raises:
-      MissingPackageError: it is not installed; says with which extra it is.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        how = f"python -m pip install -c constraints.txt -e '.[{extra}]' in the clone"
-        raise MissingPackageError(f"{what} needs the package {name}: {how}") from error
 
 
 @contextlib.contextmanager

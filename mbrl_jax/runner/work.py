@@ -10,8 +10,7 @@ from pathlib import Path
 
 from jax.extend import core
 
-from mbrl_jax import results
-from mbrl_jax.checks import resolved
+from mbrl_jax import results, storage
 from mbrl_jax.jobs import Cost, How, Job, Traced, distinct
 from mbrl_jax.runner import loop, memory, record
 from mbrl_jax.runner.operations import count
@@ -54,8 +53,12 @@ def perform(planned: Iterable[Job], root: str | Path, how: How | None = None) ->
       ValueError: a job comes before one that it needs.
       Exception: whatever a job raises; those after it are not begun.
     """
+    home = storage.folder(root)
     for one in distinct(planned):
-        one.execute(resolved(root), how or How())
+        for each in (*one.after, one.identity):
+            storage.fetch(home, each)
+        one.execute(home, how or How())
+        storage.publish(home, (one.identity, *one.after))
 
 
 def _train(run: Run, root: Path, how: How) -> None:

@@ -4,10 +4,14 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "storage"))
 
 import tiny
+from server import s3
 
 from mbrl_jax.runner import loop
+
+__all__ = ["finished", "s3"]
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import errno
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -171,8 +172,8 @@ def test_unwritable_results_are_refused_before_anything_is_planned(tmp_path, mon
 
 def test_room_for_the_checkpoints_is_required_before_compilation(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "compile_run", lambda *_: pytest.fail("compiled although there is no room"))
-    free = results.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(results.shutil, "disk_usage", lambda _: free._replace(free=loop.DISK_SLACK + 1))
+    free = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free._replace(free=loop.DISK_SLACK + 1))
     with pytest.raises(OSError, match="free"):
         loop.train(tiny.run(), tmp_path, QUIET)
 

@@ -1,7 +1,9 @@
 """One attempt at a job by whoever holds its lease, and what is known of a job from the results folder alone.
 
 A lease is a lock that the operating system gives back however its holder ends: nobody takes it over before, and nobody
-waits after. On a file system that several machines share it must have working locks (`check_locks`).
+waits after. On a file system that several machines share it must have working locks (`check_locks`). Where results lie
+in object storage the lease is there as well (`storage.lease`), and what an attempt reads and leaves is fetched and
+published by it.
 
     root/jobs/<identity>/lock           the lease: who works, or worked last, on the job
     root/jobs/<identity>/record.json    how the last attempt went, where, and how long it took
@@ -19,11 +21,13 @@ import traceback
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from mbrl_jax import results
+from mbrl_jax import results, storage
 from mbrl_jax.files import in_the_way, write_whole
 from mbrl_jax.jobs import How, Job
+from mbrl_jax.locks import FileLock
 from mbrl_jax.runner.lock import BusyError, Lock, held
 from mbrl_jax.runner.loop import Interrupted, TimeUpError
+from mbrl_jax.runner.progress import say
 from mbrl_jax.types import Facts
 
 __all__ = ["Outcome", "State", "attempt", "check_locks", "done", "folder", "state"]
@@ -85,9 +89,9 @@ def check_locks(root: Path) -> None:
     """
     probe = root / "jobs" / f".probe-{os.getpid()}"
     try:
-        with Lock(probe):
+        with FileLock(probe):
             try:
-                with Lock(probe):
+                with FileLock(probe):
                     pass
             except BusyError:
                 return
@@ -107,14 +111,17 @@ def attempt(job: Job, root: Path, how: How) -> Outcome:
 
     Raises:
       Interrupted: a signal came.
+      OSError: results lie in object storage that cannot be reached.
     """
     began = time.monotonic()
     try:
-        with Lock(folder(root, job.identity)):
+        with Lock(folder(root, job.identity)) as lock:
+            for each in (*job.after, job.identity):
+                storage.fetch(root, each)
             if done(job, root):
                 return Outcome(job.identity, "done")
             _write(job, root, "running")
-            ending, reason = _execute(job, root, how)
+            ending, reason = _execute(job, root, how, lock)
             seconds = time.monotonic() - began
             _write(job, root, ending, reason, seconds)
             return Outcome(job.identity, ending, reason, seconds)
@@ -122,9 +129,11 @@ def attempt(job: Job, root: Path, how: How) -> Outcome:
         return Outcome(job.identity, "busy", str(error), time.monotonic() - began)
 
 
-def _execute(job: Job, root: Path, how: How) -> tuple[Ending, str]:
+def _execute(job: Job, root: Path, how: How, lock: Lock) -> tuple[Ending, str]:
     try:
         job.execute(root, how)
+        lock.check()
+        storage.publish(root, (job.identity, *job.after))  # some keep what they make with a run that they need
     except TimeUpError as stopped:
         return "stopped", str(stopped)
     except Interrupted:
@@ -144,6 +153,10 @@ def _write(job: Job, root: Path, status: str, reason: str = "", seconds: float =
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     facts |= {"host": socket.gethostname(), "process": os.getpid(), "memory": used}
     write_whole(folder(root, job.identity) / "record.json", (json.dumps(facts, indent=2) + "\n").encode())
+    try:
+        storage.publish_record(root, job.identity)
+    except OSError as error:  # the results themselves are another matter
+        say(f"warning: {error}; others do not see that {job.title} is {status}")
 
 
 def _record(root: Path, identity: str) -> Facts:

@@ -1,7 +1,7 @@
 """Jobs as tasks of a Ray cluster: one that exists (RAY_ADDRESS), or one that is started on this machine.
 
-The results folder must be one that all nodes see. A task that dies with its worker or its node is started again, on
-whatever node has room, and goes on from the last checkpoint in that folder.
+The results folder must be one that all nodes see, or an address in object storage. A task that dies with its worker or
+its node is started again, on whatever node has room, and goes on from the last checkpoint there.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mbrl_jax.checks import resolved
+from mbrl_jax import storage
+from mbrl_jax.host import package
 from mbrl_jax.jobs import How, Job
 from mbrl_jax.runner.costs import Price
 from mbrl_jax.runner.executors.attempt import Outcome, attempt
 from mbrl_jax.runner.executors.by_name import Wanted
 from mbrl_jax.runner.executors.setting import Setting
 from mbrl_jax.runner.loop import Interrupted
-from mbrl_jax.runner.sinks import package
 
 __all__ = ["Ray", "make"]
 
@@ -84,7 +84,7 @@ class Ray:
     def start(self, job: Job, root: Path, how: How, price: Price) -> None:
         """Hands the job to the cluster."""
         asked = self._task.options(memory=max(price.memory or 0, LEAST_MEMORY), name=job.title)
-        self._under_way[asked.remote(self._setting, pickle.dumps(job), str(root), how)] = job.identity
+        self._under_way[asked.remote(self._setting, pickle.dumps(job), storage.place(root), how)] = job.identity
 
     def wait(self, seconds: float) -> list[Outcome]:
         """The outcomes of tasks that ended, those included whose worker or node died."""
@@ -118,6 +118,6 @@ def _do(packed: bytes, job: bytes, root: str, how: How) -> tuple:
     setting.begin()
     found: Job = pickle.loads(job)
     try:
-        return tuple(attempt(found, resolved(root), how))
+        return tuple(attempt(found, storage.folder(root), how))
     except Interrupted:
         return tuple(Outcome(found.identity, "stopped", "a signal came"))

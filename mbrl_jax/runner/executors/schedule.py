@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from mbrl_jax import storage
 from mbrl_jax.jobs import How, Job, distinct
 from mbrl_jax.runner.costs import Price
 from mbrl_jax.runner.executors.attempt import Outcome, done, state
@@ -15,7 +16,7 @@ from mbrl_jax.runner.progress import say
 __all__ = ["Executor", "Summary", "carry_out", "fits"]
 
 ATTEMPTS = 3  # of a job whose worker dies
-POLL_SECONDS = 1.0
+POLL_SECONDS, REFRESH_SECONDS = 1.0, 10.0  # of a folder, and of an address: every look is a request or more
 VIEW_SECONDS = 30.0
 SHOWN = 8  # jobs that a line of the view names
 LEAST_SECONDS = 45.0  # that must be left for a job that can be resumed: it compiles, and cannot stop before
@@ -180,7 +181,8 @@ class _Course:
 
     def _look_elsewhere(self) -> None:
         """Jobs that others hold: done, still held, or free again because their holder died."""
-        time.sleep(POLL_SECONDS)
+        time.sleep(REFRESH_SECONDS if storage.is_copy(self.root) else POLL_SECONDS)
+        self._refresh(self.elsewhere)
         for name in list(self.elsewhere):
             found = state(self.jobs[name], self.root)
             if found.over:
@@ -191,8 +193,16 @@ class _Course:
                 continue
             self.elsewhere.discard(name)
 
+    def _refresh(self, names: set[str]) -> None:
+        """What others have published of some jobs, where results lie in object storage."""
+        try:
+            storage.refresh(self.root, names)
+        except OSError as error:  # it is asked again in a while
+            say(f"warning: {error}")
+
     def view(self) -> str:
         """All that is under way in one line: steps are those of the last checkpoints."""
+        self._refresh(self.started)
         under_way = [
             f"{self.jobs[name].title} (step {state(self.jobs[name], self.root).step:,})" for name in self.started
         ]

@@ -2,7 +2,7 @@
 
 A job that is not done when its time limit comes near writes a checkpoint and asks Slurm to queue it again, as it also
 does when it is pre-empted: this goes on when nobody watches any more. The results folder must be one that all nodes
-see.
+see; of an address in object storage its local copies folder (MBRL_COPIES), through which submitit speaks to them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mbrl_jax import storage
+from mbrl_jax.host import package
 from mbrl_jax.jobs import How, Job
 from mbrl_jax.runner.costs import Price
 from mbrl_jax.runner.executors.attempt import Outcome, attempt
 from mbrl_jax.runner.executors.by_name import Wanted
 from mbrl_jax.runner.executors.setting import Setting
 from mbrl_jax.runner.progress import say
-from mbrl_jax.runner.sinks import package
 
 __all__ = ["Call", "Slurm", "make"]
 
@@ -82,7 +83,7 @@ class Slurm:
 
     def start(self, job: Job, root: Path, how: How, price: Price) -> None:
         """Notes the job; all that are ready are handed over together, as one array."""
-        call = Call(pickle.dumps(self._setting), pickle.dumps(job), str(root), how, self._limit)
+        call = Call(pickle.dumps(self._setting), pickle.dumps(job), storage.place(root), how, self._limit)
         self._new.append((job.identity, call, max(price.memory or 0, LEAST_MEMORY)))
 
     def _submit(self) -> None:
@@ -128,7 +129,7 @@ class Call:
     Args:
       setting: what the process does first, pickled.
       job: the job, pickled, so that it is unpacked after that.
-      root: the results folder.
+      root: the results folder, or the address that it is a copy of.
       how: how it is done.
       limit: seconds that Slurm gives it.
     """
@@ -145,7 +146,7 @@ class Call:
         until = began + self.limit - min(MARGIN_SECONDS, 0.5 * self.limit)
         own = self.how.deadline is not None and self.how.deadline < until
         how = self.how if own else self.how._replace(deadline=until)
-        outcome = attempt(job, Path(self.root), how)
+        outcome = attempt(job, storage.folder(self.root), how)
         if outcome.ending == "stopped" and not own:
             os.kill(os.getpid(), signal.SIGUSR2)  # submitit's own signal: it calls `checkpoint`, requeues and ends
             time.sleep(MARGIN_SECONDS)
