@@ -1,10 +1,12 @@
 """The machine that this process runs on, and the software on it."""
 
+import contextlib
 import functools
 import importlib
 import os
 import platform
 import re
+import resource
 import subprocess
 import sys
 from importlib import metadata
@@ -13,7 +15,15 @@ from types import ModuleType
 
 from mbrl_jax.types import Facts
 
-__all__ = ["MissingPackageError", "available_cores", "machine", "package", "provenance"]
+__all__ = [
+    "MissingPackageError",
+    "available_cores",
+    "machine",
+    "package",
+    "peak_memory",
+    "provenance",
+    "reset_peak_memory",
+]
 
 PACKAGES = ("mbrl_jax", "jax", "jaxlib", "flax", "optax", "distrax", "mujoco", "mujoco-mjx", "numpy")
 
@@ -39,6 +49,21 @@ def available_cores() -> int:
     """Processors that this process may use; all there are where the system does not say (macOS, Windows)."""
     allowed = getattr(os, "sched_getaffinity", None)
     return (os.cpu_count() or 1) if allowed is None else len(allowed(0))
+
+
+def reset_peak_memory() -> None:
+    """From now on `peak_memory` is of what comes, where the system can do that (Linux); else of the whole process."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has had at once since `reset_peak_memory`, or since it began."""
+    with contextlib.suppress(OSError):
+        text = Path("/proc/self/status").read_text(encoding="utf-8")
+        if found := re.search(r"^VmHWM:\s*(\d+) kB$", text, re.MULTILINE):
+            return int(found.group(1)) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def machine() -> Facts:

@@ -66,6 +66,7 @@ _RULES = {
     "diverged": Rule("a table of seeds and the environment steps at which they diverged", _are_steps),
     "lanes": Rule("a whole number of at least 1", _is_count),
     **dict.fromkeys(("compile_seconds", "run_seconds", "updates"), Rule("a number", _is_measured)),
+    **dict.fromkeys(("memory", "peak_memory"), Rule("a number", _is_measured)),
 }
 """By entry; one that is not `REQUIRED` may be missing."""
 

@@ -3,6 +3,9 @@
 The best that is known counts, in this order: the job itself, done before on such a machine; jobs that are alike (same
 method, environment and configuration), by their lanes and steps; the job itself on another kind of machine; what the
 job states; its traced program; other jobs of the experiment.
+
+Memory is what a whole process takes at its fullest: as it was measured where an earlier attempt recorded it, else what
+the job's programs take and `PROCESS_MEMORY`.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ FLOPS_PER_SECOND, CALL_SECONDS = 1.1e11, 2.5e-5
 logarithms over the same runs, of all papers: 23 of them took between half and twice as long, 28 within a factor of 3,
 and two tabular ones seven times as long. Fits until held-out data say stop count as one epoch, which is in these
 numbers."""
+PROCESS_MEMORY = 2**30
+"""Bytes that a process takes beside what its programs hold: Python, JAX, and what compiling takes."""
 TRACE_SECONDS = 3.0
 """How long all tracing of one plan may take; what is not traced then is priced by its experiment."""
 
@@ -39,7 +44,7 @@ class Price(NamedTuple):
 
     Attributes:
       seconds: of compiling and running; None where nothing is known.
-      memory: bytes; None where nothing is known.
+      memory: bytes of the process that does it, at its fullest; None where nothing is known.
       source: where the seconds are from: `measured`, `alike`, `other machine`, `stated`, `operations`, `experiment`.
     """
 
@@ -109,13 +114,24 @@ def _known(folders: Sequence[tuple[Path, Facts]]) -> _Known:
         for run, facts in _finished(folder):
             lanes, steps = facts.get("lanes") or len(facts["seeds"]), facts.get("steps") or 0
             compiled, ran = (float(facts.get(name) or 0.0) for name in ("compile_seconds", "run_seconds"))
-            memory = facts.get("memory") or usual.get("memory", {}).get(run)
+            memory = facts.get("peak_memory") or _recorded(folder, run)
+            if memory is None and (held := facts.get("memory") or usual.get("memory", {}).get(run)):
+                memory = int(held) + PROCESS_MEMORY
             earlier = _Earlier(compiled, ran, float(lanes * steps), memory, _same(facts.get("machine") or usual, here))
             known.runs.setdefault(run, earlier)
             if earlier.here and earlier.amount and "method" in facts and isinstance(facts.get("config"), dict):
                 key = alike(str(facts["method"]), facts["env"], facts["config"])
                 known.alike.setdefault(key, []).append(earlier)
     return known
+
+
+def _recorded(folder: Path, job: str) -> int | None:
+    """The most memory that the last attempt at a job took, if it ended well and says so."""
+    try:
+        facts = json.loads((folder / "jobs" / job / "record.json").read_text(encoding="utf-8"))
+        return int(facts["peak_memory"]) if facts["status"] == "done" else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _finished(folder: Path) -> Iterator[tuple[str, Facts]]:
@@ -161,7 +177,7 @@ def _from_program(job: Job, found: tuple[Traced, float] | None) -> Price | None:
     traced, amount = found
     share = job.cost.amount / amount if amount else 1.0
     scaled = traced._replace(flops=traced.flops * share, calls=traced.calls * share)
-    return Price(seconds_of(scaled, available_cores()), traced.memory, "operations")
+    return Price(seconds_of(scaled, available_cores()), traced.memory + PROCESS_MEMORY, "operations")
 
 
 def _filled(jobs: Sequence[Job], found: dict[str, Price]) -> dict[str, Price]:

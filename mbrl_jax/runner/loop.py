@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from mbrl_jax import results, storage
 from mbrl_jax.checks import check_fields
 from mbrl_jax.files import FOLDERS, check_places, tidy
+from mbrl_jax.host import reset_peak_memory
 from mbrl_jax.runner import lowering, memory, program, record
 from mbrl_jax.runner.checkpoint import Checkpoints, check_names, remove
 from mbrl_jax.runner.lock import BusyError, Lock
@@ -152,6 +153,7 @@ def train(run: Run, root: str | Path = "results", options: Options | None = None
         if results.finished(root, identity):  # by another process, just now
             return identity
         tidy(folder)
+        reset_peak_memory()
         planned = plan_run(run, env, min(schedule.eval_iterations, MAX_CHUNK), options)
         if not options.quiet:
             say(str(planned.memory))

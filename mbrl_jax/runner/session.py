@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from mbrl_jax import results
+from mbrl_jax.host import peak_memory
 from mbrl_jax.runner import program, record
 from mbrl_jax.runner.checkpoint import Checkpoints, remove, to_host
 from mbrl_jax.runner.memory import Plan
@@ -70,15 +71,16 @@ class Compiled(NamedTuple):
 
 
 class _Clock:
-    """Seconds spent training, evaluating and compiling, over all the processes that worked on a run."""
+    """Seconds of training, evaluating and compiling, and the most memory, of all processes that worked on a run."""
 
     def __init__(self, facts: Facts):
         self.train = float(facts.get("train_seconds", 0.0))
         self.evaluate = float(facts.get("evaluate_seconds", 0.0))
-        self.compile = float(facts.get("compile_seconds", 0.0))
+        self.compile, self.peak = float(facts.get("compile_seconds", 0.0)), int(facts.get("peak_memory", 0))
 
     def facts(self) -> dict[str, float]:
-        return {"train_seconds": self.train, "evaluate_seconds": self.evaluate, "compile_seconds": self.compile}
+        spent = {"train_seconds": self.train, "evaluate_seconds": self.evaluate, "compile_seconds": self.compile}
+        return {**spent, "peak_memory": max(self.peak, peak_memory())}
 
 
 class Session:
@@ -269,8 +271,7 @@ class Session:
         return int(iteration) * self.algorithm.env_steps
 
     def _score(self) -> float:
-        means = record.means(self.history, self.schedule, self.iteration)
-        return means.get("eval/return_mean", float("nan"))
+        return record.means(self.history, self.schedule, self.iteration).get("eval/return_mean", float("nan"))
 
     def _healthy(self) -> int:
         return int((self.history["diverged"] < 0).sum())

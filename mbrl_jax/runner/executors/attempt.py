@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import socket
 import sys
 import time
@@ -23,6 +22,7 @@ from typing import Literal, NamedTuple
 
 from mbrl_jax import results, storage
 from mbrl_jax.files import in_the_way, write_whole
+from mbrl_jax.host import peak_memory, reset_peak_memory
 from mbrl_jax.jobs import How, Job
 from mbrl_jax.locks import FileLock
 from mbrl_jax.runner.lock import BusyError, Lock, held
@@ -120,6 +120,7 @@ def attempt(job: Job, root: Path, how: How) -> Outcome:
                 storage.fetch(root, each)
             if done(job, root):
                 return Outcome(job.identity, "done")
+            reset_peak_memory()
             _write(job, root, "running")
             ending, reason = _execute(job, root, how, lock)
             seconds = time.monotonic() - began
@@ -150,8 +151,7 @@ def _execute(job: Job, root: Path, how: How, lock: Lock) -> tuple[Ending, str]:
 def _write(job: Job, root: Path, status: str, reason: str = "", seconds: float = 0.0) -> None:
     """Writes the record; only who holds the lease may."""
     facts = {"experiment": job.experiment, "title": job.title, "status": status, "reason": reason, "seconds": seconds}
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    facts |= {"host": socket.gethostname(), "process": os.getpid(), "memory": used}
+    facts |= {"host": socket.gethostname(), "process": os.getpid(), "peak_memory": peak_memory()}
     write_whole(folder(root, job.identity) / "record.json", (json.dumps(facts, indent=2) + "\n").encode())
     try:
         storage.publish_record(root, job.identity)

@@ -18,14 +18,14 @@ import psutil
 
 from mbrl_jax.host import available_cores
 from mbrl_jax.jobs import How, Job
-from mbrl_jax.runner.costs import Price
+from mbrl_jax.runner.costs import PROCESS_MEMORY, Price
 from mbrl_jax.runner.executors.attempt import Outcome, attempt
 from mbrl_jax.runner.executors.setting import Setting
 from mbrl_jax.runner.loop import Interrupted
 
 __all__ = ["Local"]
 
-MEMORY = 2**30  # bytes that a worker takes before it has a job, and for one of which nothing is known
+MEMORY = 2 * PROCESS_MEMORY  # bytes that a worker takes with a job of which nothing is known
 GRACE = 60.0  # seconds that a worker has to write its checkpoint when all must end
 
 
@@ -55,7 +55,7 @@ class Local:
         """Whether fewer than the most work, and memory is left for this job; one job is always allowed."""
         if not self._busy:
             return True
-        wanted = MEMORY + (price.memory if price.memory is not None else MEMORY)
+        wanted = MEMORY if price.memory is None else price.memory
         return len(self._busy) < self._most and psutil.virtual_memory().available > wanted
 
     def start(self, job: Job, root: Path, how: How, price: Price) -> None:
