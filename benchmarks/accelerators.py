@@ -75,7 +75,7 @@ BUDGETS = {
     "h200": (
         Budget("step of half_cheetah-v4", "kernels", 1000),
         Budget("step of hopper-v4", "kernels", 2900),
-        Budget("mbpo hopper-v4", "update", 61),
+        Budget("mbpo hopper-v4", "update", 57),
         Budget("mbpo hopper-v4", "fit", 38),
         Budget("mbpo hopper-v4", "peak_gib", 12),
     ),

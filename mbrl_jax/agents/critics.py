@@ -62,13 +62,23 @@ def descend(
 
 
 def in_turn(step: Step[S], key: Key, state: S, batches: PyTree) -> tuple[S, Info]:
-    """One step on each of `batches[steps, ...]`, one after the other; the info's leaves are `[steps]`."""
+    """One step on each of `batches[steps, ...]`, one after the other; the info's leaves are `[steps]`.
+
+    An info of numbers of one dtype is written as one array: a write per metric is an operation each on an accelerator.
+    """
     count = jax.tree.leaves(batches)[0].shape[0]
+    names: list[str] = []
 
-    def body(state: S, inputs: tuple[Key, PyTree]) -> tuple[S, Info]:
-        return step(inputs[0], state, inputs[1])
+    def body(state: S, inputs: tuple[Key, PyTree]) -> tuple[S, PyTree]:
+        state, info = step(inputs[0], state, inputs[1])
+        if {(x.shape, x.dtype) for x in info.values()} != {((), jnp.dtype(jnp.float32))}:
+            return state, info
+        names[:] = info
+        return state, jnp.stack(list(info.values()))
 
-    return lax.scan(body, state, (jax.random.split(key, count), batches), unroll=count == 1)
+    keys = jax.random.split(key, count)
+    state, infos = lax.scan(body, state, (keys, batches), unroll=count == 1)
+    return state, {name: infos[:, i] for i, name in enumerate(names)} if names else infos
 
 
 def delayed(critic_step: Step[S], policy_step: Step[S], delay: int) -> Step[S]:
