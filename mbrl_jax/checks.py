@@ -145,6 +145,9 @@ def check_arguments(function: F) -> F:
     """Decorator: refuses arguments that are not of the types that they are stated to be, as `check_fields` does fields.
 
     The fields of a configuration among them are looked at too, for one that was not made by its own class's rules.
+
+    Raises:
+      ValueError: when the function is called: names the first such argument or field, its rule, and its value.
     """
     signature = inspect.signature(function)
 
@@ -255,14 +258,22 @@ def nearest(given: str, known: Iterable[str], what: str) -> str:
 
 
 def check_positive(config: object, *names: str) -> None:
-    """Refuses a configuration in which one of these whole-number fields is below 1."""
+    """Refuses a configuration in which one of these whole-number fields is below 1.
+
+    Raises:
+      ValueError: names the first such field and its value.
+    """
     for name in names:
         if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
 
 
 def check_not_negative(config: object, *names: str) -> None:
-    """Refuses a configuration in which one of these numbers is negative; values that are swept are not looked at."""
+    """Refuses a configuration in which one of these numbers is negative; values that are swept are not looked at.
+
+    Raises:
+      ValueError: names the first such field and its value.
+    """
     for name in names:
         value = getattr(config, name)
         if isinstance(value, int | float) and value < 0:
@@ -273,6 +284,9 @@ def check_share(config: object, *names: str, zero: bool = True) -> None:
     """Refuses a configuration in which one of these numbers is outside [0, 1], or 0 if `zero` is false.
 
     Values that are swept are not looked at.
+
+    Raises:
+      ValueError: names the first such field, its interval and its value.
     """
     for name in names:
         value = getattr(config, name)
@@ -285,6 +299,9 @@ def check_widths(config: object, *names: str, empty: bool = False) -> None:
 
     Args:
       empty: whether a network may have none of these layers.
+
+    Raises:
+      ValueError: names the first such field and its value.
     """
     rule = "must name positive widths" if empty else "must name at least one positive width"
     for name in names:

@@ -64,7 +64,7 @@ def normc(norm: float) -> Initialiser:
 
 @jax.custom_jvp
 def elu(x: Array) -> Array:
-    """x where positive, exp(x) − 1 elsewhere; elementwise.
+    """x where positive, exp(x) − 1 elsewhere: `[...]` of `x[...]`.
 
     As `flax.linen.elu`, but its derivative is taken from the result, which the next layer keeps anyway: nothing else is
     stored for the backward pass, and no exponential is computed twice.
@@ -130,7 +130,7 @@ class NormedMLP(nn.Module):
 
 
 def apply(module: nn.Module, params: PyTree, x: Array) -> Array:
-    """The module's output for `x[..., in_dim]`.
+    """The module's output `[..., out_dim]` for `x[..., in_dim]`.
 
     Many rows go through in blocks. The hidden layers of 100,000 rows do not fit a CPU's cache: the same numbers in half
     the time (docs/speed.md). Those of 20 lanes take gigabytes of an accelerator's memory, where lanes side by side fill
@@ -242,8 +242,11 @@ def perturbed(key: Key, mean: Array, std: Array | float, limit: Array | float | 
 
     Args:
       mean: the policy's action, `[..., action_dim]`.
-      std: standard deviation of the noise.
-      limit: the noise is clipped to ± this; None leaves it as it is.
+      std: standard deviation of the noise, a scalar.
+      limit: a scalar; the noise is clipped to ± this; None leaves it as it is.
+
+    Returns:
+      `[..., action_dim]`.
 
     Source: Yarats et al., "Mastering Visual Continuous Control", 2021 (their truncated normal), as in ALM's code.
     """

@@ -99,7 +99,7 @@ def save(
         `lanes` (seeds times labels, where a run holds several labels) and `diverged` (`"seed"` or `"label/seed"` -> env
         step at which a non-finite loss froze it). Anything else is kept; `written` is the time of saving unless given.
         The label `algorithm` must tell configurations of one experiment apart: figures draw one line per label.
-      arrays: optional arrays by name; no object dtype.
+      arrays: optional arrays of any shape by name; no object dtype.
 
     Returns:
       The run's folder.
@@ -220,7 +220,7 @@ def manifests(root: str | Path = "results") -> pd.DataFrame:
 
 
 def arrays(root: str | Path, run: str) -> dict[str, np.ndarray]:
-    """The bulk arrays of a run; empty if it has none. Nothing is unpickled.
+    """The bulk arrays of a run, of any shape; empty if it has none. Nothing is unpickled.
 
     Raises:
       ResultsError: the file is damaged or holds pickled objects; the message names it.

@@ -20,7 +20,12 @@ __all__ = ["Accept", "Config", "Trial", "ascend", "conjugate_gradients", "improv
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of a trust-region step; defaults are those of all three released codes (see `agents.trpo`)."""
+    """Hyper-parameters of a trust-region step; defaults are those of all three released codes (see `agents.trpo`).
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `iterations` or `tries` is below 1; `max_kl`, `damping` or
+        `residual` is negative.
+    """
 
     max_kl: float = 0.01
     """δ, what half the squared length of the full step is in the metric; roughly its mean KL divergence in nats."""
@@ -60,12 +65,15 @@ Accept = Callable[[Trial], Array]
 
 
 def within(trial: Trial, slack: Scalar = 1.5) -> Array:
-    """The objective does not fall, and the divergence stays below `slack` times δ (SLBO; OpenAI baselines)."""
+    """Bool `[]`: the objective does not fall, and the divergence stays below `slack` times δ.
+
+    Source: SLBO's released code; OpenAI baselines.
+    """
     return jnp.isfinite(trial.gain) & (trial.kl <= slack * trial.max_kl) & (trial.gain >= 0.0)
 
 
 def improves(trial: Trial, share: Scalar = 0.1) -> Array:
-    """The objective gains more than a share of what the gradient promises; the divergence is not looked at.
+    """Bool `[]`: the objective gains more than a share of what the gradient promises; the divergence is not looked at.
 
     Source: Wang et al., 2019, their code (`mbbl`), after Schulman's `modular_rl`.
     """

@@ -69,15 +69,19 @@ Values = Array | np.ndarray
 class Transition(NamedTuple):
     """One step of interaction, or a batch of them with any leading axes.
 
-    `discount` is 0 only where the task itself ended (a true termination); everywhere else it is 1. A time limit sets
-    `truncated` and leaves `discount` at 1. `next_obs` is always the true successor, never the first observation of
-    the next episode. The learner's discount factor multiplies `discount`; it is not part of it. `extras` is what the
-    policy gave beside its action (a log-probability), or what a model's objective wants to know of a row.
-
         >>> env, key = mb.make_env("pendulum"), jax.random.key(0)
         >>> _, transition = env.step(key, env.reset(key), jnp.zeros(1))
         >>> transition.next_obs.shape, transition.discount.item(), transition.truncated.item()
         ((3,), 1.0, False)
+
+    Attributes:
+      obs: `[..., obs_dim]`, in the task's units.
+      action: `[..., action_dim]`, in the environment's units.
+      reward: `[...]`, in the task's units of reward.
+      discount: `[...]`, 0 only where the task itself ended (a true termination), else 1; the learner's multiplies it.
+      next_obs: `[..., obs_dim]`, always the true successor, never the first observation of the next episode.
+      truncated: bool `[...]`, set by a time limit, which leaves `discount` at 1.
+      extras: what the policy gave beside its action (a log-probability), or what a model's objective wants of a row.
     """
 
     obs: Array
@@ -236,8 +240,7 @@ class Method(NamedTuple, Generic[S, D]):
       init: `init(key) -> state`.
       explore: `explore(state) -> Policy`, which collects data.
       mode: `mode(state) -> Policy`, which is evaluated.
-      improve: `improve(key, state, data) -> (state, info)`, the updates that follow the environment's steps; `data` is
-        what the loop has stored: a replay, fragments, episodes.
+      improve: `improve(key, state, data) -> (state, info)`, after the environment's steps, on what the loop has stored.
       prepare: `prepare(key, state, data) -> (state, info)`, at the start of every iteration: fit, dream, rescale.
     """
 
@@ -274,18 +277,14 @@ class Shared(NamedTuple):
     """Marks a part of a state that is the same for all seeds, because the seeds run in lock-step.
 
     Counters and write pointers are such parts. The runner keeps them unbatched under `vmap`: a ring write stays an
-    in-place slice update, and a loop bound or a predicate made of them stays a real branch. JAX refuses
-    to compile if a per-seed value ever flows into one.
+    in-place slice update, a loop bound or predicate a branch. JAX refuses to compile if a seed's value flows into one.
     """
 
     value: PyTree
 
 
 class Storage(NamedTuple):
-    """Marks bulk data (replay contents) that the runner need not protect when it freezes a diverged seed.
-
-    Freezing selects between the old and the new state; doing so for the replay would copy gigabytes per iteration.
-    """
+    """Marks bulk data (a replay's contents), not frozen with a diverged seed, which would copy gigabytes an iteration."""
 
     value: PyTree
 

@@ -25,7 +25,12 @@ __all__ = ["Config", "State", "act", "log_prob", "make", "mode", "values"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of advantage actor-critic; defaults are ours, small enough for the probes."""
+    """Hyper-parameters of advantage actor-critic; defaults are ours, small enough for the probes.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; a width is below 1; `gamma` or `trace` is outside [0, 1];
+        `entropy` is negative.
+    """
 
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers of policy and value function, with tanh."""
@@ -75,7 +80,7 @@ def _gaussian(config: Config, spec: Spec, state: State, params: PyTree, obs: Arr
 
 
 def log_prob(config: Config, spec: Spec, state: State, params: PyTree, obs: Array, action: Array) -> Array:
-    """log π(action | obs) in nats, `[...]`, of actions before they are clipped to [-1, 1]."""
+    """log π in nats, `[...]`, of `action [..., action_dim]`, not yet clipped to [-1, 1], at `obs [..., obs_dim]`."""
     return gaussian_log_prob(*_gaussian(config, spec, state, params, obs), action)
 
 

@@ -1,4 +1,7 @@
-"""What the actor-critic learners share: values of stacked critics, a step of Adam, policies updated less often."""
+"""What the actor-critic learners share: values of stacked critics, a step of Adam, policies updated less often.
+
+Ours, and without an equation of their own; the losses they step on are in `objectives.actor_critic`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,11 @@ Step = Callable[[Key, S, PyTree], tuple[S, Info]]
 
 
 def check(config: object) -> None:
-    """Refuses a configuration in which `hidden`, `critics` (their number), `gamma` or `tau` is impossible."""
+    """Refuses a configuration in which `hidden`, `critics` (their number), `gamma` or `tau` is impossible.
+
+    Raises:
+      ValueError: a width of `hidden`, or `critics`, is below 1; `gamma` is outside [0, 1]; `tau` is outside (0, 1].
+    """
     check_widths(config, "hidden")
     check_positive(config, "critics")
     check_share(config, "gamma")
@@ -37,7 +44,7 @@ def values(critic: MLP, params: PyTree, obs: Array, action: Array) -> Array:
 
 
 def adam(rates: Mapping[str, float | Array]) -> optax.GradientTransformation:
-    """One Adam over a dict of parameters, with a learning rate for each entry.
+    """One Adam over a dict of parameters, with a learning rate, a scalar, for each entry.
 
     Adam is elementwise, so this equals one for each entry, in fewer kernels.
     """

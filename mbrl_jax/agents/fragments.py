@@ -1,4 +1,7 @@
-"""What agents that learn from fragments share: the observations' statistics, a Gaussian policy, advantages."""
+"""What agents that learn from fragments share: the observations' statistics, a Gaussian policy, advantages.
+
+Ours: plumbing of A2C, TRPO and PPO. Advantages are those of Schulman et al. (2016), `objectives.returns`.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,11 @@ def renewed(state: S, obs: Array) -> S:
 
 
 def inputs(seen: normalise.Running, obs: Array, least_std: Scalar = 0.0, clip: Scalar | None = None) -> Array:
-    """Standardised observations `[..., obs_dim]`, with deviations no less than `least_std`, within ± `clip`."""
+    """Standardised observations `[..., obs_dim]`, with deviations no less than `least_std`, within ± `clip`.
+
+    Args:
+      obs: `[..., obs_dim]`.
+    """
     mean, std = seen.scaler
     scaled = normalise.Scaler(mean, jnp.maximum(std, least_std)).forward(obs)
     return scaled if clip is None else jnp.clip(scaled, -clip, clip)
@@ -91,5 +98,5 @@ def advantages(
 
 
 def standardised(advantage: Array) -> Array:
-    """Advantages of mean 0 and deviation 1, over all axes."""
+    """Advantages `[...]` of mean 0 and deviation 1 over all axes, `[...]`."""
     return (advantage - advantage.mean()) / jnp.maximum(advantage.std(), 1e-8)

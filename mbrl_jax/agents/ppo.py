@@ -32,7 +32,12 @@ __all__ = ["BASELINES", "TODAY", "Config", "Form", "State", "act", "advantages",
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of proximal policy optimisation; defaults are CleanRL's, but see `value_clip`, `limits_end`."""
+    """Hyper-parameters of proximal policy optimisation; defaults are CleanRL's, but see `value_clip`, `limits_end`.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; a width, `epochs` or `batch` is below 1; `gamma` or `trace`
+        is outside [0, 1]; `entropy`, `lr`, `epsilon`, `value_weight` or `least_std` is negative.
+    """
 
     policy_hidden: tuple[int, ...] = (64, 64)
     """Widths of the policy's hidden layers, with tanh (all implementations)."""
@@ -196,6 +201,9 @@ def make(config: Config, spec: Spec, updates: int, form: Form = TODAY) -> Agent[
     Args:
       updates: fragments of the whole run, over which what is annealed falls to 0.
       form: the optimiser and the initial weights.
+
+    Raises:
+      ValueError: while `update` is traced, if a fragment has fewer rows than `config.batch`.
     """
 
     def init(key: Key) -> State:

@@ -1,4 +1,7 @@
-"""What implementations of PPO differ in beyond their numbers: the optimiser and the initial weights."""
+"""What implementations of PPO differ in beyond their numbers: the optimiser and the initial weights.
+
+Source: the released code of OpenAI baselines (`ppo1`, `ppo2`) and of CleanRL.
+"""
 
 from __future__ import annotations
 

@@ -61,6 +61,9 @@ def make(
 
     Source: Chen et al., "Randomized Ensembled Double Q-Learning: Learning Fast Without a Model", 2021, and the released
     code, which takes the policy's gradient at the critics before the last of their updates; here it is taken after it.
+
+    Raises:
+      ValueError: unless 1 <= `subset` <= `config.critics`.
     """
     if not 1 <= subset <= config.critics:
         raise ValueError(f"need 1 <= subset <= critics, got subset={subset}, critics={config.critics}")

@@ -47,7 +47,12 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of soft actor-critic; defaults are those of MBPO's released code (`development/base.py`)."""
+    """Hyper-parameters of soft actor-critic; defaults are those of MBPO's released code (`development/base.py`).
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; a width of `hidden`, or `critics`, is below 1; `gamma` is
+        outside [0, 1]; `tau` is outside (0, 1].
+    """
 
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the hidden layers of actor and critics (MBPO code; Haarnoja et al. 2018, Table 1)."""
@@ -82,7 +87,7 @@ class State(NamedTuple):
 
 
 class Regression(NamedTuple):
-    """What the critics are fitted to: values `target[n]` at `obs[n, obs_dim]`, `action[n, action_dim]`, weighted."""
+    """What the critics are fitted to: `target[n]` at `obs[n, obs_dim]`, `action[n, action_dim]`, with `weight[n]`."""
 
     obs: Array
     action: Array
@@ -100,7 +105,7 @@ def architecture(config: Config, spec: Spec) -> tuple[MLP, MLP]:
 
 
 def target_entropy(config: Config, spec: Spec) -> float | Array:
-    """The target entropy in nats: the configuration's, or −action_dim."""
+    """The target entropy in nats, a scalar: the configuration's, or −action_dim."""
     return -float(spec.action_dim) if config.target_entropy is None else config.target_entropy
 
 

@@ -40,7 +40,12 @@ STD_RANGE = (0.1, 10.0)  # of the observations' standard deviations (SVG code: `
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of SAC-SVG; defaults are those of the released code (`config/train.yaml`)."""
+    """Hyper-parameters of SAC-SVG; defaults are those of the released code (`config/train.yaml`).
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `horizon` is below 2, with which this were SAC; a width is
+        below 1; `model_free_updates` or `entropy_power` is negative.
+    """
 
     horizon: int = 3
     """H, actions of the policy in the actor's objective: H − 1 of the model's steps, then the critics (SVG code)."""
@@ -106,7 +111,12 @@ class Batch(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where a run is: whether the actor uses the model already, and the target entropy in nats."""
+    """Where a run is, both scalars.
+
+    Attributes:
+      modelled: bool `[]`, whether the actor uses the model already.
+      entropy: `[]`, the target entropy in nats.
+    """
 
     modelled: Array
     entropy: Array
@@ -170,7 +180,10 @@ def standardise(state: State, obs: Array, valid: Array) -> State:
 
 
 def target_entropy(config: Config, spec: Spec, progress: Array) -> Array:
-    """The target entropy in nats after `progress` in [0, 1] of the run. Source: released code, `svg/temp.py`."""
+    """The target entropy `[]` in nats after `progress []`, in [0, 1], of the run.
+
+    Source: released code, `svg/temp.py`.
+    """
     last = jnp.asarray(sac.target_entropy(config.agent, spec), progress.dtype)
     first = last if config.initial_entropy is None else config.initial_entropy
     return last + (first - last) * (1.0 - progress) ** config.entropy_power
@@ -207,7 +220,7 @@ def policy_loss(
 
 
 def head_losses(params: PyTree, config: Config, batch: Transition) -> tuple[Array, Info]:
-    """Losses of reward and termination network; each reaches its own parameters only."""
+    """The sum of the losses of reward and termination network, a scalar; each reaches its own parameters only."""
     reward = jnp.square(_head_output(config, params["reward"], batch.obs, batch.action) - batch.reward).mean()
     logit = _head_output(config, params["termination"], batch.obs, batch.action)
     ended = termination_loss(logit, 1.0 - batch.discount)

@@ -30,7 +30,12 @@ __all__ = ["Config", "State", "Targets", "act", "bootstrap", "candidates", "expa
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of the agent; defaults are STEVE's released code's."""
+    """Hyper-parameters of the agent; defaults are STEVE's released code's.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; a width, `critics` or `copy_every` is below 1; `gamma` or
+        `explore_chance` is outside [0, 1]; `actor_lr`, `critic_lr` or `saturation` is negative.
+    """
 
     hidden: tuple[int, ...] = (128, 128, 128)
     """Widths of the hidden layers of policy and critics, with rectifiers (STEVE code: 4 linear layers)."""

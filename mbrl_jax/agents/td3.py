@@ -23,7 +23,12 @@ __all__ = ["Config", "State", "act", "make", "mode"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of TD3; defaults are those of the authors' released code (`sfujim/TD3`: `TD3.py`, `main.py`)."""
+    """Hyper-parameters of TD3; defaults are those of the authors' released code (`sfujim/TD3`: `TD3.py`, `main.py`).
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; a width of `hidden`, `critics` or `policy_delay` is below 1;
+        `gamma` is outside [0, 1]; `tau` is outside (0, 1].
+    """
 
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the hidden layers of actor and critics (TD3 code; 400 and 300 in its first release)."""

@@ -37,7 +37,13 @@ Entropy = Callable[[Array, Array], Array]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of trust-region policy optimisation; defaults are those of SLBO's released code."""
+    """Hyper-parameters of trust-region policy optimisation; defaults are those of SLBO's released code.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; a width, `value_epochs`, `value_batch` or `fisher_stride` is
+        below 1; `gamma` or `trace` is outside [0, 1]; `entropy`, `value_lr`, `value_epsilon`, `least_std` or `obs_clip`
+        is negative.
+    """
 
     policy_hidden: tuple[int, ...] = (32, 32)
     """Widths of the policy's hidden layers, with tanh (SLBO code)."""

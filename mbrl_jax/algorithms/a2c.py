@@ -16,7 +16,12 @@ __all__ = ["Config", "State", "make"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of synchronous advantage actor-critic; all defaults are ours."""
+    """Hyper-parameters of synchronous advantage actor-critic; all defaults are ours.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `environments`, `fragment` or `fragments` is below 1; `steps`
+        is no positive multiple of their product.
+    """
 
     steps: int = 1_000_000
     """Environment steps of the run, over all environments."""

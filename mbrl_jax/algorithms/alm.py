@@ -29,7 +29,12 @@ __all__ = ["Config", "State", "make", "noise", "offline"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of ALM; defaults are the released code's (`cfgs/`)."""
+    """Hyper-parameters of ALM; defaults are the released code's (`cfgs/`).
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `steps` is no positive multiple of `steps_per_iteration`;
+        `warmup_steps`, `updates_per_step`, `batch`, `replay_capacity` or `noise_steps` is below 1.
+    """
 
     steps: int = 500_000
     """Environment steps of the run, the random warm-up not counted. The released code's 500,000 include its warm-up:
@@ -60,7 +65,7 @@ class Config:
 
 
 def noise(config: Config, time: Array) -> Array:
-    """Standard deviation of the policy's noise after `time` environment steps of learning, a scalar."""
+    """Standard deviation of the policy's noise after `time []` environment steps of learning, a scalar."""
     share = jnp.minimum(time.astype(jnp.float32) / config.noise_steps, 1.0)
     return config.first_noise + share * (config.last_noise - config.first_noise)
 

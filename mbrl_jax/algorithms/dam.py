@@ -28,7 +28,12 @@ __all__ = ["Config", "Learning", "Planning", "State", "make", "planner", "planni
 
 @dataclass(frozen=True, kw_only=True)
 class Planning:
-    """How actions are chosen. The paper has random shooting with one particle and gives no sizes (docs/dam.md)."""
+    """How actions are chosen. The paper has random shooting with one particle and gives no sizes (docs/dam.md).
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; a number of steps, sequences, particles, iterations or elites
+        is below 1; `sigmoid` or `self_normalised` is outside [0, 1]; an exhaustive search of anything but choices.
+    """
 
     search: Literal["random_shooting", "exhaustive", "cross_entropy", "mppi"] = "random_shooting"
     """How sequences are searched; `exhaustive`: all, with shared beginnings (Algorithm 3: random shooting)."""
@@ -65,7 +70,12 @@ class Planning:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of DAM. The paper gives ten rounds and nothing else; docs/dam.md gives the reasons."""
+    """Hyper-parameters of DAM. The paper gives ten rounds and nothing else; docs/dam.md gives the reasons.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `steps`, `warmup_episodes` or `episodes` is below 1;
+        `minimum_variance` or `correction` is outside [0, 1].
+    """
 
     steps: int = 500
     """Environment steps of planned episodes: rounds x episodes x steps of an episode (paper: 10 rounds)."""

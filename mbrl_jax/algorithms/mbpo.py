@@ -32,7 +32,13 @@ __all__ = ["Config", "Learning", "ModelObjective", "State", "Targets", "make", "
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of MBPO; defaults are the released code's for Hopper (`config/hopper/0.py`)."""
+    """Hyper-parameters of MBPO; defaults are the released code's for Hopper (`config/hopper/0.py`).
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `steps` or `epoch_length` is no positive multiple of
+        `model_train_freq`; `warmup_steps`, `updates_per_step`, `batch`, `rollout_batch` or `retain_epochs` is below 1;
+        `real_fraction` is outside [0, 1]; `rollout_schedule` (a, b, x, y) has not 0 <= a < b, or a length below 1.
+    """
 
     steps: int = 125_000
     """Environment steps of the run, the random warm-up not counted (Janner et al. 2019, Table 1: epochs x 1000)."""
@@ -93,7 +99,7 @@ class Config:
 
 
 def rollout_length(config: Config, epoch: Array | int) -> Array | np.ndarray:
-    """Roll-out length k at an epoch, truncated to a whole number (Janner et al., 2019, Table 1, caption; code).
+    """Roll-out length k `[...]` at `epoch [...]`, a whole number (Janner et al., 2019, Table 1, caption; code).
 
     Whole-number arithmetic: the released code's floats can fall one short where the line meets an integer.
     """

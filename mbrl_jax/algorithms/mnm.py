@@ -35,7 +35,14 @@ __all__ = ["Config", "Learning", "State", "critics_of", "make", "robust", "settl
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of MnM; defaults are the paper's, on Hopper where tasks differ (Appendix D.1, Table 2)."""
+    """Hyper-parameters of MnM; defaults are the paper's, on Hopper where tasks differ (Appendix D.1, Table 2).
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `steps` is no positive multiple of `steps_per_iteration`;
+        `warmup_steps`, `updates_per_step`, `batch` or `replay_capacity` is below 1; `pretraining`, `value_after`,
+        `value_coefficient` or `reward_scale` is negative; `logged_fraction`, `range_decay` or `range_power` is outside
+        [0, 1]; `imagined_capacity` is below `batch`.
+    """
 
     steps: int = 125_000
     """Environment steps of the run, the random warm-up not counted; MBPO's: the paper does not say."""
@@ -94,7 +101,7 @@ class Config:
 
 
 class Learning(NamedTuple):
-    """What learns: model and classifier, imagined transitions, policy; the values' range, and batches so far."""
+    """What learns: model and classifier, imagined transitions, policy; the values' range `[]`, and batches so far."""
 
     model: adversarial.State
     imagined: SlabsState

@@ -29,7 +29,12 @@ __all__ = ["FORMS", "Config", "Planning", "State", "make", "planning", "scaled"]
 
 @dataclass(frozen=True, kw_only=True)
 class Planning:
-    """How actions are chosen; defaults are PETS's released code's for its cartpole."""
+    """How actions are chosen; defaults are PETS's released code's for its cartpole.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; a number of steps, sequences, elites, iterations or particles
+        is below 1, or `elites` above `sequences`; `kept` is outside [0, 1]; `least_variance` is negative.
+    """
 
     horizon: int = 25
     """Actions in a plan (PETS code)."""
@@ -57,7 +62,12 @@ class Planning:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of PETS; defaults are the released code's for its cartpole."""
+    """Hyper-parameters of PETS; defaults are the released code's for its cartpole.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `steps` or `warmup_episodes` is below 1; `planning.particles`
+        is no multiple of `model.members`.
+    """
 
     steps: int = 10_000
     """Environment steps of planned episodes, the random one not counted (PETS code: 50 episodes of 200 steps)."""

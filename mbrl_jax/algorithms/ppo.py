@@ -27,7 +27,12 @@ __all__ = ["Config", "Learning", "State", "make", "scaled"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of proximal policy optimisation; defaults are CleanRL's."""
+    """Hyper-parameters of proximal policy optimisation; defaults are CleanRL's.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `environments`, `fragment` or `fragments` is below 1; `steps`
+        is no positive multiple of their product; `agent.batch` exceeds the rows of a fragment.
+    """
 
     steps: int = 999_424
     """Environment steps of the run, over all environments (CleanRL: the 488 whole fragments in a million)."""
@@ -80,7 +85,11 @@ def earnings(gamma: float, earned: Array, fragment: Transition) -> tuple[Array, 
 
 
 def scaled(limit: float | None, rewards: normalise.Running, reward: Array) -> Array:
-    """Rewards `[...]` in standard deviations of their discounted sums, within ± `limit`; as they are if it is None."""
+    """Rewards `[...]` in standard deviations of their discounted sums, within ± `limit`; as they are if it is None.
+
+    Args:
+      reward: `[...]`.
+    """
     return reward if limit is None else jnp.clip(reward / rewards.scaler.std[0], -limit, limit)
 
 

@@ -18,7 +18,13 @@ __all__ = ["Config", "Variation", "make"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of REDQ as run by the authors' released code (`watchernyu/REDQ`: `redq/algos/redq_sac.py`)."""
+    """Hyper-parameters of REDQ as run by the authors' released code (`watchernyu/REDQ`: `redq/algos/redq_sac.py`).
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `steps` is no positive multiple of `steps_per_iteration`;
+        `warmup_steps`, `updates_per_step`, `policy_delay`, `subset`, `batch` or `replay_capacity` is below 1;
+        `policy_delay` does not divide `updates_per_step`; `subset` exceeds `agent.critics`.
+    """
 
     steps: int = 125_000
     """Environment steps of the run, the random warm-up not counted (REDQ code: MBPO's epochs)."""

@@ -5,6 +5,8 @@ name without version, `ABOUT` (one line for lists) and `VERSION` (a whole number
 gives other numbers than before). A variation of an algorithm states `VARIES` (the algorithm's name), `OPTIONS` (the
 arguments of `make` that it fixes), `preset(base, config) -> Config` made of the algorithm's own preset, `ABOUT` and
 `VERSION`.
+
+Ours: plumbing, without a paper.
 """
 
 from __future__ import annotations
@@ -138,7 +140,11 @@ def entry_of(algorithm: str | Entry) -> Entry:
 
 
 def check_config(entry: Entry, config: Config) -> None:
-    """Refuses a configuration that is not of an algorithm's own class."""
+    """Refuses a configuration that is not of an algorithm's own class.
+
+    Raises:
+      ValueError: it is of another class than `entry.config`.
+    """
     if not isinstance(config, entry.config):
         raise ValueError(
             f"the configuration of {entry.name} is a {entry.config.__qualname__}, got a {type(config).__qualname__}"

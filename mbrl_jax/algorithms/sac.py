@@ -20,7 +20,12 @@ __all__ = ["Config", "State", "make"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of SAC as MBPO's released code has it (`examples/development/variants.py`)."""
+    """Hyper-parameters of SAC as MBPO's released code has it (`examples/development/variants.py`).
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `steps` is no positive multiple of `steps_per_iteration`;
+        `warmup_steps`, `updates_per_step`, `batch` or `replay_capacity` is below 1.
+    """
 
     steps: int = 125_000
     """Environment steps of the run, the random warm-up not counted."""

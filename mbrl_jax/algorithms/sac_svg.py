@@ -25,7 +25,12 @@ __all__ = ["Config", "State", "make"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of SAC-SVG as run by the released code (`facebookresearch/svg`: `config/train.yaml`)."""
+    """Hyper-parameters of SAC-SVG as run by the released code (`facebookresearch/svg`: `config/train.yaml`).
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `steps` is no positive multiple of `steps_per_iteration`;
+        `warmup_steps`, `model_updates`, `model_batch`, `batch` or `replay_capacity` is below 1.
+    """
 
     steps: int = 1_000_000
     """Environment steps of the run, the random warm-up not counted (SVG code: 1e6 to 5e6 by task)."""

@@ -32,7 +32,15 @@ __all__ = ["Config", "Learning", "State", "bonus", "make", "quick", "scaled"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of SLBO; defaults are the released code's, with 200,000 steps (`slbo_bm_200k`)."""
+    """Hyper-parameters of SLBO; defaults are the released code's, with 200,000 steps (`slbo_bm_200k`).
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `steps` is no positive multiple of `stage_steps`; a number of
+        iterations, updates or steps, a batch or `replay_capacity` is below 1; `noise_std`, `entropy_stages` or
+        `value_refresh` is negative; `noise_kept` is outside [0, 1]; `policy_batch`, or where it is used
+        `refresh_batch`, is no multiple of `rollout_horizon` or below `agent.value_batch`; `value_refresh` does not
+        divide `model_updates`.
+    """
 
     steps: int = 200_000
     """Environment steps of the run."""
@@ -163,7 +171,7 @@ def _fit_model(world: _World, key: Key, now: Learning) -> tuple[Learning, Info]:
 
 
 def bonus(config: Config, stage: Array) -> Array:
-    """Weight of the entropy in a stage, the first of which is 1."""
+    """Weight of the entropy `[]` in `stage []`, the first of which is 1."""
     return jnp.where(stage <= config.entropy_stages, config.agent.entropy, 0.0)
 
 

@@ -31,7 +31,14 @@ __all__ = ["Config", "Learning", "State", "make", "quick"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of STEVE; defaults are the released code's."""
+    """Hyper-parameters of STEVE; defaults are the released code's.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `steps` is no positive multiple of `steps_per_iteration`;
+        `warmup_steps`, `updates_per_step`, `batch`, `horizon` or `replay_capacity` is below 1; `pretraining` is
+        negative; `batch` is no multiple of `model.members` and of `agent.critics`; `agent.copy_every` is no multiple of
+        `updates_per_step`.
+    """
 
     steps: int = 500_000
     """Environment steps of the run, the random warm-up not counted; ours."""

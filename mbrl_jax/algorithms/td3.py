@@ -18,7 +18,13 @@ __all__ = ["Config", "State", "make"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of TD3 as run by the authors' released code (`sfujim/TD3`: `main.py`)."""
+    """Hyper-parameters of TD3 as run by the authors' released code (`sfujim/TD3`: `main.py`).
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `steps` is no positive multiple of `steps_per_iteration`;
+        `warmup_steps`, `batch` or `replay_capacity` is below 1; `steps_per_iteration` is no multiple of
+        `agent.policy_delay`.
+    """
 
     steps: int = 1_000_000
     """Environment steps of the run, the random warm-up not counted (TD3 code counts it)."""

@@ -23,7 +23,12 @@ __all__ = ["Config", "State", "make"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of model-free trust-region policy optimisation; defaults are those of OpenAI baselines."""
+    """Hyper-parameters of model-free trust-region policy optimisation; defaults are those of OpenAI baselines.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `environments`, `fragment` or `fragments` is below 1; `steps`
+        is no positive multiple of their product; `agent.value_batch` exceeds the rows of a fragment.
+    """
 
     steps: int = 1_000_000
     """Environment steps of the run, over all environments (baselines' benchmark, `benchmarks_mujoco1M`)."""

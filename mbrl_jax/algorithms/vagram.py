@@ -41,7 +41,7 @@ def bound(gradient: Array, error: Array) -> Array:
 def first_order(gradient: Array, error: Array) -> Array:
     """`mean_k (Σ_j g_kj e_j)²` `[...]`: the squared value error to first order; zero wherever e is orthogonal to g.
 
-    The released code's `use_vaml`. Arguments as in `bound`.
+    The released code's `use_vaml`. Arguments as in `bound`: `[..., critics, obs_dim]` and `[..., obs_dim]`.
     """
     return jnp.square((gradient * error[..., None, :]).sum(axis=-1)).mean(axis=-1)
 
@@ -55,6 +55,9 @@ def clipped(gradient: Array, weight: Array, quantile: float = QUANTILE) -> Array
       gradient: `[..., batch, critics, obs_dim]`.
       weight: `[..., batch]`, 0 for rows that only fill up the batch.
       quantile: in [0, 1]; 1 clips nothing.
+
+    Returns:
+      `[..., batch, critics, obs_dim]`.
     """
     norm = jnp.linalg.norm(gradient, axis=-1, keepdims=True)
     counted = jnp.where(weight[..., None, None] > 0, norm, jnp.nan)

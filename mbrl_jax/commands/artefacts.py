@@ -87,7 +87,11 @@ def discover(folder: Path | None = None) -> tuple[dict[str, Artefact], dict[str,
 
 
 def prepare(folder: Path | None = None) -> None:
-    """Makes a folder of experiments known to a worker process, so that their jobs can be unpickled."""
+    """Makes a folder of experiments known to a worker process, so that their jobs can be unpickled.
+
+    Raises:
+      ValueError: as of `discover`.
+    """
     _package(own_folder() if folder is None else folder)
 
 

@@ -111,7 +111,11 @@ def bench(words: list[str]) -> int:
 
 
 def report(words: list[str]) -> int:
-    """Runs the command; 1 if an artefact's module could not be imported, else 0."""
+    """Runs the command; 1 if an artefact's module could not be imported, else 0.
+
+    Raises:
+      ValueError: with `--live`, if `--every` is not positive.
+    """
     args = tyro.cli(Report, prog="mbrl report", args=words)
     if args.live and not args.every > 0:
         raise ValueError(f"seconds between two looks must be positive, got {args.every:g}")

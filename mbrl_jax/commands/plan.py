@@ -35,7 +35,11 @@ class Plan:
 
 
 def plan(words: list[str]) -> int:
-    """Runs the command; 1 if a run does not fit, else 0."""
+    """Runs the command; 1 if a run does not fit, else 0.
+
+    Raises:
+      ValueError: a sweep's plan is given more than `--target`.
+    """
     from mbrl_jax.runner import targets
 
     if not words or words[0] in ("-h", "--help"):

@@ -45,7 +45,11 @@ class Sweep(Where):
 
 
 def sweep(words: list[str]) -> int:
-    """Runs the command; 1 if a block failed, else 0."""
+    """Runs the command; 1 if a block failed, else 0.
+
+    Raises:
+      ValueError: an option breaks a rule of `checks.RULES`.
+    """
     args = tyro.cli(Sweep, prog="mbrl sweep", args=words)
     from mbrl_jax import storage
     from mbrl_jax.checks import check_fields

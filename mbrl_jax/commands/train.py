@@ -65,7 +65,11 @@ class Train:
 
 
 def train(words: list[str]) -> int:
-    """Runs the command."""
+    """Runs the command.
+
+    Raises:
+      ValueError: `--devices` is not within the local ones; or as of `parse_as`.
+    """
     from mbrl_jax.runner import setup
 
     setup.configure()
@@ -97,6 +101,9 @@ def parse_as(kind: type[T], command: str, algorithm: str, words: list[str]) -> t
     Args:
       kind: the options of the command, `env` among them.
       command: how it is called.
+
+    Raises:
+      ValueError: there is no such algorithm or environment, or an option breaks a rule of `checks.RULES`.
     """
     from mbrl_jax import envs
     from mbrl_jax.algorithms import find, preset

@@ -19,11 +19,11 @@ class Scaler(NamedTuple):
     std: Array
 
     def forward(self, x: Array) -> Array:
-        """(x − mean) / std for `x[..., dim]`."""
+        """(x − mean) / std, `[..., dim]`, for `x[..., dim]`."""
         return (x - along(self.mean, x)) / along(self.std, x)
 
     def backward(self, z: Array) -> Array:
-        """z · std + mean for `z[..., dim]`."""
+        """z · std + mean, `[..., dim]`, for `z[..., dim]`."""
         return z * along(self.std, z) + along(self.mean, z)
 
 
@@ -49,7 +49,7 @@ def fit(rows: Float[Array, "rows dim"], valid: Bool[Array, " rows"]) -> Scaler:
 
 
 class Running(NamedTuple):
-    """Statistics of all rows seen so far: mean and (population) standard deviation `[dim]`, and how many rows."""
+    """Statistics of all rows so far: `mean [dim]`, (population) standard deviation `std [dim]`, number of `rows []`."""
 
     mean: Array
     std: Array

@@ -51,7 +51,11 @@ class Replay(NamedTuple):
 
 
 def make(spec: Spec, capacity: int) -> Replay:
-    """A replay for `capacity` transitions of an environment with this `spec`."""
+    """A replay for `capacity` transitions of an environment with this `spec`.
+
+    Raises:
+      ValueError: `capacity` is below 1.
+    """
     if capacity < 1:
         raise ValueError(f"replay capacity must be at least 1 transition, got {capacity}")
 
@@ -159,8 +163,8 @@ def window_starts(state: ReplayState, spec: Spec, length: int, zero: Array | int
     """Marks, from the oldest on, the transitions that start a window of `length` within one episode; `[capacity]`.
 
     Args:
-      zero: 0, and nothing else. Traced, it ties what is computed here to where it comes from, so that the compiler does
-        not move it out of a loop.
+      zero: 0 `[]`, and nothing else. Traced, it ties what is computed here to where it comes from, so that the compiler
+        does not move it out of a loop.
     """
     capacity = state.rows.value.shape[0]
     age = zero + jnp.arange(capacity)

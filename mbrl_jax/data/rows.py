@@ -24,7 +24,7 @@ def pack(transition: Transition) -> Array:
 
 
 def unpack(rows: Array, spec: Spec) -> Transition:
-    """The inverse of `pack`."""
+    """The inverse of `pack`, of `rows [..., width]`."""
     o, a = spec.obs_dim, spec.action_dim
     return Transition(
         obs=rows[..., :o],

@@ -33,8 +33,8 @@ class EnvState(NamedTuple):
     Attributes:
       obs: the current observation, `[obs_dim]`.
       physics: whatever the environment itself carries; a pytree of arrays.
-      t: int32, steps taken in this episode.
-      failures: int32, steps of this episode that were non-finite and therefore ended it.
+      t: int32 `[]`, steps taken in this episode.
+      failures: int32 `[]`, steps of this episode that were non-finite and therefore ended it.
     """
 
     obs: Array
@@ -58,7 +58,7 @@ def float_dtype() -> np.dtype:
 
 
 def namespace(array: Values) -> Any:
-    """`numpy` or `jax.numpy`, whichever `array` belongs to: a task is written once and serves both engines."""
+    """`numpy` or `jax.numpy`, whichever an array `[...]` belongs to: a task is written once and serves both engines."""
     return array.__array_namespace__()
 
 
@@ -159,7 +159,7 @@ def _choose(ended: Array, fresh: PyTree, state: PyTree) -> PyTree:
 
 
 def checked_action(spec: Spec, action: ArrayLike) -> Array:
-    """One action `[action_dim]` as an array of floats.
+    """One action, anything that is an array `[action_dim]`, as floats `[action_dim]` in the environment's units.
 
     Raises:
       ValueError: if its shape is not `[action_dim]`.

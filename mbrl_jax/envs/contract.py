@@ -39,7 +39,12 @@ class _Rule(NamedTuple):
 
 
 def check_spec(spec: Spec) -> None:
-    """Refuses a spec whose entries cannot be those of an environment."""
+    """Refuses a spec whose entries cannot be those of an environment.
+
+    Raises:
+      ContractError: a name is no printable text; a dimension or the time limit is no whole number of at least 1; bounds
+        are not `action_dim` finite numbers, the lower below the upper; `dt` is negative or not finite.
+    """
     for name in ("obs_dim", "action_dim", "time_limit"):
         value = getattr(spec, name)
         if not isinstance(value, Integral) or isinstance(value, bool) or not 1 <= int(value) < 2**31:
@@ -73,7 +78,11 @@ def check_parts(
     *,
     selective: bool,
 ) -> None:
-    """Refuses a spec, a start or a step of which `build` cannot make an environment; traces each of them once."""
+    """Refuses a spec, a start or a step of which `build` cannot make an environment; traces each of them once.
+
+    Raises:
+      ContractError: names the first part that is not of the shape, type or structure of `types.Env`.
+    """
     check_spec(spec)
     key, flag = jax.eval_shape(jax.random.key, 0), jax.ShapeDtypeStruct((), np.bool_)
     wide = _Rule((spec.obs_dim,), f"(obs_dim,) = ({spec.obs_dim},)")
@@ -90,7 +99,11 @@ def check_parts(
 
 
 def check_env(env: Env) -> None:
-    """Refuses an environment whose spec, state or transitions are not those of `types.Env`."""
+    """Refuses an environment whose spec, state or transitions are not those of `types.Env`.
+
+    Raises:
+      ContractError: names the first part that is not of the shape, type or structure of `types.Env`.
+    """
     spec = env.spec
     check_spec(spec)
     key = jax.eval_shape(jax.random.key, 0)
@@ -115,7 +128,11 @@ def check_env(env: Env) -> None:
 
 
 def check_structure(before: PyTree, after: PyTree, what: str, *, weak: bool = True) -> None:
-    """Refuses two trees that differ in structure, shapes or dtypes; in weak types too, unless they may change."""
+    """Refuses two trees that differ in structure, shapes or dtypes; in weak types too, unless they may change.
+
+    Raises:
+      ContractError: names the leaves that differ, before and after.
+    """
     structures = jax.tree.structure(before), jax.tree.structure(after)
     if structures[0] != structures[1]:
         raise ContractError(f"{what} must keep one structure, got {structures[0]} before and {structures[1]} after")
@@ -134,7 +151,11 @@ def _described(leaf: jax.ShapeDtypeStruct, weak: bool) -> str:
 
 
 def check_strong(tree: PyTree, what: str) -> None:
-    """Refuses a tree with weak types: a number of Python became part of it, and a second call would compile anew."""
+    """Refuses a tree with weak types: a number of Python became part of it, and a second call would compile anew.
+
+    Raises:
+      ContractError: names the leaves that are weakly typed.
+    """
     leaves = jax.tree.leaves_with_path(tree)
     weak = [jax.tree_util.keystr(path) for path, leaf in leaves if getattr(leaf, "weak_type", False)]
     if weak:

@@ -6,6 +6,9 @@ observation, the first included, y = A x, then x = y + 0.1 sin(B y), then every 
 value of its own. A and those values are standard normal, the entries of B are squares of N(0, 10²). The released code
 draws them anew for every environment object, so that it evaluates on another distractor than it trains on; here they
 belong to the environment.
+
+Observation: the base's, then `[dims]` distractors without a unit.
+Action: the base's, in its units.
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ def recurrence(dims: int, seed: int) -> Recurrence:
 
 
 def advance(law: Recurrence, x: Array) -> Array:
-    """One step of the distractors `x [n]`, of which every entry then lies within ±20."""
+    """One step of the distractors `x [n]`, `[n]`, of which every entry then lies within ±20."""
     linear, frequency, beyond = (jnp.asarray(part, x.dtype) for part in law)
     with jax.default_matmul_precision("highest"):
         moved = linear @ x

@@ -33,7 +33,14 @@ T = TypeVar("T")
 
 
 class Bodies(NamedTuple):
-    """State between environment steps: MuJoCo's positions, velocities, solver warm start, and carried fields."""
+    """State between environment steps.
+
+    Attributes:
+      qpos: positions `[nq]`, in metres and radians, of free and ball joints quaternions.
+      qvel: velocities `[nv]`, per second.
+      warmstart: where the solver starts, accelerations `[nv]`.
+      derived: carried fields of `mjx.Data` by name, each `[...]`, for one environment.
+    """
 
     qpos: Array
     qvel: Array

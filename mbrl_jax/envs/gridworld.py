@@ -2,6 +2,9 @@
 
 States are observed one-hot. The action is one score per choice, `[num_actions]` in [-1, 1]; the largest is taken (the
 first of equals), so that learners with continuous actions run on them unchanged.
+
+Observation: `[states]`, one-hot, without a unit.
+Action: `[choices]`, scores without a unit.
 """
 
 from __future__ import annotations
@@ -110,6 +113,9 @@ def grid_arrays(
     A move succeeds with probability `1 - slip`, else its direction is uniform among the four; moves into walls stay.
     A step pays the probability that the chosen move enters the goal, slips counted, less 0.01, whether or not it does
     then: the reward is a function of state and action. Entering the goal ends the episode.
+
+    Returns:
+      Transition `[S, A, S]`, reward `[S, A]`, initial distribution `[S]`, bool `[S]` of terminal states.
     """
     cells = [(r, c) for r, row in enumerate(rows) for c, mark in enumerate(row) if mark != "#"]
     index = {cell: i for i, cell in enumerate(cells)}

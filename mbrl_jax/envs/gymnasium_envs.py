@@ -29,7 +29,11 @@ __all__ = ["GymnasiumEnv", "GymnasiumVectorEnv", "async_vector", "gym_id", "regi
 
 
 class GymnasiumEnv(Copied, gymnasium.Env):
-    """One environment, given by name or as an `Env`; its time limit is its own, so no wrapper is needed."""
+    """One environment, given by name or as an `Env`; its time limit is its own, so no wrapper is needed.
+
+    Raises:
+      ValueError: `render_mode` is neither None nor `rgb_array`.
+    """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 25}  # noqa: RUF012 (Gymnasium's own convention)
 
@@ -49,7 +53,7 @@ class GymnasiumEnv(Copied, gymnasium.Env):
         self._reset, self._step = jax.jit(self._env.reset), jax.jit(self._env.step)
 
     def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> tuple[np.ndarray, dict]:
-        """Starts an episode; the same seed starts the same run."""
+        """Starts an episode, with its observation `[obs_dim]` and info; the same seed starts the same run."""
         check_process()
         super().reset(seed=seed)
         self._key, key = started(self.np_random)
@@ -57,7 +61,12 @@ class GymnasiumEnv(Copied, gymnasium.Env):
         return np.asarray(self._state.obs, np.float32), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        """Raises RuntimeError before the first reset, ValueError for an action of another shape."""
+        """One step of `action [action_dim]`: observation `[obs_dim]`, reward, terminated, truncated, info.
+
+        Raises:
+          RuntimeError: before the first reset.
+          ValueError: the action is of another shape.
+        """
         if self._state is None:
             raise RuntimeError("reset must be called before the first step")
         action = actions_of(self._env.spec, action)
@@ -70,7 +79,11 @@ class GymnasiumEnv(Copied, gymnasium.Env):
         return np.asarray(obs, np.float32), float(reward), bool(discount == 0), bool(truncated), info
 
     def render(self) -> np.ndarray | None:
-        """The current frame in render mode `rgb_array`; raises RuntimeError before the first reset."""
+        """The current frame, uint8 `[height, width, 3]`, in render mode `rgb_array`; else None.
+
+        Raises:
+          RuntimeError: before the first reset.
+        """
         if self.render_mode is None:
             return None
         if self._state is None:
@@ -79,7 +92,11 @@ class GymnasiumEnv(Copied, gymnasium.Env):
 
 
 class GymnasiumVectorEnv(Copied, gymnasium.vector.VectorEnv):
-    """`num_envs` copies in one compiled call; a finished copy resets in the next step (`AutoresetMode.NEXT_STEP`)."""
+    """`num_envs` copies in one compiled call; a finished copy resets in the next step (`AutoresetMode.NEXT_STEP`).
+
+    Raises:
+      ValueError: `num_envs` is no whole number of at least 1, or `render_mode` is not None.
+    """
 
     metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012
 
@@ -103,9 +120,12 @@ class GymnasiumVectorEnv(Copied, gymnasium.vector.VectorEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[np.ndarray, dict]:
-        """Starts an episode in every copy; the same seed starts the same run.
+        """Starts an episode in every copy: observations `[num_envs, obs_dim]`, info. The same seed starts the same run.
 
         With a seed for each copy, each begins as an environment of its own with that seed does.
+
+        Raises:
+          ValueError: `seed` is neither a whole number nor one, at least 0 or None, for each copy.
         """
         check_process()
         if seed is None or isinstance(seed, int | np.integer):
@@ -133,7 +153,15 @@ class GymnasiumVectorEnv(Copied, gymnasium.vector.VectorEnv):
         return later, jnp.stack([first for _, first in drawn])
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
-        """Raises RuntimeError before the first reset, ValueError for actions of another shape."""
+        """One step of every copy: observations `[num_envs, obs_dim]`, rewards and what has ended `[num_envs]`, info.
+
+        Args:
+          actions: `[num_envs, action_dim]`.
+
+        Raises:
+          RuntimeError: before the first reset.
+          ValueError: the actions are of another shape.
+        """
         if self._state is None:
             raise RuntimeError("reset must be called before the first step")
         actions = actions_of(self._env.spec, actions, self.num_envs)

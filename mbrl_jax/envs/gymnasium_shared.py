@@ -62,7 +62,11 @@ class Given(NamedTuple):
 
 
 def check_process() -> None:
-    """Raises RuntimeError in a process that was forked from one in which environments have been made."""
+    """Refuses a process that was forked from one in which environments have been made.
+
+    Raises:
+      RuntimeError: it is such a process; JAX has threads, which a fork does not have.
+    """
     if _Process.forked:
         raise RuntimeError(
             "a process in which environments have been made must not be forked, because JAX has threads:"
@@ -71,7 +75,7 @@ def check_process() -> None:
 
 
 def actions_of(spec: Spec, given: ArrayLike, *lead: int) -> np.ndarray:
-    """Actions `[*lead, action_dim]` as float32.
+    """Actions `[*lead, action_dim]` as float32, of anything that is an array `[*lead, action_dim]` of real numbers.
 
     Raises:
       ValueError: they are no real numbers of this shape.

@@ -2,6 +2,9 @@
 
 The observation is the whole state `(x, y, vx, vy)`. What the paper leaves open is a field of `Config` that says so;
 docs/dam.md gives the reasons for the values.
+
+Observation: `[4]`, x and y in metres, vx and vy in metres per second; names for units that the paper does not give.
+Action: `[3]`, scores of `ACTIONS` without a unit, of which the largest is taken.
 """
 
 from __future__ import annotations
@@ -52,14 +55,19 @@ Choose = Callable[[int, Sequence[float]], float]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What the paper leaves open."""
+    """What the paper leaves open.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `swerve_probability` is outside [0, 1]; `swerve_speed` or
+        `dt` is not positive.
+    """
 
     swerve_probability: float = 0.8
     """Chance to swerve in a step that ends faster than `FAST`, either side alike; not given in the paper ("high")."""
     swerve_speed: float = 2.0
-    """Sideways speed of a car that swerves, which it keeps from then on; not given in the paper."""
+    """Sideways speed of a car that swerves, metres per second, which it keeps from then on; not given in the paper."""
     dt: float = 1.0
-    """Length of a step of the Euler integration, new speeds first; not given in the paper (Figure 2 fits 1)."""
+    """Seconds per step of the Euler integration, new speeds first; not given in the paper (Figure 2 fits 1)."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -70,14 +78,17 @@ class Config:
 
 
 def reward(obs: Array, action: Array | None = None, next_obs: Array | None = None) -> Array:
-    """Eq. 20 at the state before the move, `[...]`; it depends on neither the action nor the next state."""
+    """Eq. 20 at the state before the move, `[...]` of `obs [..., 4]`.
+
+    It depends on neither `action [..., 3]` nor `next_obs [..., 4]`.
+    """
     del action, next_obs
     off, speed = jnp.abs(obs[..., 1]) > HALF_WIDTH, obs[..., 2]
     return speed + jnp.where(off, -6.0, jnp.where(speed > FAST, 8.0, 0.0)).astype(obs.dtype)
 
 
 def move(config: Config, key: Key, obs: Array, action: Array) -> Array:
-    """A draw of the next observation `[..., 4]`; `action [..., 3]` holds a score per choice, the largest is taken.
+    """A draw of what `[..., 4]` follows `obs [..., 4]`; `action [..., 3]` is a score per choice, the largest is taken.
 
     The speed changes first; whether the car swerves depends on the new one (Figure 2); then the place changes. A car
     that has swerved slides on sideways as fast as before.

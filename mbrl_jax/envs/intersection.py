@@ -1,7 +1,9 @@
 """Intersection (Haghgoo et al., 2021, Appendix C): an oncoming car turns left or right, and nobody knows which.
 
-The observation is `(x, y, vx, vy, heading)` of the agent's car, then of the other; metres, metres per second, radians.
 What the paper leaves open is a field of `Config` that says so; docs/dam.md gives the reasons for the values.
+
+Observation: `[10]`, `(x, y, vx, vy, heading)` of the agent's car, then of the other; metres, m/s, radians.
+Action: `[3]`, scores of `ACTIONS` without a unit, of which the largest is taken.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ CHANGE = (1.0, -1.0, 0.0)
 STEPS = 25
 """Steps of an episode (Appendix C)."""
 SPEED = 5.0
-"""Speed of the other car, and of the agent's at the start (Appendix C)."""
+"""Speed of the other car, and of the agent's at the start, metres per second (Appendix C)."""
 PENALTY = 10.0
 """What a collision costs (Eq. 21)."""
 _NORTH, _SOUTH = 0.5 * math.pi, -0.5 * math.pi
@@ -48,24 +50,30 @@ _TINY = 1e-3  # radians; a turn changes the heading by more than this in its fir
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What the paper leaves open, and the chance of a left turn."""
+    """What the paper leaves open, and the chance of a left turn.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `dt`, `acceleration`, `max_speed`, `lane` or
+        `collision_distance` is not positive; not lane < half_width <= other_start; `left_probability` is outside [0,
+        1].
+    """
 
     dt: float = 0.1
     """Seconds per step; not given in the paper."""
     acceleration: float = 1.0
-    """Change of the agent's speed per step, as in IcyRoad; not given in the paper."""
+    """Change of the agent's speed per step, in metres per second, as in IcyRoad; not given in the paper."""
     max_speed: float = 5.0
-    """The agent's speed stays in [0, max_speed]; not given in the paper (its best return rules out much more)."""
+    """The agent's speed stays in [0, max_speed] metres per second; not given (the best return rules out much more)."""
     agent_start: float = -9.0
-    """The agent's first y; not given in the paper."""
+    """The agent's first y, in metres; not given in the paper."""
     other_start: float = 5.0
-    """The other car's first y; not given in the paper."""
+    """The other car's first y, in metres; not given in the paper."""
     lane: float = 2.0
-    """The agent drives at x = lane, the other comes at x = -lane; not given in the paper."""
+    """The agent drives at x = lane metres, the other comes at x = -lane; not given in the paper."""
     half_width: float = 4.0
-    """The intersection is |x|, |y| <= half_width, and a turn begins on entering it; not given in the paper."""
+    """The intersection is |x|, |y| <= half_width metres, and a turn begins on entering it; not given in the paper."""
     collision_distance: float = 2.5
-    """The cars collide where their centres are closer; not given in the paper."""
+    """The cars collide where their centres are closer, in metres; not given in the paper."""
     latched: bool = True
     """After a collision every further step costs as much; not given in the paper (False: only while they overlap)."""
     left_probability: float = 0.5
@@ -85,17 +93,23 @@ class Config:
 
     @property
     def approach(self) -> float:
-        """What the other car drives straight on before it turns."""
+        """Metres that the other car drives straight on before it turns."""
         return self.other_start - self.half_width
 
     @property
     def stride(self) -> float:
-        """What the other car drives in a step."""
+        """Metres that the other car drives in a step."""
         return SPEED * self.dt
 
 
 class Physics(NamedTuple):
-    """Steps taken, whether the other car will turn left, whether the cars collided before the present state."""
+    """What the observation does not tell.
+
+    Attributes:
+      steps: int32 `[]`, steps taken.
+      left: bool `[]`, whether the other car will turn left.
+      collided: bool `[]`, whether the cars collided before the present state.
+    """
 
     steps: Array
     left: Array
@@ -103,7 +117,12 @@ class Physics(NamedTuple):
 
 
 def place(config: Config, driven: Array, left: Array) -> Array:
-    """`(x, y, vx, vy, heading)` `[..., 5]` of the other car after `driven [...]` metres: straight, an arc, straight."""
+    """Observed `(x, y, vx, vy, heading)` `[..., 5]` of the other car, on a straight, an arc and a straight.
+
+    Args:
+      driven: metres driven, `[...]`.
+      left: whether it turns left, bool `[...]`.
+    """
     radius = jnp.where(left, config.half_width + config.lane, config.half_width - config.lane)
     sign = jnp.where(left, 1.0, -1.0).astype(driven.dtype)
     turned = jnp.clip((driven - config.approach) / radius, 0.0, 0.5 * math.pi)
@@ -115,12 +134,15 @@ def place(config: Config, driven: Array, left: Array) -> Array:
 
 
 def distance(obs: Array) -> Array:
-    """Between the centres of the cars, `[...]`."""
+    """Metres between the centres of the cars, `[...]`, of `obs [..., 10]`."""
     return jnp.hypot(obs[..., 0] - obs[..., 5], obs[..., 1] - obs[..., 6])
 
 
 def path_reward(config: Config, obs: Array, action: Array | None = None) -> Array:
-    """Eq. 21 along paths `obs [time, ..., 10]`, `[time, ...]`: speed, minus the penalty of having collided."""
+    """Eq. 21 along paths `obs [time, ..., 10]`, `[time, ...]`: speed, minus the penalty of having collided.
+
+    It does not depend on `action [time, ..., 3]`.
+    """
     del action
     hit = distance(obs) < config.collision_distance
     if config.latched:
@@ -129,7 +151,7 @@ def path_reward(config: Config, obs: Array, action: Array | None = None) -> Arra
 
 
 def move(config: Config, key: Key, obs: Array, action: Array) -> Array:
-    """A draw of the next observation `[..., 10]` from observations: the turn is drawn where it first shows.
+    """A draw of what `[..., 10]` follows `obs [..., 10]` and `action [..., 3]`: the turn is drawn where it first shows.
 
     The turn can be seen as soon as it has begun, so this is the true distribution of what the agent sees.
     """
@@ -212,7 +234,7 @@ def _drive(config: Config, car: Array, action: Array) -> Array:
 
 
 def observed_turn(config: Config, obs: Array) -> tuple[Array, Array, Array]:
-    """What an observation shows of the other car: if its turn is known, if it is a left one, metres driven."""
+    """What `obs [..., 10]` shows of the other car, each `[...]`: if its turn is known, if it is left, metres driven."""
     x, y, heading = obs[..., 5], obs[..., 6], obs[..., 9]
     turned = heading - _SOUTH
     left = turned > 0

@@ -78,7 +78,11 @@ def _step(config: Config, grid: _Grid, car: _Car, t: int, action: int) -> tuple[
 
 
 def fixed_return(config: Config | None = None, actions: Sequence[int] = (2,) * STEPS) -> tuple[float, float]:
-    """Returns of a fixed sequence of actions if the other car turns left, and if it turns right."""
+    """Returns of a fixed sequence of actions if the other car turns left, and if it turns right.
+
+    Raises:
+      ValueError: `max_speed` or the first speed is no multiple of the acceleration.
+    """
     config = config or Config()
     grid = _grid(config, len(actions))
     car, total = _Car(grid.first, 0, (False, False)), np.zeros(2)
@@ -125,7 +129,11 @@ class Values(NamedTuple):
 
 
 def optimal_values(config: Config | None = None, steps: int = STEPS) -> Values:
-    """The optimal value function, for `path_value` or to be looked up."""
+    """The optimal value function, for `path_value` or to be looked up.
+
+    Raises:
+      ValueError: `max_speed` or the first speed is no multiple of the acceleration.
+    """
     config = config or Config()
     grid = _grid(config, steps)
     shape = (steps + 1, grid.top + 1, grid.top * steps + 1, 2, 2)
@@ -141,7 +149,11 @@ def optimal_values(config: Config | None = None, steps: int = STEPS) -> Values:
 
 
 def optimal_return(config: Config | None = None, steps: int = STEPS) -> float:
-    """The best expected return of an agent that knows the dynamics and reacts to what it sees."""
+    """The best expected return of an agent that knows the dynamics and reacts to what it sees.
+
+    Raises:
+      ValueError: `max_speed` or the first speed is no multiple of the acceleration.
+    """
     config = config or Config()
     return float(optimal_values(config, steps).unknown[0, _grid(config, steps).first, 0, 0, 0])
 
@@ -176,6 +188,9 @@ def planned_return(horizon: int, config: Config | None = None, steps: int = STEP
 
     Such a planner does not know that it will be able to react, so it can earn less than the optimum. Of equally good
     first actions it takes the first of accelerate, decelerate, neither.
+
+    Raises:
+      ValueError: `max_speed` or the first speed is no multiple of the acceleration.
     """
     config = config or Config()
     grid = _grid(config, steps + horizon)

@@ -1,4 +1,8 @@
-"""A linear-quadratic regulator: continuous states and actions, and every value known in closed form."""
+"""A linear-quadratic regulator: continuous states and actions, and every value known in closed form.
+
+Observation: `[2]`, position and velocity of a point mass, without a unit.
+Action: `[1]`, a force, without a unit.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +46,11 @@ def make(name: str, *, time_limit: int = 50) -> Env:
 
 
 def gain(gamma: float) -> np.ndarray:
-    """Optimal feedback `u = -K x` for discount `gamma`: K `[1, 2]`, from the discrete Riccati equation."""
+    """Optimal feedback `u = -K x` for discount `gamma`: K `[1, 2]`, from the discrete Riccati equation.
+
+    Raises:
+      ValueError: `gamma` is outside (0, 1).
+    """
     _check(gamma)
     a, b = np.sqrt(gamma) * DYNAMICS, np.sqrt(gamma) * INPUT
     p = scipy.linalg.solve_discrete_are(a, b, STATE_COST, TORQUE_COST)
@@ -58,6 +66,14 @@ def value_of(feedback: np.ndarray, obs: Array, gamma: float) -> Array:
     """Discounted value of the policy `u = -K x`: `-(x'Px + gamma / (1 - gamma) noise^2 tr P)`.
 
     P solves the Lyapunov equation `P = Q + K'RK + gamma (A - BK)' P (A - BK)`.
+
+    Args:
+      feedback: K, `[1, 2]`.
+      obs: x, `[..., 2]`.
+      gamma: the discount factor.
+
+    Returns:
+      `[...]`.
 
     Raises:
       ValueError: if the policy's value is infinite, that is if `sqrt(gamma) (A - BK)` is not stable.

@@ -1,4 +1,7 @@
-"""Puts a MuJoCo task and a physics engine together."""
+"""Puts a MuJoCo task and a physics engine together.
+
+Observation and action, with units: as in `mujoco_tasks`.
+"""
 
 # pyright: reportAttributeAccessIssue=false
 # (MuJoCo ships no type stubs for its compiled half.)

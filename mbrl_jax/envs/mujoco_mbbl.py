@@ -4,6 +4,8 @@ Source: "Benchmarking model-based reinforcement learning" and its code (`mbbl/en
 fixed_swimmer,humanoid,invertedPendulum,reacher}.py`). Rewards are functions of the observation before the step, with
 the velocity read from it; observations are not clipped. `_et` (early termination) tasks end where Gym's do, the others
 never.
+
+Observation and action, with units: as in `mujoco_tasks`; the ninth entry of `mbbl_fixed_swimmer-v0` is in m/s.
 """
 
 from __future__ import annotations

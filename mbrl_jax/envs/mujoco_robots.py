@@ -1,4 +1,7 @@
-"""Robotic tasks, by name, and the MJCF models they run on, which are our own."""
+"""Robotic tasks, by name, and the MJCF models they run on, which are our own.
+
+Observation and action, with units: as in `mujoco_claw` and in `mujoco_drawer`.
+"""
 
 from __future__ import annotations
 

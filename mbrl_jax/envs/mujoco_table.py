@@ -2,6 +2,7 @@
 
 Names: `-v4` and `-v5` are Gymnasium's tasks. `-v2` is used where the papers' task is neither: Ant and Humanoid with
 contact costs and all contact forces, and their truncated observations. The MJCF models are `gymnasium`'s own files.
+Observation and action, with units: as in `mujoco_tasks`.
 """
 
 from __future__ import annotations

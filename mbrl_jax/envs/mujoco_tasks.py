@@ -2,6 +2,13 @@
 
 The functions take `Frame`s with any leading axes, of NumPy or JAX arrays alike: the C engine calls them with float64
 on the host, MJX on the device. The tasks themselves are in `mujoco_table`.
+
+Observation: `posture` is the positions but for those that leave a task the same wherever it is, then the velocities:
+metres and m/s of slides and free joints, radians and rad/s of hinges; a free joint's rotation is a unit quaternion.
+What tasks add: places and distances in metres, sines and cosines, contact forces in N and N m, forces of joints in N or
+N m, inertias in kg, kg m and kg m². Reacher and pusher show angles of joints, their speeds, and places.
+Action: the motors' controls, without a unit; times a motor's gear they are forces in N of slides, torques in N m of
+hinges. Rewards add numbers of different units, as their sources do: they have a unit of their own.
 """
 
 from __future__ import annotations
@@ -42,7 +49,13 @@ MEMORY = "memory"
 
 
 class Frame(NamedTuple):
-    """What an engine tells a task about the bodies: positions, velocities and the derived fields it asked for."""
+    """What an engine tells a task about the bodies, with any leading axes.
+
+    Attributes:
+      qpos: positions `[..., nq]`, in metres and radians, of free and ball joints quaternions.
+      qvel: velocities `[..., nv]`, per second.
+      derived: the fields of `MjData` that the task asked for, by name, each `[..., *shape]`.
+    """
 
     qpos: Values
     qvel: Values
@@ -157,7 +170,10 @@ def uniform_normal(scale: float) -> Noise:
 
 
 def in_disc(key: Key, qpos0: Array, nv: int) -> tuple[Array, Array]:
-    """Reacher: joints within ±0.1, their speeds within ±0.005, and a resting target uniform in the disc of 0.2."""
+    """Reacher: joints within ±0.1, their speeds within ±0.005, and a resting target uniform in the disc of 0.2.
+
+    Metres, radians, per second: qpos `[nq]` and qvel `[nv]` of the model's `qpos0 [nq]`.
+    """
     k_joints, k_speeds, k_radius, k_angle = jax.random.split(key, 4)
     radius = 0.2 * jnp.sqrt(jax.random.uniform(k_radius, (), qpos0.dtype))
     angle = jax.random.uniform(k_angle, (), qpos0.dtype, 0, 2 * jnp.pi)
@@ -165,7 +181,10 @@ def in_disc(key: Key, qpos0: Array, nv: int) -> tuple[Array, Array]:
 
 
 def in_square(key: Key, qpos0: Array, nv: int) -> tuple[Array, Array]:
-    """Reacher before Gym's -v2: as `in_disc`, but with the target uniform in the square of ±0.2."""
+    """Reacher before Gym's -v2: as `in_disc`, but with the target uniform in the square of ±0.2.
+
+    Metres, radians, per second: qpos `[nq]` and qvel `[nv]` of the model's `qpos0 [nq]`.
+    """
     k_joints, k_speeds, k_target = jax.random.split(key, 3)
     target = jax.random.uniform(k_target, (2,), qpos0.dtype, -0.2, 0.2)
     return _reach_for(target, k_joints, k_speeds, qpos0, nv)
@@ -178,7 +197,10 @@ def _reach_for(target: Array, k_joints: Key, k_speeds: Key, qpos0: Array, nv: in
 
 
 def push(key: Key, qpos0: Array, nv: int) -> tuple[Array, Array]:
-    """Pusher: the object uniform in x (-0.3, 0), y ±0.2 but more than 0.17 from the goal; joint speeds ±0.005."""
+    """Pusher: the object uniform in x (-0.3, 0), y ±0.2 but more than 0.17 from the goal; joint speeds ±0.005.
+
+    Metres, radians, per second: qpos `[nq]` and qvel `[nv]` of the model's `qpos0 [nq]`.
+    """
     k_object, k_speeds = jax.random.split(key)
     low, high = jnp.asarray([-0.3, -0.2], qpos0.dtype), jnp.asarray([0.0, 0.2], qpos0.dtype)
     # Rejection with a fixed number of draws: all 32 fail once in 10^13 resets (a draw fails with probability 0.38).
@@ -208,22 +230,22 @@ def posture(hidden: int, *, clip: float = np.inf, derived: tuple[tuple[str, int]
 
 
 def never(obs: Values) -> Values:
-    """No termination: False for observations `[..., O]`."""
+    """No termination: False `[...]` for observations `[..., O]`."""
     return namespace(obs).zeros(obs.shape[:-1], bool)
 
 
 def outside(value: Values, low: float, high: float) -> Values:
-    """Whether a value is not strictly between two bounds; true of NaN."""
+    """Whether a value `[...]` is not strictly between two bounds; true of NaN, bool `[...]`."""
     return namespace(value).logical_not((value > low) & (value < high))
 
 
 def out_of(value: Values, low: float, high: float) -> Values:
-    """Whether a value is not within two bounds, which count as inside; true of NaN."""
+    """Whether a value `[...]` is not within two bounds, which count as inside; true of NaN, bool `[...]`."""
     return namespace(value).logical_not((value >= low) & (value <= high))
 
 
 def unless(fell: Values, bonus: float) -> Values:
-    """The bonus, and 0 where something fell (bool `[...]`)."""
+    """The bonus `[...]`, and 0 where something fell (bool `[...]`)."""
     return namespace(fell).where(fell, 0.0, bonus)
 
 
@@ -237,6 +259,8 @@ def run(
     contact: Callable[[Frame], Values | float] = lambda frame: 0.0,
 ) -> Reward:
     """`speed * (place' - place) / dt + healthy - control * |action|^2 - contact'`.
+
+    `speed` is the reward of a metre per second, `control` of an action's square.
 
     With `fallen` the healthy reward is withheld on the step that ends the episode (Gymnasium's -v5).
     """

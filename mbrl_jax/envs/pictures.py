@@ -62,6 +62,9 @@ def render(env: Env, states: EnvState, *, height: int = 240, width: int = 320) -
 def save(frames: np.ndarray, path: str | os.PathLike[str], *, fps: float = 25.0) -> Path:
     """Writes frames uint8 `[T, H, W, 3]` as `.gif`, as `.mp4` (needs the program ffmpeg), or the last as `.png`.
 
+    Args:
+      fps: frames per second.
+
     Raises:
       ValueError: if the frames or the file's suffix are not of these kinds.
       RuntimeError: for an mp4 without ffmpeg.

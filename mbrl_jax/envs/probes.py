@@ -3,6 +3,9 @@
 The idea is that of the probe environments of rejax (constant, observation-dependent, delayed, action-dependent
 reward); the pair that tells a time limit from a termination, and the exact values as functions, are ours. A learner
 that fails one of them has a bug that is easy to name.
+
+Observation: `[1]`, a number without a unit; in the termination probe, the fraction of its steps.
+Action: `[1]`, a number without a unit.
 """
 
 from __future__ import annotations

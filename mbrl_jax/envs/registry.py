@@ -127,7 +127,11 @@ def names() -> tuple[str, ...]:
 
 
 def engines(name: str) -> tuple[str, ...]:
-    """The engines that an environment can be made on."""
+    """The engines that an environment can be made on.
+
+    Raises:
+      ValueError: as of `resolve`.
+    """
     return tuple(_entry(resolve(unwrapped(name))).engines)
 
 

@@ -30,7 +30,7 @@ class Simulations(Protocol):
     state: np.ndarray
 
     def forward(self, ids: np.ndarray) -> None:
-        """Compute the derived fields and the warm start of some simulations, as Gymnasium's `set_state` does."""
+        """Compute the derived fields and the warm start of simulations `ids[...]`, as Gymnasium's `set_state` does."""
         ...
 
     def step(self, action: np.ndarray, steps: int) -> None:

@@ -3,6 +3,10 @@
 A cart of 10.5 kg on a rail within ±2.5 m carries a pole of 5 kg, 0.6 m long, both damped; the force is 100 N per unit
 of the action, which is within ±3. Two Runge–Kutta steps of 0.02 s per step. The original is a MuJoCo model
 (`handful-of-trials`, `cartpole.xml`); its equations are solved here, so that it runs wherever JAX does.
+
+Observation: `[4]`, the cart's place in metres, the pole's angle in radians (0 hanging, not wrapped), and their speeds
+in m/s and rad/s.
+Action: `[1]`, the force in units of 100 N.
 """
 
 from __future__ import annotations
@@ -78,7 +82,7 @@ def _dynamics(state: Array, action: Array) -> Array:
 
 
 def tip(obs: Array) -> Array:
-    """Where the pole's end is, across and up, `[..., 2]`."""
+    """Where the pole's end is, metres across and up `[..., 2]`, of `obs [..., 4]`."""
     place, theta = obs[..., 0], obs[..., 1]
     return jnp.stack([place - LENGTH * jnp.sin(theta), -LENGTH * jnp.cos(theta)], axis=-1)
 

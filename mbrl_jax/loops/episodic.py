@@ -1,4 +1,7 @@
-"""The loop of methods that learn from whole episodes as an `Algorithm`: fit, act, store; random episodes first."""
+"""The loop of methods that learn from whole episodes as an `Algorithm`: fit, act, store; random episodes first.
+
+Ours: the outer loop that Algorithm 1 of Chua et al. (2018) and DAM's rounds (Haghgoo et al., 2021) have in common.
+"""
 
 from __future__ import annotations
 

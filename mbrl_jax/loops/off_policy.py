@@ -1,4 +1,7 @@
-"""The loop of off-policy methods as an `Algorithm`: prepare, then act, store, improve; random steps first."""
+"""The loop of off-policy methods as an `Algorithm`: prepare, then act, store, improve; random steps first.
+
+Ours: the outer loop that SAC (Haarnoja et al., 2018) and MBPO (Janner et al., 2019) have in common.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +48,9 @@ def make(
       warmup_steps: uniformly random steps that `init` takes.
       steps_per_iteration: environment steps of one call of `step`.
       every: environment steps between two calls of `improve`; must divide `steps_per_iteration`.
+
+    Raises:
+      ValueError: `every` does not divide `steps_per_iteration`.
     """
     if steps_per_iteration % every:
         raise ValueError(

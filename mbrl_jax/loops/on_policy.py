@@ -1,4 +1,7 @@
-"""The loop of on-policy methods as an `Algorithm`: fragments of N environments side by side, then an improvement."""
+"""The loop of on-policy methods as an `Algorithm`: fragments of N environments side by side, then an improvement.
+
+Ours: the outer loop that TRPO and PPO (Schulman et al., 2015, 2017) have in common.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,13 @@ __all__ = ["PLAIN", "Config", "Data", "Form", "State", "bootstrap_rows", "dims",
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of the ensemble; defaults are PETS's released code's for its cartpole (`config/cartpole.py`)."""
+    """Hyper-parameters of the ensemble; defaults are PETS's released code's for its cartpole (`config/cartpole.py`).
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; a width, `members`, `batch` or `epochs` is below 1;
+        `learning_rate` or `bound_penalty` is negative; `weight_decay` has not one coefficient per layer, output
+        included.
+    """
 
     members: int = 5
     """Networks (PETS code)."""
@@ -145,7 +151,7 @@ def _descend(config: Config, params: PyTree, opt: PyTree, batch: _Batch) -> tupl
 
 
 def bootstrap_rows(key: Key, members: int, valid: Array) -> Array:
-    """Rows drawn with replacement from the valid ones for each member, int32 `[members, capacity]`."""
+    """Rows drawn with replacement from `valid [capacity]` ones for each member, int32 `[members, capacity]`."""
     capacity = valid.shape[0]
     rows = jnp.flatnonzero(valid, size=capacity, fill_value=0).astype(jnp.int32)
     return rows[jax.random.randint(key, (members, capacity), 0, valid.sum())]

@@ -27,7 +27,12 @@ __all__ = ["Config", "State", "dealt", "make", "member", "rewards"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of the three ensembles; defaults are STEVE's released code's."""
+    """Hyper-parameters of the three ensembles; defaults are STEVE's released code's.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; a width or `members` is below 1; `learning_rate` or `decay`
+        is negative.
+    """
 
     members: int = 4
     """Networks of each kind (STEVE code)."""
@@ -75,7 +80,8 @@ def rewards(config: Config, spec: Spec, params: PyTree, obs: Array, action: Arra
 
     Args:
       params: of all members.
-      obs: `[..., obs_dim]`; `action[..., action_dim]`, `next_obs[..., obs_dim]`.
+      obs: `[..., obs_dim]`; `next_obs` likewise.
+      action: `[..., action_dim]`, in [-1, 1].
     """
     return jax.vmap(lambda each: _head(config, spec, "reward", {"reward": each}, obs, action, next_obs))(
         params["reward"]

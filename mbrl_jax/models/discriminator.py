@@ -30,7 +30,11 @@ Sample = Callable[[Key, Array, Array], Array]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of the discriminator; Haghgoo et al. give none of them."""
+    """Hyper-parameters of the discriminator; Haghgoo et al. give none of them.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; a width is below 1; `holdout_fraction` is outside (0, 1).
+    """
 
     hidden: tuple[int, ...] = (200, 200)
     """Widths of the hidden layers."""
@@ -59,7 +63,7 @@ class State(NamedTuple):
 
 
 class Data(NamedTuple):
-    """What it is fitted to: the model's data, and whether it is wanted (a bool; if not, it stays as it starts)."""
+    """What it is fitted to: the model's data, and whether it is wanted (bool `[]`; if not, it stays as it starts)."""
 
     real: mixture.Data
     wanted: Array
@@ -70,14 +74,22 @@ def _network(config: Config) -> MLP:
 
 
 def logit(config: Config, state: State, obs: Array, action: Array, next_obs: Array) -> Array:
-    """The logit `[...]` of the transition being real: an estimate of `log(p / q)`."""
+    """The logit `[...]` of the transition being real: an estimate of `log(p / q)`.
+
+    Args:
+      obs: `[..., obs_dim]`; `next_obs` likewise.
+      action: `[..., action_dim]`.
+    """
     before = state.inputs.forward(jnp.concatenate([obs, action], axis=-1))
     change = state.targets.forward(next_obs - obs)
     return apply(_network(config), state.params, jnp.concatenate([before, change], axis=-1))[..., 0]
 
 
 def blurred(config: Config, state: State, key: Key, next_obs: Array) -> Array:
-    """Next observations `[..., obs_dim]` with the noise that it is fitted with and, to stay unbiased, is used with."""
+    """`next_obs [..., obs_dim]`, as `[..., obs_dim]`, with the noise of the fit.
+
+    It is used with the noise, too, to stay unbiased.
+    """
 
     def add() -> Array:
         return next_obs + along(config.noise * state.targets.std, next_obs) * jax.random.normal(
@@ -89,7 +101,11 @@ def blurred(config: Config, state: State, key: Key, next_obs: Array) -> Array:
 
 
 def make(config: Config, spec: Spec, sample: Sample | None = None) -> Learner[State, Data]:
-    """The discriminator as something that is fitted; only the fit needs `sample`."""
+    """The discriminator as something that is fitted; only the fit needs `sample`.
+
+    Raises:
+      ValueError: while the fit is traced, if there is no `sample`.
+    """
     width = 2 * spec.obs_dim + spec.action_dim
 
     def fresh(key: Key) -> PyTree:

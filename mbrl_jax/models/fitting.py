@@ -1,4 +1,7 @@
-"""Fitting a network to a small data set: random batches, a held-out part, and stopping early at its best."""
+"""Fitting a network to a small data set: random batches, a held-out part, and stopping early at its best.
+
+Ours: Haghgoo et al. (2021), who need it, say nothing of how their networks are fitted.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,11 @@ __all__ = ["Config", "Fit", "Split", "fit", "split"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How long a network is fitted, and how fast. The papers that use it say nothing of either."""
+    """How long a network is fitted, and how fast. The papers that use it say nothing of either.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `batch`, `interval`, `patience` or `max_steps` is below 1.
+    """
 
     learning_rate: float = 1e-3
     """Adam's learning rate."""
@@ -30,7 +37,7 @@ class Config:
     interval: int = 25
     """Gradient steps between looks at the held-out rows."""
     patience: int = 20
-    """Fitting stops after this many looks in a row without improvement."""
+    """Fitting stops after this many looks in a row, `interval` steps apart, without improvement."""
     max_steps: int = 5000
     """Most gradient steps of a fit, rounded up to whole intervals."""
 
@@ -40,7 +47,7 @@ class Config:
 
 
 class Split(NamedTuple):
-    """Valid rows in random order: of `order [rows]`, the first `held` are held out and the rest up to `valid` train.
+    """Valid rows in random order: of `order [rows]`, the first `held []` are held out, the rest up to `valid []` train.
 
     A single row is used for both.
     """
@@ -78,7 +85,7 @@ def split(key: Key, valid: Bool[Array, " rows"], fraction: float) -> Split:
 
 
 class Fit(NamedTuple):
-    """A fit's outcome: the best parameters by the held-out rows, their score there, and the gradient steps taken.
+    """A fit's outcome: the best parameters by the held-out rows, their `score []` there, and the gradient `steps []`.
 
     The score is NaN where no step was wanted, so that there was no look at these rows, and infinite where none of them
     found a number.
@@ -114,7 +121,7 @@ def fit(
       params: where it starts.
       loss: one batch's loss, a scalar.
       score: what the parameters are chosen by, a scalar; NaN is never an improvement.
-      wanted: where false, no step is taken (a traced value, so that runs with and without share a program).
+      wanted: bool `[]`; where false, no step is taken (a traced value, so that runs with and without share a program).
     """
     optimiser = adam(config.learning_rate)
 

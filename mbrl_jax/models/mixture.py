@@ -33,7 +33,12 @@ __all__ = ["Config", "Data", "State", "distribution", "dynamics", "log_prob", "m
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of the model; Haghgoo et al. give none of them."""
+    """Hyper-parameters of the model; Haghgoo et al. give none of them.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; a width or `components` is below 1; `holdout_fraction` is
+        outside (0, 1); `log_std` does not increase.
+    """
 
     components: int = 5
     """Gaussians in the mixture; 1 is the unimodal model."""
@@ -58,7 +63,11 @@ class Config:
 
 
 def check_fraction(fraction: float) -> None:
-    """Refuses a held-out share outside (0, 1)."""
+    """Refuses a held-out share outside (0, 1).
+
+    Raises:
+      ValueError: it is outside (0, 1).
+    """
     if not 0 < fraction < 1:
         raise ValueError(f"holdout_fraction must lie strictly between 0 and 1, got {fraction}")
 
@@ -72,7 +81,7 @@ class State(NamedTuple):
 
 
 class Data(NamedTuple):
-    """What a model is fitted to: transitions `[rows, ...]`, the weight of each `[rows]`, and which rows hold data."""
+    """What a model is fitted to: transitions `[rows, ...]`, their `weights [rows]`, and bool `valid [rows]`."""
 
     transitions: Transition
     weights: Array
@@ -107,7 +116,12 @@ def distribution(config: Config, spec: Spec, params: PyTree, x: Array) -> distra
 
 
 def log_prob(config: Config, spec: Spec, state: State, obs: Array, action: Array, next_obs: Array) -> Array:
-    """`log q(next_obs | obs, action)` in nats, `[...]`, a density in the observation's own units."""
+    """`log q(next_obs | obs, action)` in nats, `[...]`, a density in the observation's own units.
+
+    Args:
+      obs: `[..., obs_dim]`; `next_obs` likewise.
+      action: `[..., action_dim]`.
+    """
     x, y = _standardised(state, obs, action, next_obs)
     density = _log_prob(distribution(config, spec, state.params, x), y)
     return density - jnp.log(state.targets.std).sum()
@@ -127,6 +141,10 @@ def sample(config: Config, spec: Spec, state: State, key: Key, obs: Array, actio
 
     distrax's own mixture draws from every component and drops all but one; here `1 + obs_dim` uniform numbers make a
     row, which is also a single random draw to compile.
+
+    Args:
+      obs: `[..., obs_dim]`.
+      action: `[..., action_dim]`.
     """
     uniform = jax.random.uniform(key, (*obs.shape[:-1], 1 + spec.obs_dim), obs.dtype, 1e-7, 1.0)
     x = state.inputs.forward(jnp.concatenate([obs, action], axis=-1))
@@ -163,7 +181,7 @@ def dynamics(
 
 
 def scalers(data: Data, training: Array) -> tuple[normalise.Scaler, normalise.Scaler]:
-    """Scalers of `(obs, action)` and of the change of the observation over the training rows."""
+    """Scalers of `(obs, action)` and of the change of the observation over the rows of `training`, bool `[rows]`."""
     obs, action, next_obs = data.transitions.obs, data.transitions.action, data.transitions.next_obs
     return normalise.fit(jnp.concatenate([obs, action], axis=-1), training), normalise.fit(next_obs - obs, training)
 

@@ -43,7 +43,12 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of the multi-step model; defaults are those of SLBO's released code."""
+    """Hyper-parameters of the multi-step model; defaults are those of SLBO's released code.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; a width or `horizon` is below 1; `initial_std`, `weight`,
+        `smoothness`, `decay`, `clip` or `learning_rate` is negative; `smoothness` is positive with a horizon of 1.
+    """
 
     hidden: tuple[int, ...] = (500, 500)
     """Widths of the hidden layers, with ReLU (SLBO code)."""
@@ -102,7 +107,7 @@ Objective = Callable[[Config, Predicted, Transition, Value], Array]
 
 
 def change_norm(config: Config, predicted: Predicted, windows: Transition, value: Value) -> Array:
-    r"""SLBO's loss: the root mean square over entries of the standardised error of the change, not squared.
+    r"""SLBO's loss: the root mean square over entries of the standardised error of the change, not squared: a scalar.
 
     $$ \frac{\alpha}{H} \sum_h \Bigl( \operatorname{mean}_d \bigl( (\hat s_{h+1} - \hat s_h - s_{h+1} + s_h)_d
        / \sigma^\Delta_d \bigr)^2 \Bigr)^{1/2}, \text{ mean over the batch} $$
@@ -122,7 +127,7 @@ def _network(config: Config, spec: Spec) -> MLP:
 
 
 def next_obs(config: Config, spec: Spec, state: State, params: PyTree, obs: Array, action: Array) -> Array:
-    """The predicted observation `[..., obs_dim]` after `action[..., action_dim]`, which is clipped to [-1, 1].
+    """What `[..., obs_dim]` is predicted after `obs[..., obs_dim]` and `action[..., action_dim]`, clipped to [-1, 1].
 
     It stays within 100 standard deviations of the observations' mean.
     """
@@ -154,7 +159,7 @@ def renewed(state: State, steps: Transition) -> State:
 
 
 def alive(params: PyTree, least: float = 1e-6) -> Array:
-    """Share of the hidden units that some weight of more than `least` leads to; those of the others never come back.
+    """Share `[]` of the hidden units that some weight of more than `least` leads to; the others never come back.
 
     Without a loss that outweighs the decay all weights shrink to nothing, and with them all gradients.
     """

@@ -2,6 +2,8 @@
 
 Rows come in groups of `particles` neighbours, those of one sequence of actions. TS∞ keeps a particle's member, TS1
 deals the members anew within each group at every step; either way every member has its exact share of every group.
+
+Source: Chua et al., 2018, Sec. 5; released code, `MPC.py`.
 """
 
 from __future__ import annotations
@@ -78,7 +80,11 @@ def _step(
 def whole_rollout(
     config: Config, spec: Spec, form: Form, particles: int, reward: Reward, terminal: Terminal, state: State
 ) -> Dynamics[Array]:
-    """TS∞: a particle keeps its member for the whole roll-out; its memory is its place among its member's rows."""
+    """TS∞: a particle keeps its member for the whole roll-out; its memory is its place among its member's rows.
+
+    Raises:
+      ValueError: while it is traced, if the rows are no multiple of the particles, or these of the members.
+    """
     del spec
 
     def start(key: Key, obs: Array) -> Array:
@@ -94,7 +100,11 @@ def whole_rollout(
 def every_step(
     config: Config, spec: Spec, form: Form, particles: int, reward: Reward, terminal: Terminal, state: State
 ) -> Dynamics[tuple[()]]:
-    """TS1: the members are dealt anew within each group at every step."""
+    """TS1: the members are dealt anew within each group at every step.
+
+    Raises:
+      ValueError: while it is traced, if the rows are no multiple of the particles, or these of the members.
+    """
     del spec
 
     def step(key: Key, obs: Array, action: Array) -> Imagined:

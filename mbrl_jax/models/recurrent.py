@@ -27,7 +27,11 @@ __all__ = ["GRU", "Config", "Memory", "State", "dynamics", "loss", "make", "pred
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of the recurrent model; defaults are SAC-SVG's (`config/train.yaml`)."""
+    """Hyper-parameters of the recurrent model; defaults are SAC-SVG's (`config/train.yaml`).
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; a width of the encoder, `width` or `layers` is below 1.
+    """
 
     encoder: tuple[int, ...] = (512, 512)
     """Widths of the encoder's hidden layers (SVG code: xu_enc)."""
@@ -126,6 +130,9 @@ def predicted(model: Dynamics[Memory], obs: Array, actions: Array) -> Array:
     """Predicted observations `[batch, time, obs_dim]` after each of the actions `[batch, time, action_dim]`.
 
     Between steps gradients flow through the memory only, not through the predicted observation (SVG code: detach_xt).
+
+    Args:
+      obs: where they start, `[batch, obs_dim]`.
     """
 
     def step(key: Key, memory: Memory, obs: Array, action: Array) -> tuple[Memory, Imagined]:

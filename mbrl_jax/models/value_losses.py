@@ -17,7 +17,7 @@ __all__ = ["advantage_direct_l1", "advantage_direct_l2", "advantage_l1", "smooth
 
 
 def smoothness(predicted: Predicted, windows: Transition, value: Value) -> Array:
-    """Mean of `value_predictive_smoothness` over the batch and the steps after the first one.
+    """Mean `[]` of `value_predictive_smoothness` over the batch and the steps after the first one.
 
     A step's two values are those of where it starts and where it leads, so that one after an episode's end starts at
     the truth.
@@ -40,19 +40,19 @@ def _first(predicted: Predicted, windows: Transition, value: Value) -> tuple[Arr
 
 
 def advantage_l1(config: Config, predicted: Predicted, windows: Transition, value: Value) -> Array:
-    """MA-L1: |V(s') − V(ŝ')|, mean over the batch (Modhe et al., Eq. 10)."""
+    """MA-L1: |V(s') − V(ŝ')|, a scalar: mean over the batch (Modhe et al., Eq. 10)."""
     main = value_aware.model_advantage_l1(*_first(predicted, windows, value)).mean()
     return _total(config, main, predicted, windows, value)
 
 
 def vaml(config: Config, predicted: Predicted, windows: Transition, value: Value) -> Array:
-    """VAML: (V(s') − V(ŝ'))², mean over the batch (Modhe et al., Sec. 3.2)."""
+    """VAML: (V(s') − V(ŝ'))², a scalar: mean over the batch (Modhe et al., Sec. 3.2)."""
     main = value_aware.vaml(*_first(predicted, windows, value)).mean()
     return _total(config, main, predicted, windows, value)
 
 
 def advantage_direct_l1(config: Config, predicted: Predicted, windows: Transition, value: Value) -> Array:
-    """|mean over the batch of V(s') − V(ŝ')| (Modhe et al., Eq. 8).
+    """|mean over the batch of V(s') − V(ŝ')|, a scalar (Modhe et al., Eq. 8).
 
     Without the factors γᵗ: a replay's rows are drawn uniformly over the steps of all episodes, and every row counts as
     a trajectory.
@@ -63,7 +63,7 @@ def advantage_direct_l1(config: Config, predicted: Predicted, windows: Transitio
 
 
 def advantage_direct_l2(config: Config, predicted: Predicted, windows: Transition, value: Value) -> Array:
-    """The square of what `advantage_direct_l1` takes the size of (Modhe et al., Sec. 3.2)."""
+    """The square of what `advantage_direct_l1` takes the size of, a scalar (Modhe et al., Sec. 3.2)."""
     imagined, real = _first(predicted, windows, value)
     main = value_aware.model_advantage_direct_l2(imagined, real, jnp.ones_like(real), real.size)
     return _total(config, main, predicted, windows, value)

@@ -73,7 +73,10 @@ def candidate_targets(
 def interpolated(
     samples: Float[Array, "lengths samples batch"], weights: Float[Array, "lengths batch"]
 ) -> Float[Array, " batch"]:
-    r"""The target $\sum_h w_h \mu_h$, μ_h being the mean of the samples; no gradient flows through it."""
+    r"""The target $\sum_h w_h \mu_h$, μ_h being the mean of the samples; no gradient flows through it.
+
+    Source: Buckman et al., 2018, Sec. 3; released code, `valuerl.py`.
+    """
     return lax.stop_gradient((weights * samples.mean(axis=1)).sum(axis=0))
 
 

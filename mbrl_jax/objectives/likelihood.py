@@ -26,14 +26,20 @@ def gaussian_nll(
 def gaussian_log_prob(
     mean: Float[Array, "*batch dim"], log_std: Float[Array, "*batch dim"], value: Float[Array, "*batch dim"]
 ) -> Float[Array, "*batch"]:
-    r"""Log-density of a diagonal Gaussian, in nats: −Σ_d ½ (x_d − μ_d)² / σ_d² + log σ_d + ½ log 2π."""
+    r"""Log-density of a diagonal Gaussian, in nats: −Σ_d ½ (x_d − μ_d)² / σ_d² + log σ_d + ½ log 2π.
+
+    Source: the Gaussian's density (Bishop, *Pattern Recognition and Machine Learning*, 2006).
+    """
     scaled = (value - mean) * jnp.exp(-log_std)
     return (-0.5 * jnp.square(scaled) - log_std - 0.5 * jnp.log(2.0 * jnp.pi)).sum(axis=-1)
 
 
 @checked
 def categorical_nll(logits: Float[Array, "*batch classes"], index: Int[Array, "*batch"]) -> Float[Array, "*batch"]:
-    r"""−log softmax(logits)[index], in nats: the negative log-likelihood of an entry of a table."""
+    r"""−log softmax(logits)[index], in nats: the negative log-likelihood of an entry of a table.
+
+    Source: the softmax's cross-entropy (Bishop, *Pattern Recognition and Machine Learning*, 2006).
+    """
     return -jnp.take_along_axis(log_softmax(logits, axis=-1), index[..., None], axis=-1)[..., 0]
 
 
@@ -58,6 +64,8 @@ def bounded_variance(
 
     The same number with one exponential of `raw` in the place of two softplus and one exponential, which on a CPU take
     ten times as long. Below −60, where nothing but e^low is left, `raw` counts as −60 (no overflow, gradient 0).
+
+    Source: ours, `bounded_log_var` (Chua et al., 2018, App. A.1) exponentiated.
     """
     low, high = along(low, raw), along(high, raw)
     return jnp.exp(low) + 1.0 / (jnp.exp(-high) + jnp.exp(-jnp.maximum(raw, -60.0)))

@@ -88,7 +88,7 @@ def smoothed_logit(log_ratio: Float[Array, "*batch"], smoothing: Scalar) -> Floa
       log_ratio: log (p / q) in nats.
       smoothing: α in [0, 1).
 
-    Source: the minimiser of `smoothed_loss`, by differentiation.
+    Source: ours, the minimiser of `smoothed_loss`, by differentiation.
     """
     return jnp.logaddexp(log_ratio, jnp.log(jnp.asarray(smoothing, log_ratio.dtype))) - jnp.log1p(-smoothing)
 
@@ -185,5 +185,7 @@ def value_slope(
       gradient: ∇V at the draw, return units per unit of each entry.
       std: σ, the model's standard deviation of each entry of the next observation.
       coefficient: c of `optimism_loss`.
+
+    Source: ours, what Eq. 9's reparameterised gradient says of the value (`theory.mnm_smoothing`).
     """
     return jnp.linalg.norm(coefficient * std * gradient, axis=-1)

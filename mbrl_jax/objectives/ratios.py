@@ -89,7 +89,10 @@ def self_normalised(log_weights: Float[Array, "*batch"], share: Scalar = 1.0, ax
 
 @checked
 def effective_sample_size(weights: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
-    """`(sum w)^2 / sum w^2` along an axis: how many equally weighted samples are worth as much; 0 if all are 0."""
+    """`(sum w)^2 / sum w^2` along an axis: how many equally weighted samples are worth as much; 0 if all are 0.
+
+    Source: Owen, *Monte Carlo Theory, Methods and Examples*, 2013, Sec. 9.3.
+    """
     top = jnp.max(weights, axis=axis, keepdims=True)
     scaled = weights / jnp.where(top > 0, top, 1.0)
     squares = jnp.square(scaled).sum(axis=axis)
@@ -161,7 +164,7 @@ def classifier_reward(
 
 
 class Terms(NamedTuple):
-    """Which terms of MnM's objective a method uses; numbers, so that methods are lanes of one program.
+    """Which terms of MnM's Eq. 3 a method uses; numbers, so that methods are lanes of one program.
 
     Attributes:
       log: 1 takes `(1 - gamma) log r` as the reward (MnM), 0 takes `r` (VMBPO, Q-learning).

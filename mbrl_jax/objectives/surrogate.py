@@ -80,7 +80,7 @@ def clipped_value_error(
       target: y, a constant.
       clip: c, in return units.
 
-    Source: OpenAI baselines (`ppo2/model.py`); the paper has no such clip.
+    Source: OpenAI baselines' released code (`ppo2/model.py`); Schulman et al., 2017, have no such clip.
     """
     old, fixed = lax.stop_gradient(old_value), lax.stop_gradient(target)
     near = old + jnp.clip(value - old, -clip, clip)

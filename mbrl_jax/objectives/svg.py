@@ -17,6 +17,8 @@ def survival(ended: Float[Array, "time batch"]) -> Float[Array, "time batch"]:
 
     Args:
       ended: d_t, the probability that the t-th action does.
+
+    Source: ours, the product that `released_survival` was meant to be.
     """
     return jnp.cumprod(1.0 - ended, axis=0)
 

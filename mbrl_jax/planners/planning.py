@@ -1,4 +1,7 @@
-"""Planning as a policy: a new plan at every step, from nothing or from what is left of the last one."""
+"""Planning as a policy: a new plan at every step, from nothing or from what is left of the last one.
+
+Source: model-predictive control as in Chua et al., 2018, Algorithm 1; the warm start is that of their released code.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Distributions over action sequences that planners draw candidates from and fit to the good ones."""
+"""Distributions over action sequences that planners draw candidates from and fit to the good ones.
+
+Source: Rubinstein and Kroese, *The Cross-Entropy Method*, 2004; smoothing and least deviations are ours.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +46,9 @@ def choices(count: int, smoothing: float = 0.05) -> Proposal:
     Args:
       count: number of choices, which is the action's width.
       smoothing: share of the uniform distribution that a fit keeps, so that no choice dies out.
+
+    Raises:
+      ValueError: `count` is below 2.
     """
     if count < 2:
         raise ValueError(f"a choice needs at least two actions, got {count}")

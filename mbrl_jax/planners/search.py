@@ -1,4 +1,8 @@
-"""Searching for a good sequence of actions; every search takes the same scoring function."""
+"""Searching for a good sequence of actions; every search takes the same scoring function.
+
+Source: Haghgoo et al., 2021, Algorithm 3 (random shooting); Rubinstein and Kroese, *The Cross-Entropy Method*, 2004;
+Williams et al., 2015 (path integrals). Exhaustive search is ours.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +60,11 @@ def cold(search: Search, proposal: Proposal, horizon: int) -> Planner:
 
 @checked
 def random_shooting(score: Score, proposal: Proposal, sequences: int, horizon: int) -> Planner:
-    """RSPLANNER (Haghgoo et al., 2021, Algorithm 3): the first action of the best of `sequences` drawn blindly."""
+    """RSPLANNER (Haghgoo et al., 2021, Algorithm 3): the first action of the best of `sequences` drawn blindly.
+
+    Raises:
+      ValueError: `sequences` or `horizon` is below 1.
+    """
     _check(sequences, horizon)
 
     def plan(key: Key, obs: Array) -> Plan:
@@ -69,7 +77,11 @@ def random_shooting(score: Score, proposal: Proposal, sequences: int, horizon: i
 
 @checked
 def exhaustive(score: Score, candidates: Float[Array, "sequences horizon action_dim"]) -> Planner:
-    """The first action of the best of the given sequences `[sequences, horizon, action_dim]` (see `all_sequences`)."""
+    """The first action of the best of the given sequences `[sequences, horizon, action_dim]` (see `all_sequences`).
+
+    Raises:
+      ValueError: there is no candidate, or it has no step.
+    """
     _check(*candidates.shape[:2])
     return lambda key, obs: _best(candidates, _scored(score, key, obs, candidates))
 
@@ -82,6 +94,9 @@ def cross_entropy(
 
     The action is the first of the best sequence drawn in the last iteration. Of the fitted proposal's most likely
     actions the first can be a bad one: where it does not matter when to brake, each single step says "not yet".
+
+    Raises:
+      ValueError: `sequences`, `horizon` or `iterations` is below 1; or not 1 <= elites <= sequences.
     """
     _check(sequences, horizon, iterations)
     if not 1 <= elites <= sequences:
@@ -107,6 +122,10 @@ def mppi(
     """Path-integral control (Williams et al., 2015): the proposal is fitted with weights `exp(value / temperature)`.
 
     The action is the first of the fitted proposal's mode; `temperature` is in units of return.
+
+    Raises:
+      ValueError: `sequences`, `horizon` or `iterations` is below 1; or a temperature that is no traced value is not
+        positive.
     """
     _check(sequences, horizon, iterations)
     if isinstance(temperature, float | int) and temperature <= 0:

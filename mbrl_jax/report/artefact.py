@@ -42,6 +42,9 @@ class Table:
       caption: what is shown and in which unit.
       paper: columns that hold a paper's printed numbers, mapped to where they are printed (`"Table 2"`). They are set
         apart, and sources are never merged into one column.
+
+    Raises:
+      ValueError: columns are not unique, or lack one of `paper`.
     """
 
     frame: pd.DataFrame

@@ -80,6 +80,9 @@ class Claim:
         below its negative.
       note: what a reader must know about how we test it.
       profiles: profiles whose scale the claim is about; in others it stays OPEN. All but `smoke` if empty.
+
+    Raises:
+      ValueError: `tolerance` is negative or not a number.
     """
 
     text: str

@@ -205,6 +205,9 @@ def intervals(
 def gif(frames: np.ndarray, fps: float = 25.0) -> bytes:
     """Frames `uint8 [time, height, width, 3]` as an endless GIF.
 
+    Args:
+      fps: frames per second.
+
     Raises:
       ValueError: the frames have another shape or dtype.
     """

@@ -223,7 +223,7 @@ def _budget(found: list[Curves]) -> float:
 
 
 def arrays(frame: pd.DataFrame, algorithm: str, env: str | None = None) -> dict[str, np.ndarray]:
-    """The bulk arrays stored with an algorithm's run; `frame` must be one that the report handed out.
+    """The bulk arrays, of any shape, stored with an algorithm's run; `frame` must be one that the report handed out.
 
     Raises:
       MissingDataError: no such run, or it stored none.

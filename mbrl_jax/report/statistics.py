@@ -44,7 +44,7 @@ _CHUNK = 2**21  # floats resampled at once: 16 MiB
 
 
 class Interval(NamedTuple):
-    """A point estimate with the ends of its bootstrap interval; scalars or arrays of one shape."""
+    """A point `estimate` with the ends `low` and `high` of its bootstrap interval, each `[...]` of one shape."""
 
     estimate: np.ndarray
     low: np.ndarray
@@ -55,11 +55,11 @@ def iqm(scores: ArrayLike, axis: int | tuple[int, ...] | None = None) -> np.ndar
     """Interquartile mean: the mean of what is left when the `floor(n / 4)` lowest and highest values are cut off.
 
     Args:
-      scores: numbers; infinities are ranked like any other value.
+      scores: `[...]`; infinities are ranked like any other value.
       axis: axes to pool; all by default.
 
     Returns:
-      The pooled means.
+      The pooled means: `[...]` of the axes that are left, a scalar if none is.
     """
     ordered = _pooled(np.asarray(scores, dtype=float), axis)
     count = ordered.shape[-1]
@@ -70,13 +70,13 @@ def iqm(scores: ArrayLike, axis: int | tuple[int, ...] | None = None) -> np.ndar
 
 
 def median(scores: ArrayLike, axis: int | tuple[int, ...] | None = None) -> np.ndarray:
-    """Median of the pooled values; infinities are ranked like any other value."""
+    """Median of the pooled values `[...]`, of `scores [...]` as in `iqm`; infinities rank like any other value."""
     with np.errstate(invalid="ignore"):
         return np.median(np.asarray(scores, dtype=float), axis=axis)
 
 
 def mean(scores: ArrayLike, axis: int | tuple[int, ...] | None = None) -> np.ndarray:
-    """Mean of the pooled values."""
+    """Mean of the pooled values `[...]`, of `scores [...]` as in `iqm`."""
     with np.errstate(invalid="ignore"):
         return np.mean(np.asarray(scores, dtype=float), axis=axis)
 
@@ -187,6 +187,9 @@ def performance_profile(scores: ArrayLike, thresholds: ArrayLike, **options: flo
 
     Returns:
       Curves `[points]`.
+
+    Raises:
+      ValueError: the scores are not `[runs, tasks]` with at least one run and no NaN.
     """
     above = _as_sample(scores)[..., None] > np.asarray(thresholds, dtype=float)
     return aggregate(above.astype(float), mean, **options)
@@ -219,7 +222,7 @@ def steps_to(env_step: ArrayLike, value: ArrayLike, threshold: float, budget: fl
       env_step: `[points]`, increasing.
       value: `[runs, points]`; NaN (not evaluated) does not reach anything.
       threshold: in units of `value`; reached when equal.
-      budget: points after it are ignored.
+      budget: environment steps; points after it are ignored.
 
     Returns:
       `[runs]`.

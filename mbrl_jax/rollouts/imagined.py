@@ -1,4 +1,7 @@
-"""Roll-outs of a model: every one, with whatever memory the model and the policy have."""
+"""Roll-outs of a model: every one, with whatever memory the model and the policy have.
+
+Ours: branched roll-outs are those of Janner et al., 2019, Algorithm 2.
+"""
 
 from __future__ import annotations
 

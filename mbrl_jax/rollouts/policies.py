@@ -1,4 +1,7 @@
-"""Policies made of functions or of other policies, and actions in the units of an environment."""
+"""Policies made of functions or of other policies, and actions in the units of an environment.
+
+Ours: plumbing, without a paper.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Roll-outs of the real environment: steps with automatic resets, and fragments of many environments."""
+"""Roll-outs of the real environment: steps with automatic resets, and fragments of many environments.
+
+Ours: automatic resets as Gymnasium's vector environments have them, but in the same step.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,11 @@ def normalised(env: Env) -> Env:
 
 
 def check_steps(steps: int, per_iteration: int, warmup: int) -> None:
-    """Refuses step counts that the outer loop cannot realise."""
+    """Refuses step counts that the outer loop cannot realise.
+
+    Raises:
+      ValueError: `steps` is no positive multiple of `per_iteration`, or `warmup` is below 1.
+    """
     if per_iteration < 1 or steps < 1 or steps % per_iteration:
         raise ValueError(
             f"steps must be a positive multiple of the environment steps per iteration, got {steps} and {per_iteration}"

@@ -1,4 +1,7 @@
-"""Whole episodes of the real environment, side by side: with all their steps, or for what they return."""
+"""Whole episodes of the real environment, side by side: with all their steps, or for what they return.
+
+Ours: plumbing, without a paper.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +102,7 @@ class _Running(NamedTuple):
 
 
 class Graded(NamedTuple):
-    """Undiscounted returns, lengths, and means over the steps of the task's own `scores`, of episodes `[episodes]`."""
+    """Of episodes, each `[episodes]`: undiscounted returns, lengths, means of the task's own `scores` over steps."""
 
     total: Array
     length: Array

@@ -100,6 +100,7 @@ class Checkpoints:
 
     Raises:
       StrangerError: a link or a file bears a checkpoint's name.
+      ValueError: `keep` is below 1.
     """
 
     def __init__(self, folder: Path, keep: int = 2, run: str = ""):
@@ -128,15 +129,27 @@ class Checkpoints:
         self._checked(lambda: self._manager.save(iteration, args=args, force=True))
 
     def check(self) -> None:
-        """Raises OSError if a write in the background has failed; does not wait."""
+        """Looks whether a write in the background has failed; does not wait.
+
+        Raises:
+          OSError: one has.
+        """
         self._checked(self._manager.check_for_errors)
 
     def wait(self) -> None:
-        """Returns when everything is on disk. Raises OSError if it could not be written."""
+        """Returns when everything is on disk.
+
+        Raises:
+          OSError: it could not be written.
+        """
         self._checked(self._manager.wait_until_finished)
 
     def close(self) -> None:
-        """Waits and releases the writer's threads. Raises OSError if something could not be written."""
+        """Waits and releases the writer's threads.
+
+        Raises:
+          OSError: something could not be written.
+        """
         try:
             self.wait()
         finally:

@@ -115,6 +115,9 @@ def iteration(program: Loop) -> Loop:
     """The loop over iterations of an `advance`: its outermost loop whose length is not known, the largest of several.
 
     Lanes one after the other are a loop of known length around it.
+
+    Raises:
+      ValueError: there is no such loop.
     """
     level = [program]
     while level and all(loop.trips is not None for loop in level):

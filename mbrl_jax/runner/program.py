@@ -56,7 +56,7 @@ class Lanes(NamedTuple):
 
 
 class Carry(NamedTuple):
-    """States of all lanes, and the iteration at which each diverged (−1: healthy)."""
+    """States of all lanes, and the iteration at which each `diverged [lanes]` (−1: healthy)."""
 
     state: PyTree
     diverged: Array
@@ -263,6 +263,9 @@ def make(
       batching: `vmap` or `map` over the lanes of a device; `default_batching(devices)` if None.
       devices: all local devices if None; never more than there are lanes.
       precision: of products, see `runner.precision`.
+
+    Raises:
+      ValueError: `batching` is neither.
     """
     if (batching := batching or default_batching(devices)) not in BATCHINGS:
         raise ValueError(f"batching must be one of {BATCHINGS}, got {batching!r}")

@@ -63,7 +63,7 @@ def scheduled(steps: int, per: int, eval_every: int | None, untrained: bool = Tr
     """The schedule of `steps` environment steps, `per` of them an iteration, evaluated every `eval_every` steps.
 
     Args:
-      eval_every: `usual_interval` if None.
+      eval_every: environment steps between evaluations; `usual_interval` if None.
       untrained: whether before training too.
 
     Raises:

@@ -65,6 +65,12 @@ class Run:
         `made_by`, whose name and arguments are an entry else.
       labelled_by: swept hyper-parameters that labels show; all if None. What is left out must not tell lanes apart.
       evaluated_untrained: whether the policy is evaluated before training too; where planning is dear it need not be.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; seeds are not distinct; there are more than `MOST_LANES`
+        lanes; the configuration is not the algorithm's own; an option has no name of its own; a swept name is no
+        continuous field or given twice, its values are not distinct in single precision; `labelled_by` does not tell
+        lanes apart.
     """
 
     experiment: str
@@ -146,7 +152,11 @@ class Run:
         return f"{self.algorithm}[{', '.join(shown)}]" if shown else self.algorithm
 
     def identity(self, env: Env) -> Facts:
-        """Everything that determines the numbers; its hash is the run's id. No module's path is part of it."""
+        """Everything that determines the numbers; its hash is the run's id. No module's path is part of it.
+
+        Raises:
+          ValueError: a function among the options has no name of its own.
+        """
         left_out = ["method", "options", "engine", *UNSTATED, *(["precision"] if self.precision == STANDARD else [])]
         facts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
         options = {name: _stated(value) for name, value in self.options.items()}
@@ -218,7 +228,11 @@ def sweepable(config: Config, prefix: str = "") -> list[str]:
 
 
 def check_sweepable(config: Config, name: str) -> None:
-    """Refuses a name (dotted) that is no continuous field: what sets a shape or a branch has a program of its own."""
+    """Refuses a name (dotted) that is no continuous field: what sets a shape or a branch has a program of its own.
+
+    Raises:
+      ValueError: says which names are near.
+    """
     if name not in sweepable(config):
         raise ValueError(nearest(name, sweepable(config), "a hyper-parameter swept inside one program"))
 

@@ -50,6 +50,10 @@ class Signals:
             signal.signal(number, handler)
 
     def stop_if_received(self) -> None:
-        """Raises `Interrupted` if a signal came."""
+        """Ends the process where a signal has come, and only there.
+
+        Raises:
+          Interrupted: a signal came; its code is 128 + the signal's number.
+        """
         if self.received is not None:
             raise Interrupted(128 + self.received)

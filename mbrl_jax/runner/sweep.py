@@ -60,6 +60,9 @@ class Sweep:
       engine: physics engine; None chooses by device.
       precision: of products, see `runner.precision`.
       max_lanes: seeds times values in one program, at most; a larger block is split by its seeds.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`.
     """
 
     name: str

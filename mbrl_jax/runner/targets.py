@@ -27,7 +27,19 @@ SHARE = 0.75
 
 
 class Gpu(NamedTuple):
-    """Numbers of a data sheet, as XLA's cost models and code generators ask for them."""
+    """Numbers of a data sheet, as XLA's cost models and code generators ask for them.
+
+    Attributes:
+      name: as XLA calls the device.
+      capability: compute capability, its major number.
+      cores: streaming multiprocessors.
+      fpus: units for float32 of each.
+      shared: memory that blocks on a core share, in bytes.
+      optin: the most of it that one block may ask for, in bytes.
+      bandwidth: of the memory, in bytes per second.
+      cache: of the second level, in bytes.
+      clock: in GHz.
+    """
 
     name: str
     capability: int
@@ -40,7 +52,11 @@ class Gpu(NamedTuple):
     clock: float
 
     def text(self, memory: int) -> str:
-        """As XLA's target configuration (`GpuTargetConfigProto`)."""
+        """As XLA's target configuration (`GpuTargetConfigProto`).
+
+        Args:
+          memory: of the device, in bytes.
+        """
         return f"""
 gpu_device_info {{
   threads_per_block_limit: 1024 threads_per_warp: 32 threads_per_core_limit: 2048

@@ -1,4 +1,7 @@
-"""Distances between finite distributions, with the conventions `0 log 0 = 0` and `p log(p / 0) = infinity`."""
+"""Distances between finite distributions, with the conventions `0 log 0 = 0` and `p log(p / 0) = infinity`.
+
+Source: Cover and Thomas, *Elements of Information Theory*, 2006.
+"""
 
 from __future__ import annotations
 

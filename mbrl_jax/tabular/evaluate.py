@@ -2,6 +2,8 @@
 
 Every function is a composition of array operations with static shapes: `jit` and `vmap` over MDPs, policies and
 models work without adapters. "Exact" means a linear solve, so the error is that of the dtype.
+
+Source: Puterman, *Markov Decision Processes*, 1994, Chapter 6; the variance of returns is that of Sobel, 1982.
 """
 
 from __future__ import annotations

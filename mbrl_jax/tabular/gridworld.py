@@ -1,4 +1,7 @@
-"""Gridworlds as finite MDPs: cells in rows, moves that stop at edges and walls, and noise that replaces the action."""
+"""Gridworlds as finite MDPs: cells in rows, moves that stop at edges and walls, and noise that replaces the action.
+
+Ours, for the gridworlds of MnM (Eysenbach et al., 2022) and MAO (Modhe et al., 2021).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A finite Markov decision process as a pytree, and the checks that guard its construction."""
+"""A finite Markov decision process as a pytree, and the checks that guard its construction.
+
+Source: Puterman, *Markov Decision Processes*, 1994, Sec. 2.1; discounted, with a distribution of the first state.
+"""
 
 from __future__ import annotations
 
@@ -65,12 +68,20 @@ def make(
 
 
 def make_policy(policy: ArrayLike, mdp: MDP) -> Float[Array, "states actions"]:
-    """A checked policy `[S, A]` of the MDP's dtype; raises ValueError like `make`."""
+    """A checked policy `[S, A]` of the MDP's dtype.
+
+    Raises:
+      ValueError: as of `make`.
+    """
     return jnp.asarray(_distribution(policy, mdp.reward.shape, "policy"), mdp.reward.dtype)
 
 
 def make_dynamics(transition: ArrayLike, mdp: MDP) -> Float[Array, "states actions states"]:
-    """Checked dynamics `[S, A, S]` for the MDP's states and actions; raises ValueError like `make`."""
+    """Checked dynamics of `transition [S, A, S]` for the MDP's states and actions.
+
+    Raises:
+      ValueError: as of `make`.
+    """
     return jnp.asarray(_distribution(transition, mdp.transition.shape, "transition"), mdp.transition.dtype)
 
 

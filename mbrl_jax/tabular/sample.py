@@ -1,4 +1,7 @@
-"""Random finite MDPs, models and policies, for property tests and benchmarks."""
+"""Random finite MDPs, models and policies, for property tests and benchmarks.
+
+Ours: distributions for tests, of no paper.
+"""
 
 from __future__ import annotations
 

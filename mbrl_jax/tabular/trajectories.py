@@ -2,6 +2,9 @@
 
 Trajectories are tensors of indices, not Python loops: an expectation over trajectories is a weighted sum of arrays.
 The number of trajectories is `(S A)^length`, so this is for small horizons.
+
+Source: a path's probability is that of Sutton and Barto, *Reinforcement Learning*, 2018, Sec. 5.5; ratios of them are
+Eq. 2 of Haghgoo et al., 2021.
 """
 
 from __future__ import annotations

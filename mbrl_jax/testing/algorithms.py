@@ -132,7 +132,7 @@ def _check_program(
 
 
 def key_at(key: Key, t: int | jax.Array) -> Key:
-    """The key of iteration t."""
+    """The key of iteration `t []`."""
     return jax.random.fold_in(jax.random.fold_in(key, 1), t)
 
 

@@ -42,7 +42,11 @@ def shapes(tree: PyTree) -> PyTree:
 
 @contextmanager
 def asserted() -> Iterator[None]:
-    """A block in which what breaks a rule of `envs.contract` is an `AssertionError`."""
+    """A block in which what breaks a rule of `envs.contract` is an `AssertionError`.
+
+    Raises:
+      AssertionError: with the message of the `ContractError`.
+    """
     try:
         yield
     except contract.ContractError as error:
@@ -91,7 +95,7 @@ def check_finite(tree: PyTree, what: str, but: Callable[[str], bool] = lambda pa
 
 
 def numbers(leaf: Any) -> np.ndarray:
-    """An array as NumPy holds it, a random key as its data."""
+    """An array of any shape as NumPy holds it, a random key as its data."""
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return np.asarray(jax.random.key_data(leaf))
     return np.asarray(leaf)

@@ -33,7 +33,7 @@ __all__ = [
 
 
 class Latent(NamedTuple):
-    """A finite latent model: encoder `e [S, Z]`, latent dynamics `m [Z, A, Z]`, policy `[Z, A]`."""
+    """A finite latent model: encoder `e [S, Z]`, latent dynamics `m [Z, A, Z]`, policy `[Z, A]` (Eq. 4)."""
 
     encoder: Float[Array, "states latents"]
     dynamics: Float[Array, "latents actions latents"]

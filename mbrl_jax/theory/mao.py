@@ -111,7 +111,7 @@ def advantage_l1_upper(
 def advantage_l2(
     mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"]
 ) -> Float[Array, ""]:
-    """L2: the squared expected model-advantage, equal to `(J_q - J_p)^2`."""
+    """L2: the squared expected model-advantage, equal to `(J_q - J_p)^2` (Sec. 3.2)."""
     return jnp.square(advantage_l1(mdp, model, policy))
 
 
@@ -127,7 +127,7 @@ def vaml_l2(
 def vaml_l2_bound(
     mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"]
 ) -> Float[Array, ""]:
-    """`vaml_l2 / (1 - gamma)`, which does bound `advantage_l2`, by the Cauchy-Schwarz inequality."""
+    """`vaml_l2 / (1 - gamma)`, which does bound `advantage_l2`, by the Cauchy-Schwarz inequality. Ours."""
     return vaml_l2(mdp, model, policy) / (1 - mdp.discount)
 
 

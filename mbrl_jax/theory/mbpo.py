@@ -40,7 +40,7 @@ OnGrid = float | Float[Values, "*grid"]
 def policy_divergence(
     policy: Float[Values, "states actions"], other: Float[Values, "states actions"]
 ) -> Float[Array, ""]:
-    """`eps_pi`: the largest total variation of two policies over states."""
+    """`eps_pi`: the largest total variation of two policies over states (Theorem 4.1)."""
     return jnp.max(divergence.total_variation(policy, other))
 
 
@@ -50,7 +50,7 @@ def model_error(
 ) -> Float[Array, ""]:
     """`eps_m`: the largest expected total variation of the dynamics over times `0 .. length - 1` under a policy.
 
-    Exact for the infinite maximum once the state distribution has stopped moving by time `length`.
+    That of Theorem 4.1. Exact for the infinite maximum once the state distribution has stopped moving by time `length`.
     """
     marginals = evaluate.state_marginals(mdp.transition, policy, mdp.initial, length)
     error = jnp.sum(policy * divergence.total_variation(mdp.transition, model), axis=-1)

@@ -109,7 +109,7 @@ def model_objective(
 def tilted_model(
     transition: Float[Values, "states actions states"], value: Float[Values, " states"]
 ) -> Float[Array, "states actions states"]:
-    """Maximiser `[S, A, S]` of `model_objective`: `q proportional to p exp(value)`, computed without overflow."""
+    """Maximiser `[S, A, S]` of `model_objective` (Eq. 9): `q proportional to p exp(value)`, without overflow."""
     log_step = jnp.log(transition)
     return jax.nn.softmax(log_step + along(jnp.asarray(value), log_step), axis=-1)
 
@@ -235,7 +235,7 @@ def learned_discount_bound(
 def optimal_discount(
     mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"], length: int
 ) -> Float[Array, " {length}"]:
-    """The learned discount `[length]` that maximises `learned_discount_bound`: a softmax of the scores."""
+    """The discount `[length]` that maximises `learned_discount_bound`: a softmax of the scores. Ours, for Eq. 10."""
     return jax.nn.softmax(discount_scores(mdp, model, policy, length))
 
 
@@ -243,13 +243,13 @@ def optimal_discount(
 def optimal_discount_bound(
     mdp: MDP, model: Float[Values, "states actions states"], policy: Float[Values, "states actions"], length: int
 ) -> Float[Array, ""]:
-    """Value of `learned_discount_bound` at `optimal_discount`: a log-sum-exp of the scores."""
+    """Value of `learned_discount_bound` at `optimal_discount`: a log-sum-exp of the scores. Ours, for Eq. 10."""
     return jax.nn.logsumexp(discount_scores(mdp, model, policy, length))
 
 
 @checked
 def finite_return(rewards: Float[Values, "paths length"], discount: Scalar) -> Float[Array, " paths"]:
-    """`[N]` discounted return of each enumerated trajectory; `rewards [N, length]`."""
+    """`[N]` discounted return (Eq. 1) of each enumerated trajectory; `rewards [N, length]`."""
     return jnp.asarray(rewards) @ discount ** jnp.arange(rewards.shape[-1], dtype=rewards.dtype)
 
 

@@ -31,7 +31,7 @@ def pull(shift: Float[Values, "*batch"], smoothing: Scalar, ratio: Scalar = 1.0)
 
     $$ E_z\Bigl[ \frac{p / q}{p / q + \alpha} \Bigl( x - \frac{z}{\rho} \Bigr) \Bigr], \qquad x = m + \rho z $$
 
-    By the trapezoidal rule over ±12 standard deviations, exact to rounding.
+    Ours, for Eq. 9. By the trapezoidal rule over ±12 standard deviations, exact to rounding.
 
     Args:
       shift: m, in standard deviations of the world.
@@ -56,13 +56,18 @@ def _pulls(smoothing: Scalar, ratio: Scalar) -> tuple[Array, Array]:
 
 @checked
 def largest_slope(smoothing: Scalar, ratio: Scalar = 1.0) -> Float[Array, ""]:
-    """The largest pull of any shift, in nats: with a steeper value the model runs away. Infinite without smoothing."""
+    """The largest pull of any shift, in nats: with a steeper value the model runs away. Infinite without smoothing.
+
+    Source: ours, the largest `pull`.
+    """
     return jnp.where(jnp.asarray(smoothing) > 0, _pulls(smoothing, ratio)[1].max(), jnp.inf)
 
 
 @checked
 def resting_shift(slope: Float[Values, "*batch"], smoothing: Scalar, ratio: Scalar = 1.0) -> Float[Array, "*batch"]:
     """Where a model that starts at the truth comes to rest, in standard deviations; infinite if it runs away.
+
+    Source: ours, where `pull` equals the slope.
 
     Args:
       slope: b ≥ 0, in nats; below 12 without smoothing.

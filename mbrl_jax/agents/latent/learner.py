@@ -103,7 +103,10 @@ Loss = Callable[[PyTree, Key, Context], tuple[Array, Info]]
 
 
 def explored(config: Config, ctx: Context, params: PyTree, key: Key, z: Array) -> tuple[Array, Array]:
-    """The policy's action in a loss, its scheduled noise clipped, and its log-probability (zero without a density)."""
+    """The policy's action `[..., action_dim]` at `z [..., latent_dim]` in a loss, and its log-probability `[...]`.
+
+    The scheduled noise is clipped; the log-probability, in nats, is zero for a policy without a density.
+    """
     return ctx.nets.policy.draw(params, key, z, ctx.data.noise, config.noise_limit)
 
 
@@ -298,7 +301,7 @@ def context(nets: Nets, state: State, data: Data) -> Context:
 
 
 def act(config: Config, spec: Spec, state: State, noise: Array, parts: Parts = STANDARD) -> Policy[tuple[()]]:
-    """The exploring policy: z drawn from the online encoder, the policy's action with noise of this size."""
+    """The exploring policy: z drawn from the online encoder, the policy's action with noise of this size, a scalar."""
     nets = nets_of(config, spec, parts)
 
     def explore(key: Key, obs: Array) -> Array:

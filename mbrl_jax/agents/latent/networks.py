@@ -1,4 +1,7 @@
-"""ALM's networks as functions of their parameters: encoder, latent model, reward, classifier, critics and policy."""
+"""ALM's networks as functions of their parameters: encoder, latent model, reward, classifier, critics and policy.
+
+Source: Ghugare et al., 2023, Appendix D, and their released code (`RajGhugare19/alm`).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,13 @@ __all__ = ["Config", "Encoder", "Nets", "PolicyHead", "gaussian_encoder", "mlp",
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of ALM's networks and losses; defaults are the released code's (`cfgs/agent/alm.yaml`)."""
+    """Hyper-parameters of ALM's networks and losses; defaults are the released code's (`cfgs/agent/alm.yaml`).
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; a width, `latent_dim`, `horizon` or `critics` is below 1;
+        `gamma` or `trace` is outside [0, 1], `tau` outside (0, 1]; `coefficient` or `noise_limit` is negative;
+        `std_bounds` are not increasing and positive.
+    """
 
     latent_dim: int = 50
     """Entries of a representation z (Table 3)."""

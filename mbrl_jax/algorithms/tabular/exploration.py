@@ -48,7 +48,11 @@ class Moves(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Settings of the authors' released notebook, cell 1."""
+    """Settings of the authors' released notebook, cell 1.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `eval_every` does not divide `iterations`.
+    """
 
     iterations: int = 1500
     eval_every: int = 20

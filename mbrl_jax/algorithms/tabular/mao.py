@@ -48,6 +48,9 @@ class Config:
     """Settings; the paper gives none for its gridworlds. They are the same for all methods.
 
     `collect` real steps, then `model_updates` x (model step, value refresh), then `policy_updates` A2C updates.
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; `eval_every` does not divide `iterations`.
     """
 
     iterations: int = 100

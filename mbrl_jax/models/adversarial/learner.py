@@ -1,4 +1,7 @@
-"""One gradient step of ensemble, classifier and reward network on a batch, and what is measured of them."""
+"""One gradient step of ensemble, classifier and reward network on a batch, and what is measured of them.
+
+Source: Eysenbach et al., "Mismatched No More", 2022, Algorithm 1, Eq. 4 and 9, and Appendix D.1.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,12 @@ Terminal = Callable[[Array], Array] | None
 
 
 class Weight(NamedTuple):
-    """How much values count in the model's loss: c, and whether they do at all (1 or 0)."""
+    """How much values count in the model's loss.
+
+    Attributes:
+      coefficient: c, `[]`.
+      counts: `[]`, whether they do at all: 1 or 0.
+    """
 
     coefficient: Array
     counts: Array
@@ -136,7 +144,7 @@ def losses(
     batch: Transition,
     weight: Weight,
 ) -> tuple[dict[str, Array], Info]:
-    """The mean loss of each network, which reaches its own parameters only; a classifier that nobody needs has none.
+    """Each network's mean loss `[]`, which reaches its own parameters only; a classifier that nobody needs has none.
 
     Args:
       params: where the losses are taken; `state` gives the averaged model and the statistics.

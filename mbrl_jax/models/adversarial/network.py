@@ -1,4 +1,7 @@
-"""Ensemble, classifier and reward network: configuration, parameters, what each says of a transition."""
+"""Ensemble, classifier and reward network: configuration, parameters, what each says of a transition.
+
+Source: Eysenbach et al., "Mismatched No More", 2022, Appendix D.1.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,12 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of MnM's model and classifier; defaults are the paper's for all tasks (Appendix D.1)."""
+    """Hyper-parameters of MnM's model and classifier; defaults are the paper's for all tasks (Appendix D.1).
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; a width or `members` is below 1; `tau` is outside (0, 1];
+        `smoothing` or `least_std` is outside [0, 1).
+    """
 
     members: int = 5
     """Networks of the ensemble; all learn from the same rows."""
@@ -128,7 +136,7 @@ def predict(
 
 
 def moved(scalers: Scalers, obs: Array, change: Array) -> Array:
-    """The next observation `[..., obs_dim]` for a standardised change."""
+    """The next observation `[..., obs_dim]` after `obs [..., obs_dim]` for a standardised `change [..., obs_dim]`."""
     return obs + scalers.changes.backward(change)
 
 
@@ -141,9 +149,13 @@ def discounts(terminal: Callable[[Array], Array] | None, next_obs: Array) -> Arr
 def dealt(
     config: Config, spec: Spec, scalers: Scalers, params: PyTree, key: Key, obs: Array, action: Array
 ) -> tuple[Array, Array]:
-    """A draw of the next observation `[rows, obs_dim]`, each row's from one uniformly random member, and the members.
+    """A draw of the next observation `[rows, obs_dim]`, and of each row's uniformly random member `[rows]`.
 
     Rows are dealt to the members at random, in shares that differ by one row at most, so that each computes its own.
+
+    Args:
+      obs: `[rows, obs_dim]`.
+      action: `[rows, action_dim]`, in [-1, 1].
     """
     k_deal, k_draw = jax.random.split(key)
     rows, members = obs.shape[0], config.members
@@ -158,7 +170,12 @@ def dealt(
 
 
 def features(config: Config, scalers: Scalers, obs: Array, action: Array, next_obs: Array) -> Array:
-    """The classifier's standardised inputs `[..., 2 obs_dim + action_dim]`."""
+    """The classifier's standardised inputs `[..., 2 obs_dim + action_dim]`.
+
+    Args:
+      obs: `[..., obs_dim]`; `next_obs` likewise.
+      action: `[..., action_dim]`, in [-1, 1].
+    """
     before = scalers.inputs.forward(jnp.concatenate([obs, action], axis=-1))
     after = scalers.changes.forward(next_obs - obs) if config.residual else scalers.following.forward(next_obs)
     return jnp.concatenate([before, after], axis=-1)
@@ -167,13 +184,23 @@ def features(config: Config, scalers: Scalers, obs: Array, action: Array, next_o
 def logit(
     config: Config, spec: Spec, scalers: Scalers, params: PyTree, obs: Array, action: Array, next_obs: Array
 ) -> Array:
-    """Log-odds `[...]` that a transition is real, without noise, by the classifier's `params`."""
+    """Log-odds `[...]` that a transition is real, without noise, by the classifier's `params`.
+
+    Args:
+      obs: `[..., obs_dim]`; `next_obs` likewise.
+      action: `[..., action_dim]`, in [-1, 1].
+    """
     x = features(config, scalers, obs, action, next_obs)
     return apply(networks(config, spec)["classifier"], params, x)[..., 0]
 
 
 def rewards(config: Config, spec: Spec, scalers: Scalers, params: PyTree, obs: Array, action: Array) -> Array:
-    """Predicted rewards `[...]` of (s, a), in the task's units, by the reward network's `params`."""
+    """Predicted rewards `[...]` of (s, a), in the task's units, by the reward network's `params`.
+
+    Args:
+      obs: `[..., obs_dim]`.
+      action: `[..., action_dim]`, in [-1, 1].
+    """
     x = scalers.inputs.forward(jnp.concatenate([obs, action], axis=-1))
     return apply(networks(config, spec)["reward"], params, x)[..., 0]
 

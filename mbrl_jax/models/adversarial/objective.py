@@ -1,6 +1,9 @@
 """What MnM's ensemble minimises, and what its critics are paid: the methods of the paper as functions passed in.
 
 All are named functions or partials of them, so that an `Objective` can be an option of a run.
+
+Source: Eysenbach et al., "Mismatched No More", 2022, Eq. 3, 4 and 9, Appendices C and D; equations are in
+`objectives.mismatch`.
 """
 
 from __future__ import annotations
@@ -69,8 +72,8 @@ class Judged(NamedTuple):
       discount: 0 where the task ends at the draw, else 1, `[members, batch]`; a constant.
       logit: `logit(next_obs) -> [members, batch]`, the classifier's log-odds; its parameters are held constant.
       critics: of the agent.
-      coefficient: c, nats per unit of the critics; 0 as long as the values do not count.
-      counts: 1 where the values count, 0 in the first batches, in which they are poor.
+      coefficient: c `[]`, nats per unit of the critics; 0 as long as the values do not count.
+      counts: `[]`, 1 where the values count, 0 in the first batches, in which they are poor.
     """
 
     mean: Array
@@ -97,7 +100,7 @@ its predicted reward and the classifier's logit."""
 
 
 def likelihood(key: Key, judged: Judged, batch: Transition) -> Array:
-    """Negative log-likelihood of the true change, in nats: MBPO's model."""
+    """Negative log-likelihood of the true change `[members, batch]`, in nats: MBPO's model."""
     del key, batch
     return -gaussian_log_prob(judged.mean, judged.log_std, judged.target)
 
@@ -132,7 +135,10 @@ def bellman(weight: float = 1.0) -> ModelLoss:
 
 
 def value_error(key: Key, judged: Judged, batch: Transition) -> Array:
-    """Farahmand's (V(ŝ') − V(s'))², at the policy's mean action; likelihood as long as the values do not count."""
+    """Farahmand's (V(ŝ') − V(s'))², at the policy's mean action; likelihood as long as the values do not count.
+
+    `[members, batch]`, in squared units of the critics.
+    """
 
     def value(obs: Array) -> Array:
         return judged.critics.best(obs.reshape(-1, obs.shape[-1])).min(axis=0).reshape(obs.shape[:-1])
@@ -158,13 +164,17 @@ def weighted(temperature: float | None = None) -> ModelLoss:
 
 
 def task_reward(reward: Array, logit: Array, critics: Critics) -> Array:
-    """The predicted reward in the critics' units: MnM-approx, and everything with a likelihood model."""
+    """The predicted `reward [...]` in the critics' units, `[...]`: MnM-approx, and all with a likelihood model.
+
+    Args:
+      logit: `[...]`, not used.
+    """
     del logit
     return critics.reward_scale * reward
 
 
 def augmented(reward: Array, logit: Array, critics: Critics) -> Array:
-    """Full MnM's (1 − γ) log r + logit, in nats, whatever the critics' units."""
+    """Full MnM's (1 − γ) log `reward [...]` + `logit [...]`, in nats, `[...]`, whatever the critics' units."""
     return mismatch.augmented_reward(reward, logit, critics.gamma)
 
 

@@ -1,4 +1,7 @@
-"""A fitted ensemble as a model to roll out: a new elite at every step (TS1), or one for the whole roll-out (TS∞)."""
+"""A fitted ensemble as a model to roll out: a new elite at every step (TS1), or one for the whole roll-out (TS∞).
+
+Source: Chua et al., 2018, Sec. 5 (TS1, TS∞); MBPO's released code (`fake_env.py`).
+"""
 
 from __future__ import annotations
 

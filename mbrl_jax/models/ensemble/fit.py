@@ -1,4 +1,7 @@
-"""One fit of an ensemble: holdout and bootstrap samples, epochs, early stopping, all inside one program."""
+"""One fit of an ensemble: holdout and bootstrap samples, epochs, early stopping, all inside one program.
+
+Source: the released code of MBPO (Janner et al., 2019), `bnn.py`.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +51,18 @@ class Data(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Arrays of one fit. `bootstrap[members, capacity]` and `holdout[max_holdout]` index rows of the data, x and y.
+    """Arrays of one fit; indices are those of rows of the data.
 
-    `rows` are the transitions with their extras, `weight [capacity]` their weights or None.
+    Attributes:
+      rows: the transitions with their extras, `[capacity, ...]`.
+      weight: their weights `[capacity]`, or None.
+      x: standardised inputs `[capacity, obs_dim + action_dim]`.
+      y: targets `[capacity, 1 + obs_dim]`, in the units that are fitted.
+      scale: `[1 + obs_dim]`; times it, a difference is one in the environment's units.
+      bootstrap: each member's training rows, int32 `[members, capacity]`.
+      train_size: int32 `[]`, how many rows are for training.
+      holdout: held-out rows, int32 `[max_holdout]`.
+      holdout_valid: which of them there are, bool `[max_holdout]`.
     """
 
     rows: Transition
@@ -80,7 +92,11 @@ def _divisor(weight: Array) -> Array:
 
 
 def total_loss(params: PyTree, config: Config, spec: Spec, loss: Loss, scale: Array, batch: Batch) -> Array:
-    """Sum over members of the mean loss, weight decay and the penalty on the bounds."""
+    """Sum over members of the mean loss, weight decay and the penalty on the bounds, a scalar.
+
+    Args:
+      scale: `[1 + obs_dim]`, for the loss, see `Split`.
+    """
     mean, log_var = outputs(config, spec, params, batch.x)
     each = loss(Predicted(mean, log_var, batch.y, scale, batch.weight), batch.rows)
     fitted = (each * batch.weight).sum(axis=-1) / _divisor(batch.weight)
@@ -115,7 +131,7 @@ def split_rows(
 
 
 def random_order(key: Key, shape: tuple[int, ...], size: Array) -> Array:
-    """Random permutations along the last axis in which the first `size` places hold the indices below `size`.
+    """Permutations, int32 `[*shape]`, along the last axis, whose first `size []` places hold the indices below `size`.
 
     Only a prefix is sorted, of the axis' length halved as often as `size` allows: early in a run the replay is nearly
     empty, and sorting all of its capacity in each epoch would take as long as the training.
@@ -142,7 +158,7 @@ class Descent(NamedTuple):
 
 
 def taken(split: Split, index: Array, weight: Array) -> Batch:
-    """The rows at these indices, any shape, with these weights times their own."""
+    """The rows at `index [...]`, with `weight [...]` times their own."""
     own = jnp.ones((), weight.dtype) if split.weight is None else split.weight[index]
     return Batch(split.x[index], split.y[index], weight * own, jax.tree.map(lambda leaf: leaf[index], split.rows))
 
@@ -180,7 +196,16 @@ def holdout_score(config: Config, spec: Spec, score: Loss, split: Split, params:
 
 
 class Progress(NamedTuple):
-    """Progress of one fit."""
+    """Progress of one fit.
+
+    Attributes:
+      params: of all members, `[members, ...]`.
+      opt: their optimiser.
+      best_net: each member's parameters by the held-out rows.
+      best: their scores `[members]`.
+      epoch: int32 `[]`, passes made.
+      stale: int32 `[]`, passes in a row in which no member has improved.
+    """
 
     params: PyTree
     opt: optax.OptState

@@ -1,4 +1,7 @@
-"""An ensemble as a `Model`."""
+"""An ensemble as a `Model`.
+
+Source: Chua et al., 2018, Sec. 4, as in the released code of MBPO (Janner et al., 2019), `bnn.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The members of an ensemble as one stacked network: configuration, parameters, predictions."""
+"""The members of an ensemble as one stacked network: configuration, parameters, predictions.
+
+Source: Chua et al., 2018, Sec. 4 and App. A.1; the released code of MBPO (Janner et al., 2019), `bnn.py`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,13 @@ __all__ = ["Config", "State", "network", "outputs", "predict", "targets_of"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Hyper-parameters of the ensemble; defaults follow MBPO's released code (`bnn.py`, `constructor.py`)."""
+    """Hyper-parameters of the ensemble; defaults follow MBPO's released code (`bnn.py`, `constructor.py`).
+
+    Raises:
+      ValueError: a field breaks a rule of `checks.RULES`; not 1 <= elites <= members; a width, `batch`, `max_holdout`
+        or `max_epochs` is below 1; `weight_decay` has not one coefficient per layer, output included;
+        `holdout_fraction` is outside (0, 1); `patience` is negative.
+    """
 
     members: int = 7
     """Number of networks trained (Janner et al. 2019, Table 1, gives 7; PETS's code base `bnn.py`)."""
@@ -74,7 +83,16 @@ class Config:
 
 
 class State(NamedTuple):
-    """Parameters of the members `[members, ...]`, their optimiser, the scalers, elite indices and holdout errors."""
+    """What the ensemble has learned.
+
+    Attributes:
+      params: of the members, `[members, ...]`.
+      opt: their optimiser.
+      inputs: scaler of (obs, action).
+      targets: scaler of what is fitted.
+      elites: indices of the elites, int32 `[elites]`.
+      holdout: the members' held-out errors, `[members]`.
+    """
 
     params: PyTree
     opt: optax.OptState

@@ -1,4 +1,7 @@
-"""What an ensemble is fitted to: a loss per row of what the members predict."""
+"""What an ensemble is fitted to: a loss per row of what the members predict.
+
+Source: Chua et al., 2018, Eq. 1; the released code of MBPO (Janner et al., 2019), `bnn.py`.
+"""
 
 from __future__ import annotations
 
@@ -42,13 +45,13 @@ Loss = Callable[[Predicted, Transition], Array]
 
 
 def likelihood(predicted: Predicted, batch: Transition) -> Array:
-    """Gaussian negative log-likelihood without constants, mean over entries, as in MBPO's released code."""
+    """Gaussian negative log-likelihood `[members, batch]`, no constants, mean over entries: MBPO's released code."""
     del batch
     return gaussian_nll(predicted.mean, predicted.log_var, predicted.target).mean(axis=-1)
 
 
 def squared_error(predicted: Predicted, batch: Transition) -> Array:
-    """Squared error of the mean, mean over entries, in the units that are fitted: MBPO's holdout criterion."""
+    """Squared error `[members, batch]` of the mean, mean over entries, in the fit's units: MBPO's holdout criterion."""
     del batch
     return jnp.square(predicted.mean - predicted.target).mean(axis=-1)
 
