@@ -284,7 +284,7 @@ class Shared(NamedTuple):
 
 
 class Storage(NamedTuple):
-    """Marks bulk data (a replay's contents), not frozen with a diverged seed, which would copy gigabytes an iteration."""
+    """Marks bulk data (a replay's contents), not frozen with a diverged seed: it would copy gigabytes per iteration."""
 
     value: PyTree
 
