@@ -77,10 +77,6 @@ def _within(low: float, high: float) -> Callable[[float], bool]:
     return holds
 
 
-def _positive(value: float) -> bool:
-    return SMALLEST <= value <= LARGEST
-
-
 def _is_name(text: str) -> bool:
     """Whether a text can be a name in the store, in labels and in files: not UTF-8 is not printable."""
     return text.isprintable() and text not in ("", ".", "..") and "/" not in text and len(text.encode()) <= NAME_BYTES
@@ -91,13 +87,14 @@ def _is_path_of_names(text: str) -> bool:
 
 
 A_NAME = f"a name (printable, without slashes, not '.' or '..', 1 to {NAME_BYTES} bytes)"
+POSITIVE = _within(SMALLEST, LARGEST)
 RULES = (
     Rule(int, "first_seed", "a whole number in [0, 2**32)", _within(0, 2**32 - 1)),
     Rule(int, "seeds", f"a whole number from 1 to {MOST_LANES:,}", _within(1, MOST_LANES)),
     Rule(int, "eval_.*|keep|devices|max_lanes", "a whole number from 1 to 2**31 - 1", _within(1, COUNTER)),
     Rule(int, ".*", "a whole number within +-(2**31 - 1)", _within(-COUNTER, COUNTER)),
     Rule(float, ".*_seconds", "a finite number of seconds, not negative", _within(0, LARGEST)),
-    Rule(float, "(.*_)?(temperature|max_.*norm|(logit|weight)_clip|mean_limit)", "positive and finite", _positive),
+    Rule(float, "(.*_)?(temperature|max_.*norm|(logit|weight)_clip|mean_limit)", "positive and finite", POSITIVE),
     Rule(float, "(.*_)?(lr|rate|decay|noise|clip|penalty)", "a finite number, not negative", _within(0, LARGEST)),
     Rule(float, ".*", "a finite number", _within(-LARGEST, LARGEST)),
     Rule(str, "name|algorithm|profile", A_NAME, _is_name),
@@ -142,9 +139,7 @@ def check_fields(given: object, prefix: str = "") -> None:
 
 
 def check_arguments(function: F) -> F:
-    """Decorator: refuses arguments that are not of the types that they are stated to be, as `check_fields` does fields.
-
-    The fields of a configuration among them are looked at too, for one that was not made by its own class's rules.
+    """Decorator: refuses arguments, and fields of configurations among them, that are not of their stated types.
 
     Raises:
       ValueError: when the function is called: names the first such argument or field, its rule, and its value.
@@ -281,9 +276,7 @@ def check_not_negative(config: object, *names: str) -> None:
 
 
 def check_share(config: object, *names: str, zero: bool = True) -> None:
-    """Refuses a configuration in which one of these numbers is outside [0, 1], or 0 if `zero` is false.
-
-    Values that are swept are not looked at.
+    """Refuses a configuration in which one of these numbers, unless it is swept, is outside [0, 1], or 0 if not `zero`.
 
     Raises:
       ValueError: names the first such field, its interval and its value.
@@ -295,10 +288,7 @@ def check_share(config: object, *names: str, zero: bool = True) -> None:
 
 
 def check_widths(config: object, *names: str, empty: bool = False) -> None:
-    """Refuses a configuration in which one of these tuples of layer widths has an entry below 1.
-
-    Args:
-      empty: whether a network may have none of these layers.
+    """Refuses a configuration in which one of these tuples of layer widths has one below 1 or, unless `empty`, none.
 
     Raises:
       ValueError: names the first such field and its value.

@@ -27,6 +27,7 @@ LONG_FILES: dict[str, int] = {
     "experiments/dam/common.py": 318,
     "experiments/dam/comparison.py": 325,
     "mbrl_jax/agents/latent/learner.py": 378,
+    "mbrl_jax/algorithms/mnm.py": 305,
     "mbrl_jax/envs/mujoco_table.py": 392,
     "mbrl_jax/results.py": 359,
 }

@@ -111,12 +111,7 @@ class Batch(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where a run is, both scalars.
-
-    Attributes:
-      modelled: bool `[]`, whether the actor uses the model already.
-      entropy: `[]`, the target entropy in nats.
-    """
+    """Where a run is: `modelled []`, whether the actor uses the model already, and `entropy []`, the target in nats."""
 
     modelled: Array
     entropy: Array

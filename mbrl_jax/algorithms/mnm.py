@@ -38,10 +38,8 @@ class Config:
     """Hyper-parameters of MnM; defaults are the paper's, on Hopper where tasks differ (Appendix D.1, Table 2).
 
     Raises:
-      ValueError: a field breaks a rule of `checks.RULES`; `steps` is no positive multiple of `steps_per_iteration`;
-        `warmup_steps`, `updates_per_step`, `batch` or `replay_capacity` is below 1; `pretraining`, `value_after`,
-        `value_coefficient` or `reward_scale` is negative; `logged_fraction`, `range_decay` or `range_power` is outside
-        [0, 1]; `imagined_capacity` is below `batch`.
+      ValueError: a field breaks a rule of `checks.RULES`; a count is below 1, a share outside [0, 1], a weight below 0;
+        `steps` is no positive multiple of `steps_per_iteration`; `imagined_capacity` holds no batch of roll-outs.
     """
 
     steps: int = 125_000

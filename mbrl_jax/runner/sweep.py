@@ -135,11 +135,7 @@ def _strings(data: Facts, key: str) -> list[str]:
 
 
 def _once(key: str, values: list[V]) -> list[V]:
-    """The values, if none is there twice.
-
-    Raises:
-      ValueError: one is.
-    """
+    """The values; refused if one is there twice."""
     if len(set(map(repr, values))) != len(values):
         raise ValueError(f"{key} must name each once, got {shown(values)}")
     return values

@@ -103,10 +103,7 @@ Loss = Callable[[PyTree, Key, Context], tuple[Array, Info]]
 
 
 def explored(config: Config, ctx: Context, params: PyTree, key: Key, z: Array) -> tuple[Array, Array]:
-    """The policy's action `[..., action_dim]` at `z [..., latent_dim]` in a loss, and its log-probability `[...]`.
-
-    The scheduled noise is clipped; the log-probability, in nats, is zero for a policy without a density.
-    """
+    """A loss's action `[..., A]` at `z [..., Z]`, its noise clipped, and the log-probability `[...]`, 0 without one."""
     return ctx.nets.policy.draw(params, key, z, ctx.data.noise, config.noise_limit)
 
 

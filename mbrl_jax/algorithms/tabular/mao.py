@@ -1,7 +1,6 @@
 """MAO on a gridworld: value-aware model-based RL with a softmax model, A2C on imagined steps and exact expectations.
 
 Modhe et al., "Model-Advantage Optimization for Model-Based Reinforcement Learning" (2021), Algorithm 2 and Sec. 4.1.
-
 The true dynamics are deterministic, so a data set is a table of counts: per (state, action) for Eq. 10, VAML and
 maximum likelihood, and weighted with `gamma^t` for the trajectory sums of Eq. 8.
 """
@@ -45,9 +44,8 @@ class Grid(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Settings; the paper gives none for its gridworlds. They are the same for all methods.
-
-    `collect` real steps, then `model_updates` x (model step, value refresh), then `policy_updates` A2C updates.
+    """Settings, the same for all methods; the paper gives none. An iteration is `collect` real steps, then
+    `model_updates` x (model step, value refresh), then `policy_updates` A2C updates.
 
     Raises:
       ValueError: a field breaks a rule of `checks.RULES`; `eval_every` does not divide `iterations`.
@@ -159,8 +157,7 @@ def _draw(table: Array, uniform: Array) -> Array:
 def _walk(key: Key, grid: Grid, places: Places, policy: Array, successor: Callable, steps: int) -> tuple:
     """Follows the policy for `steps` steps; `successor(cell, action, uniform) -> next cell`, all batched.
 
-    Returns:
-      The new places, and per step `[steps, B]` cell, action, reward, next cell, done and time before the step.
+    Gives the new places, and per step `[steps, B]` cell, action, reward, next cell, done and time before the step.
     """
     table, gain = jnp.cumsum(jax.nn.softmax(policy, axis=-1), axis=-1), jnp.asarray(grid.gain)
 
