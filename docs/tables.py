@@ -10,10 +10,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 FILMS = (".gif", ".png")
+WIDE = "---\nhide: [toc]\n---\n"
+"""The head of a page without a table of contents, whose place what is wide gets."""
 
 FIND = """
-<p><input type="search" id="find" aria-label="Find in the tables" placeholder="find in the tables"
-style="width:100%;max-width:28rem;padding:.5rem .8rem;border:1px solid #8888;border-radius:.4rem;font:inherit">
+<p><input type="search" id="find" aria-label="Find in the tables" placeholder="find in the tables">
 <span id="found" role="status"></span></p>
 <script>
 document.getElementById("find").addEventListener("input", event => {
@@ -41,6 +42,7 @@ def differences() -> str:
     settings = [row for path in configured() for row in of_configs(path)]
     return "\n".join(
         [
+            WIDE,
             "# Paper, code, here",
             "",
             "Where a paper, its released code and this package differ, from the pages on the methods; below, every "
@@ -48,11 +50,11 @@ def differences() -> str:
             FIND,
             "## Differences",
             "",
-            *table(("method", "topic", "paper or code", "here"), rows),
+            *searched("differences", ("method", "topic", "paper or code", "here"), rows),
             "",
             "## Settings and their sources",
             "",
-            *table(("configuration", "setting", "default", "what it is, and its source"), settings),
+            *searched("settings", ("configuration", "setting", "default", "what it is, and its source"), settings),
             "",
         ]
     )
@@ -120,7 +122,7 @@ def gallery() -> str:
     ]
     head = "# Gallery\n\nEvery environment early in an episode, or as a film; what they are stands in [environments]"
     head += "(environments.md). `docs/gallery.py` makes the pictures, `mb.render` those of your own.\n"
-    return "\n".join([head, '<div class="grid cards" markdown>', "", "\n\n".join(cards), "", "</div>", ""])
+    return "\n".join([WIDE, head, '<div class="grid cards" markdown>', "", "\n\n".join(cards), "", "</div>", ""])
 
 
 def claims() -> str:
@@ -132,6 +134,7 @@ def claims() -> str:
     columns = ("verdict", "claim", "artefact", "gap [95 % interval]", "seeds", "note")
     return "\n".join(
         [
+            WIDE,
             "# Results",
             "",
             f"{len(rows)} claims of the papers have results in the repository ({tally}), all of the laptop profile, on "
@@ -141,7 +144,7 @@ def claims() -> str:
             "",
             "```bash\nmbrl report --results results/reference/laptop-amd-epyc-2-cores --out report\n```",
             FIND,
-            *table(columns, [tuple(row[name] for name in columns) for row in rows]),
+            *searched("claims", columns, [tuple(row[name] for name in columns) for row in rows]),
             "",
         ]
     )
@@ -151,3 +154,8 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
     """A table in Markdown; a bar in a cell stays in it."""
     lines = [[re.sub(r"(?<!\\)\|", r"\\|", " ".join(cell.split())) for cell in row] for row in (head, *rows)]
     return ["| " + " | ".join(line) + " |" for line in (lines[0], ["---"] * len(head), *lines[1:])]
+
+
+def searched(kind: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """A table that `FIND` searches, with the widths that `assets/site.css` gives its columns."""
+    return [f'<div class="searched {kind}" markdown>', "", *table(head, rows), "", "</div>"]

@@ -8,6 +8,7 @@ never end an episode before 200 steps.
 Observation: pendulum `[3]` (cos θ, sin θ, θ̇ in rad/s), θ = 0 upright. Cartpole `[4]` (place in metres, speed in m/s, θ
 in radians, θ̇ in rad/s). Acrobot `[6]` (cos θ₁, sin θ₁, cos θ₂, sin θ₂, θ̇₁, θ̇₂ in rad/s), θ = 0 hanging. Mountain car
 `[2]` (place, place per step), without a unit.
+
 Action: `[1]`. Pendulum: a torque in N m. Cartpole, acrobot: a choice among forces of ±10 N, among torques of −1, 0 and
 1 N m. Mountain car: the share of the engine's power.
 """

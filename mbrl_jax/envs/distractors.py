@@ -8,6 +8,7 @@ draws them anew for every environment object, so that it evaluates on another di
 belong to the environment.
 
 Observation: the base's, then `[dims]` distractors without a unit.
+
 Action: the base's, in its units.
 """
 

@@ -4,6 +4,7 @@ States are observed one-hot. The action is one score per choice, `[num_actions]`
 first of equals), so that learners with continuous actions run on them unchanged.
 
 Observation: `[states]`, one-hot, without a unit.
+
 Action: `[choices]`, scores without a unit.
 """
 

@@ -4,6 +4,7 @@ The observation is the whole state `(x, y, vx, vy)`. What the paper leaves open 
 docs/dam.md gives the reasons for the values.
 
 Observation: `[4]`, x and y in metres, vx and vy in metres per second; names for units that the paper does not give.
+
 Action: `[3]`, scores of `ACTIONS` without a unit, of which the largest is taken.
 """
 

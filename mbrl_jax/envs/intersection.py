@@ -3,6 +3,7 @@
 What the paper leaves open is a field of `Config` that says so; docs/dam.md gives the reasons for the values.
 
 Observation: `[10]`, `(x, y, vx, vy, heading)` of the agent's car, then of the other; metres, m/s, radians.
+
 Action: `[3]`, scores of `ACTIONS` without a unit, of which the largest is taken.
 """
 

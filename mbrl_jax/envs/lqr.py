@@ -1,6 +1,7 @@
 """A linear-quadratic regulator: continuous states and actions, and every value known in closed form.
 
 Observation: `[2]`, position and velocity of a point mass, without a unit.
+
 Action: `[1]`, a force, without a unit.
 """
 

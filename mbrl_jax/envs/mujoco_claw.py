@@ -6,6 +6,7 @@ bodies are `claw_model`'s; those of names with `_full` have the contacts of ever
 Observation: pose `[27]`, the joints' angles in radians, the last action, what is left to the target in radians, 9 each.
 Turn and screw `[21]`, the joints' 9 angles in radians, cosine and sine of the valve's, the last action 9, what is left
 to the target in radians.
+
 Action: `[9]`, targets of the joints' servos as shares of `RANGES`, which are in radians.
 """
 

@@ -6,6 +6,7 @@ versions, it shows the same view twice. The body is `drawer_model`'s.
 
 Observation: `[39]`, 18 of this step, 18 of the one before, 3 zeros for the goal. Of each: the hand's place in metres 3,
 the distance of the fingers in units of .1 metres, the handle's place in metres 3, its quaternion 4, zeros 7.
+
 Action: `[4]`, how the hand's target moves in centimetres 3, and the fingers' servos' target in metres.
 """
 

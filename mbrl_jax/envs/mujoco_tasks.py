@@ -7,6 +7,7 @@ Observation: `posture` is the positions but for those that leave a task the same
 metres and m/s of slides and free joints, radians and rad/s of hinges; a free joint's rotation is a unit quaternion.
 What tasks add: places and distances in metres, sines and cosines, contact forces in N and N m, forces of joints in N or
 N m, inertias in kg, kg m and kg m². Reacher and pusher show angles of joints, their speeds, and places.
+
 Action: the motors' controls, without a unit; times a motor's gear they are forces in N of slides, torques in N m of
 hinges. Rewards add numbers of different units, as their sources do: they have a unit of their own.
 """

@@ -5,6 +5,7 @@ reward); the pair that tells a time limit from a termination, and the exact valu
 that fails one of them has a bug that is easy to name.
 
 Observation: `[1]`, a number without a unit; in the termination probe, the fraction of its steps.
+
 Action: `[1]`, a number without a unit.
 """
 

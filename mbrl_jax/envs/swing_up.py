@@ -6,6 +6,7 @@ of the action, which is within ±3. Two Runge–Kutta steps of 0.02 s per step. 
 
 Observation: `[4]`, the cart's place in metres, the pole's angle in radians (0 hanging, not wrapped), and their speeds
 in m/s and rad/s.
+
 Action: `[1]`, the force in units of 100 N.
 """
 
