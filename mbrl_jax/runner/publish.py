@@ -45,7 +45,11 @@ class Publisher:
         self._wanted.set()
 
     def check(self) -> None:
-        """Raises BusyError if another process has taken the run over; does not wait."""
+        """Looks whether the run is still this process's; does not wait.
+
+        Raises:
+          BusyError: another process has taken it over.
+        """
         if self._lock.lost:
             self._lock.check()
             raise BusyError(f"run {self._run} is another process's now")

@@ -63,6 +63,9 @@ class Unit:
           entries: its objects.
           mine: whether the caller holds the folder's lock.
           trees: of `checkpoints` and `final`, those that are wanted.
+
+        Raises:
+          OSError: a checkpoint at the address is not as it was packed.
         """
         trees = tuple(tree for tree in trees if any(name.startswith(f"{tree}/") for name in entries))
         known = self._index()
