@@ -84,7 +84,7 @@ class MLP(nn.Module):
     Attributes:
       hidden: widths of the hidden layers.
       out_dim: width of the output.
-      activation: elementwise function.
+      activation: elementwise function, `[...]` to `[...]`.
       kernel_init: initialiser of the weights; biases start at zero. The default is Glorot-uniform, as in Keras.
       last_init: initialiser of the output's weights; None: as the others'.
     """
@@ -111,7 +111,7 @@ class NormedMLP(nn.Module):
     Attributes:
       hidden: widths of the hidden layers; none makes it linear.
       out_dim: width of the output.
-      activation: elementwise function of the later hidden layers.
+      activation: elementwise function, `[...]` to `[...]`, of the later hidden layers.
       kernel_init: initialiser of the weights; biases start at zero.
     """
 

@@ -158,7 +158,7 @@ def ascend(
       objective: what is raised, a scalar.
       divergence: mean KL divergence of the policy with `params` from the one with its argument, a scalar.
       accept: when the line search ends.
-      metric: the divergence that F is of, which may be an estimate by fewer rows; `divergence` if None.
+      metric: `metric(params) -> []`, the divergence that F is of, maybe of fewer rows; `divergence` if None.
 
     Returns:
       The parameters, and `kl` and `gain` of the step taken, `accepted` (0 or 1) and `share` of the full step.

@@ -266,6 +266,21 @@ def shapeless(entry: Entry) -> list[str]:
     return [] if of_each or shapes(text) - len(beside) >= len(left) else left
 
 
+def taken_without_shapes(entry: Entry) -> list[str]:
+    """Functions of arrays, among parameters and fields, of which neither item nor prose gives a call with shapes."""
+    hints = [(name, ast.unparse(hint)) for name, hint in fields(entry)]
+    functions = [name for name, hint in hints if re.search(r"\bCallable\[.*\b(Array|Values)\b", hint)]
+    return [name for name in functions if not shapes(about(entry, name)) and not re.search(rf"\b{name}`?\(", entry.doc)]
+
+
+def undescribed(entry: Entry) -> list[str]:
+    """Fields of a configuration, which `check_fields` refuses values of, that nothing is said of."""
+    made = [each for each in ast.walk(entry.node) if isinstance(each, ast.Call)]
+    if not isinstance(entry.node, ast.ClassDef) or "check_fields(self)" not in map(ast.unparse, made):
+        return []
+    return [name for name, _ in fields(entry) if not about(entry, name) and f"`{name}`" not in entry.doc]
+
+
 # Sources and units
 
 
@@ -345,6 +360,14 @@ def test_errors_are_named_where_they_are_raised():
 
 def test_arrays_have_shapes():
     assert {entry.place: names for entry in EVERYTHING if (names := shapeless(entry))} == {}
+
+
+def test_functions_that_are_passed_in_have_shapes():
+    assert {entry.place: names for entry in EVERYTHING if (names := taken_without_shapes(entry))} == {}
+
+
+def test_every_setting_is_described():
+    assert {entry.place: names for entry in EVERYTHING if (names := undescribed(entry))} == {}
 
 
 def test_mathematics_and_algorithms_have_sources():
@@ -440,6 +463,15 @@ def test_results_and_fields_without_a_shape_are_told():
     assert shapeless(only('class C(NamedTuple):\n    """Both."""\n    x: Array\n    y: Array\n')) == ["x", "y"]
     assert shapeless(only('class C(NamedTuple):\n    """Both, each `[n]`."""\n    x: Array\n    y: Array\n')) == []
     assert shapeless(only('class C:\n    """One."""\n    x: Array\n    """`[n]`."""\n')) == []
+
+
+def test_functions_without_shapes_and_settings_without_a_word_are_told():
+    text = "def f(g: Callable[[Array], Array]) -> None:\n    {}\n"
+    assert taken_without_shapes(only(text.format('"""Of g."""'))) == ["g"]
+    assert taken_without_shapes(only(text.format('"""Of `g(x [n]) -> [n]`."""'))) == []
+    text = 'class C:\n    """One."""\n    x: int = 1\n{}    def __post_init__(self):\n        check_fields(self)\n'
+    assert undescribed(entries(text.format(""))[0]) == ["x"]
+    assert undescribed(entries(text.format('    """Steps."""\n'))[0]) == []
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,16 @@ def build(
     Every function is traced once, and nothing compiled, to check what it returns (`envs.contract`); `traced=False`
     leaves that out, for engines whose steps take seconds to trace and whose tasks have tests.
 
+    Args:
+      spec: what it is.
+      start: how an episode starts, see `Start`.
+      advance: how it goes on, see `Advance`.
+      reward: `reward(obs [..., obs_dim], action [..., action_dim], next_obs [..., obs_dim]) -> [...]`, the task's, or
+        None where it is no function of these.
+      terminal: `terminal(next_obs [..., obs_dim]) -> bool [...]`, the task's, or None where it is no function of this.
+      selective: whether `start` takes `wanted`.
+      traced: whether what the functions return is checked.
+
     Raises:
       ValueError: the spec or what a function returns breaks a rule of `types.Env`; names field, rule and value. At
         trace time, if an action's shape is not `[action_dim]`.

@@ -44,7 +44,7 @@ class System:
       obs_dim: number of observation entries.
       time_limit: steps until an episode is truncated.
       dt: seconds per step.
-      observe: observation of a state.
+      observe: `observe(state [n]) -> obs [obs_dim]`.
       terminal: `terminal(next_obs)`.
       bound: actions lie within ± this.
     """

@@ -92,6 +92,11 @@ class Memory(NamedTuple):
 class Task:
     """One task.
 
+    Args:
+      obs_reward: `obs_reward(obs [..., O], action [..., A], next_obs [..., O]) -> [...]`, the reward where it is a
+        function of these.
+      obs_terminal: `obs_terminal(next_obs [..., O]) -> bool [...]`, the termination where it is a function of this.
+
     Attributes:
       model: file name of the MJCF model.
       frame_skip: physics steps per environment step.
@@ -261,7 +266,8 @@ def run(
 ) -> Reward:
     """`speed * (place' - place) / dt + healthy - control * |action|^2 - contact'`.
 
-    `speed` is the reward of a metre per second, `control` of an action's square.
+    `speed` is the reward of a metre per second, `control` of an action's square; `place(frame) -> [...]` is in metres,
+    `contact(frame) -> [...]` a cost.
 
     With `fallen` the healthy reward is withheld on the step that ends the episode (Gymnasium's -v5).
     """

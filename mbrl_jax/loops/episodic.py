@@ -72,7 +72,8 @@ def make(
       episodes: episodes of a round, side by side.
       rounds: how many rounds there is room for.
       describe: `describe(steps [episodes, time_limit, ...], valid) -> info` of a round, the steps with their extras.
-      collect: how a round's episodes are acted out; `rollouts.until_ended` where a policy is dear.
+      collect: `collect(key, env, policy, episodes) -> (steps [episodes, time_limit, ...], valid [episodes,
+        time_limit])`, how a round's are acted out; `rollouts.until_ended` where a policy is dear.
     """
     unit = rollouts.normalised(env)
     capacity = warmup_episodes + rounds * episodes

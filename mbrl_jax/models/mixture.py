@@ -169,7 +169,12 @@ def dynamics(
     reward: Callable[[Array, Array, Array], Array] | None = None,
     terminal: Callable[[Array], Array] | None = None,
 ) -> Dynamics[tuple[()]]:
-    """The model with the task's known reward and termination, to plan with; without a reward it is 0."""
+    """The model with the task's known reward and termination, to plan with; without a reward it is 0.
+
+    Args:
+      reward: `reward(obs [..., obs_dim], action [..., action_dim], next_obs [..., obs_dim]) -> [...]`, the task's.
+      terminal: `terminal(next_obs [..., obs_dim]) -> bool [...]`, the task's termination; None if it never terminates.
+    """
 
     def step(key: Key, obs: Array, action: Array) -> tuple[Array, Array, Array]:
         next_obs = sample(config, spec, state, key, obs, action)

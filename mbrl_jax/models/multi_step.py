@@ -202,7 +202,7 @@ def make(
 
     Args:
       reward: the task's own, of actions in [-1, 1].
-      terminal: the task's termination as a function of `next_obs`; None if it never terminates.
+      terminal: `terminal(next_obs [..., obs_dim]) -> bool [...]`, the task's termination; None if it never terminates.
       objective: what is minimised; gets the value function, the parameters of which it leaves alone.
       value: values of observations, for objectives that want them.
     """

@@ -116,7 +116,8 @@ def estimate_all(
       choices: the actions there are, `[choices, action_dim]`.
       horizon: actions in a sequence.
 
-    The others are those of `estimate`.
+    The others are those of `estimate`, `path_reward(obs [time, rows, obs_dim], action) -> [time, rows]` among them, and
+    `final_value(obs [horizon + 1, rows, obs_dim]) -> [rows]`.
     """
     number = choices.shape[0]
 

@@ -172,6 +172,9 @@ def iterate(
 
     The tolerance is never below four rounding errors of the dtype, so that the loop ends.
 
+    Args:
+      backup: `backup(value [S]) -> [S]`, one sweep.
+
     Returns:
       The value, the number of sweeps and the last change.
     """

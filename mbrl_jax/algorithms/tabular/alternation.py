@@ -56,7 +56,8 @@ def alternate(
       polyak: weight of the old policy and model in their moving averages.
       tolerance: stop once no entry of the model changes by more.
       gap_limit: upper limit of the classifier's penalty, in nats (label smoothing in Fig. 2b).
-      coarsen: linear map of dynamics that the model class can represent (Fig. 2b), or none.
+      coarsen: `coarsen(dynamics [S, A, S]) -> [S, A, S]`, the linear map of dynamics that the model class can represent
+        (Fig. 2b), or none.
     """
     base = mdp.transition if coarsen is None else coarsen(mdp.transition)
 

@@ -55,11 +55,17 @@ class Config:
     """
 
     iterations: int = 1500
+    """Episodes, each with an update of the whole table after it."""
     eval_every: int = 20
+    """Iterations between evaluations."""
     episode_steps: int = 200
+    """Environment steps of an episode."""
     learning_rate: float = 1e-2
+    """Of the table, for the sum over an episode; `episode_steps` share it."""
     epsilon: float = 0.5
-    eval_sweeps: int = 300  # 0.9^300 = 2e-14: the evaluation is exact to rounding
+    """Share of uniformly random actions."""
+    eval_sweeps: int = 300
+    """Backups of an evaluation: 0.9^300 = 2e-14, so that it is exact to rounding."""
 
     def __post_init__(self):
         check_fields(self)

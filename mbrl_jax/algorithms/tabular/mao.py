@@ -44,8 +44,12 @@ class Grid(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Settings, the same for all methods; the paper gives none. An iteration is `collect` real steps, then
+    """Settings, the same for all methods; the paper gives none. Each of `iterations` is `collect` real steps, then
     `model_updates` x (model step, value refresh), then `policy_updates` A2C updates.
+
+    `agents` imagined episodes run side by side, for `horizon` steps per A2C update and `refresh` per value refresh
+    (Algorithm 2, lines 7 and 8). `discount` is per step, `policy_rate` Adam's, `value_rate` the share of its error by
+    which a value moves, `entropy` the entropy's weight. Every `eval_every` iterations `eval_episodes` episodes are run.
 
     Raises:
       ValueError: a field breaks a rule of `checks.RULES`; `eval_every` does not divide `iterations`.
@@ -55,9 +59,9 @@ class Config:
     collect: int = 64
     model_updates: int = 4
     policy_updates: int = 8
-    agents: int = 16  # imagined episodes that run side by side
-    horizon: int = 16  # imagined steps per A2C update
-    refresh: int = 8  # imagined steps per value refresh (Algorithm 2, lines 7 and 8)
+    agents: int = 16
+    horizon: int = 16
+    refresh: int = 8
     discount: float = 0.99
     policy_rate: float = 0.05
     value_rate: float = 0.3
@@ -92,7 +96,6 @@ class Places(NamedTuple):
 
 class State(NamedTuple):
     """Model logits `[S, A, S]`, policy logits `[S, A]`, value `[S]`, optimisers, data, real and imagined episodes.
-
     `rate` is the model's learning rate: part of the state, so that several rates are lanes of one program.
     """
 
@@ -156,7 +159,6 @@ def _draw(table: Array, uniform: Array) -> Array:
 
 def _walk(key: Key, grid: Grid, places: Places, policy: Array, successor: Callable, steps: int) -> tuple:
     """Follows the policy for `steps` steps; `successor(cell, action, uniform) -> next cell`, all batched.
-
     Gives the new places, and per step `[steps, B]` cell, action, reward, next cell, done and time before the step.
     """
     table, gain = jnp.cumsum(jax.nn.softmax(policy, axis=-1), axis=-1), jnp.asarray(grid.gain)
@@ -272,10 +274,7 @@ def learn(config: Config, grid: Grid, loss: Loss, key: Key, rate: Float[Array, "
     """Runs Algorithm 2 for one seed and one learning rate of the model; `vmap` it over both.
 
     `loss` is what the model minimises, for example one of `LOSSES`. The reward of `grid` is known to the learner, its
-    dynamics are not. `rate` is a scalar.
-
-    Returns:
-      `[iterations / eval_every]` return of the policy after every `eval_every` iterations.
+    dynamics are not. `rate` is a scalar. What it gives is the policy's return after every `eval_every` iterations.
     """
 
     def iteration(state: State, index: Array) -> tuple[State, None]:

@@ -141,7 +141,11 @@ def moved(scalers: Scalers, obs: Array, change: Array) -> Array:
 
 
 def discounts(terminal: Callable[[Array], Array] | None, next_obs: Array) -> Array:
-    """0 where the task ends at `next_obs[..., obs_dim]`, else 1, `[...]`."""
+    """0 where the task ends at `next_obs[..., obs_dim]`, else 1, `[...]`.
+
+    Args:
+      terminal: `terminal(next_obs [..., obs_dim]) -> bool [...]`, the task's termination; None if it never terminates.
+    """
     ended = jnp.zeros(next_obs.shape[:-1], bool) if terminal is None else terminal(next_obs)
     return 1.0 - ended.astype(next_obs.dtype)
 
@@ -213,7 +217,7 @@ def dynamics(
     At every step each row is drawn from a random member.
 
     Args:
-      terminal: the task's termination as a function of `next_obs`; None if it never terminates.
+      terminal: `terminal(next_obs [..., obs_dim]) -> bool [...]`, the task's termination; None if it never terminates.
     """
 
     def step(key: Key, obs: Array, action: Array) -> tuple[Array, Array, Array]:

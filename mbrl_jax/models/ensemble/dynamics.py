@@ -41,7 +41,7 @@ def random_elites(
     code draws every row's elite independently and computes all members for every row).
 
     Args:
-      terminal: the task's termination as a function of `next_obs`; None if it never terminates.
+      terminal: `terminal(next_obs [..., obs_dim]) -> bool [...]`, the task's termination; None if it never terminates.
     """
     count = config.elites
 
@@ -69,6 +69,9 @@ def fixed_members(
     """Every row keeps the elite that it draws at the start (TS∞ of Chua et al., 2018); its memory is the member.
 
     Whoever wants a certain member gives its index as the memory, elite or not: all members are computed for every row.
+
+    Args:
+      terminal: `terminal(next_obs [..., obs_dim]) -> bool [...]`, the task's termination; None if it never terminates.
     """
     members = jnp.arange(config.members)
 

@@ -170,7 +170,11 @@ def epoch(
     split: Split,
     carry: Descent,
 ) -> Descent:
-    """One pass over each member's bootstrap sample in an order of its own; the last batch may be short."""
+    """One pass over each member's bootstrap sample in an order of its own; the last batch may be short.
+
+    Args:
+      descend: `descend(carry, batch [members, batch, ...], scale [1 + obs_dim]) -> carry`, a step on one batch.
+    """
     members, capacity = split.bootstrap.shape
     order = random_order(key, (members, capacity), split.train_size)
     rows = jnp.take_along_axis(split.bootstrap, order, axis=1)
@@ -222,7 +226,12 @@ def stopped(
     one_epoch: Callable[..., Descent],
     start: Descent,
 ) -> Progress:
-    """Epochs until no member has improved its score for longer than `patience`; keeps each member's best network."""
+    """Epochs until no member has improved its score for longer than `patience`; keeps each member's best network.
+
+    Args:
+      score: `score(params) -> [members]`, the held-out rows' mean score; less is better.
+      one_epoch: `one_epoch(key, carry=...) -> Descent`.
+    """
 
     def epoch(fit: Progress) -> Progress:
         found = one_epoch(jax.random.fold_in(key, fit.epoch), carry=Descent(fit.params, fit.opt))

@@ -39,7 +39,7 @@ def make(
 
     Args:
       objective: what the members are fitted to.
-      terminal: the task's termination as a function of `next_obs`; None if it never terminates.
+      terminal: `terminal(next_obs [..., obs_dim]) -> bool [...]`, the task's termination; None if it never terminates.
     """
     optimiser = adam(config.learning_rate)
     dim = 1 + spec.obs_dim
