@@ -43,7 +43,7 @@ class Config:
     """Hyper-parameters of SAC-SVG; defaults are those of the released code (`config/train.yaml`).
 
     Raises:
-      ValueError: a field breaks a rule of `checks.RULES`; `horizon` is below 2, with which this were SAC; a width is
+      ValueError: a field breaks a rule of `checks.RULES`; `horizon` is below 2 (with 1 this is SAC); a width is
         below 1; `model_free_updates` or `entropy_power` is negative.
     """
 

@@ -1,6 +1,6 @@
 """Roll-outs of the real environment: steps with automatic resets, and fragments of many environments.
 
-Ours: automatic resets as Gymnasium's vector environments have them, but in the same step.
+Ours: plumbing; an episode that ended is reset in the same step, as in Gymnasium's mode `SAME_STEP`.
 """
 
 from __future__ import annotations

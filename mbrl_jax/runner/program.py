@@ -265,7 +265,7 @@ def make(
       precision: of products, see `runner.precision`.
 
     Raises:
-      ValueError: `batching` is neither.
+      ValueError: `batching` is neither `vmap` nor `map`.
     """
     if (batching := batching or default_batching(devices)) not in BATCHINGS:
         raise ValueError(f"batching must be one of {BATCHINGS}, got {batching!r}")
