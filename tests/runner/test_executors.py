@@ -1,5 +1,6 @@
 """Executors: jobs in order, each once whoever works beside, lost ones again, the same bits wherever they are done."""
 
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import tiny
 
 from mbrl_jax import results
 from mbrl_jax.jobs import How
-from mbrl_jax.runner import costs, work
+from mbrl_jax.runner import costs, lock, work
 from mbrl_jax.runner.costs import Price
 from mbrl_jax.runner.executors import attempt, by_name, here, local, schedule, setting
 
@@ -208,22 +209,31 @@ def test_a_local_worker_gives_the_same_bits(tmp_path, finished):
     assert same([tiny.run()], tmp_path, finished) and executor.processes == []
 
 
-@pytest.mark.slow
 def test_local_workers_give_the_same_bits_also_where_one_is_killed(tmp_path):
-    runs = [tiny.run(config=tiny.shorter(80), seeds=(i, 10 + i)) for i in range(6)]
+    """The first run that has a checkpoint loses its worker in the midst; another one takes it from there."""
+    runs = [tiny.run(config=tiny.shorter(800), seeds=(i, 10 + i)) for i in range(2)]
     jobs = work.jobs(runs)
     executor = by_name.make(by_name.Wanted("local", workers=2), tmp_path)
     assert isinstance(executor, local.Local)
-    killed = []
+    endings, killed = [], []
 
-    def kill(outcome, job):
-        """When the first job ends, a worker that is at work is killed."""
-        if not killed:
-            killed.append(executor.processes[0])
-            os.kill(killed[0], signal.SIGKILL)
+    def kill():
+        while not killed:
+            for job in jobs:
+                folder = tmp_path / "runs" / job.identity
+                saved = [each for each in folder.glob("checkpoints/*") if each.name.isdigit()]
+                if saved and not killed and lock.held(folder):
+                    killed.append(int((folder / "lock").read_text().split()[1]))
+                    os.kill(killed[0], signal.SIGKILL)
+            time.sleep(0.005)
 
-    summary = carry_out(jobs, tmp_path, executor, told=kill)
-    assert list(ended(summary).values()) == ["done"] * 6 and len(killed) == 1
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    often = How(checkpoint_seconds=0.0, quiet=True)
+    summary = carry_out(jobs, tmp_path, executor, often, told=lambda outcome, job: endings.append(outcome.ending))
+    assert list(ended(summary).values()) == ["done"] * 2
+    assert sorted(endings) == ["done", "done", "lost"] and len(killed) == 1
+    assert killed[0] not in [json.loads(path.read_text())["process"] for path in tmp_path.glob("jobs/*/record.json")]
     work.perform(jobs, tmp_path / "here", QUIET)
     assert same(runs, tmp_path, tmp_path / "here")
 
