@@ -1,7 +1,9 @@
-"""The executor ray on a cluster of two nodes on this machine: workers are killed and a node leaves, nothing is lost."""
+"""The executor ray, alone on this machine and with two nodes: workers are killed, a node leaves, nothing is lost."""
 
 import os
 import signal
+import threading
+import time
 
 import chores
 import pytest
@@ -28,6 +30,38 @@ def cluster(monkeypatch):
     yield started
     ray.shutdown()
     started.shutdown()
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """No cluster yet, and no word to Ray's makers."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    yield
+    ray.shutdown()
+
+
+def test_without_a_cluster_one_is_started_here_and_gives_the_same_bits_though_a_worker_is_killed(
+    tmp_path, alone, finished
+):
+    executor = by_name.make(by_name.Wanted("ray"), tmp_path)
+    assert isinstance(executor, executors.Ray)
+    run, killed = work.jobs([tiny.run()])[0], []
+    slow = chores.chore("killed", ["first"], seconds=1.0)
+    jobs = [chores.chore("first"), slow, run, chores.chore("last", ["killed"])]
+
+    def kill():
+        while not killed:
+            begun = [one for one in chores.notes(tmp_path) if one["job"] == "killed"]
+            killed.extend(one["process"] for one in begun)
+            time.sleep(0.02)
+        os.kill(killed[0], signal.SIGKILL)
+
+    threading.Thread(target=kill, daemon=True).start()
+    endings = []
+    summary = carry_out(jobs, tmp_path, executor, told=lambda outcome, job: endings.append(outcome.ending))
+    assert list(ended(summary).values()) == ["done"] * 4 and sorted(endings) == ["done"] * 4 + ["lost"]
+    assert same([tiny.run()], tmp_path, finished)
 
 
 @pytest.mark.slow

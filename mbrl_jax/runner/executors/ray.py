@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +52,9 @@ def make(wanted: Wanted, root: Path, setting: Setting) -> Ray:
     ray: Any = package("ray", "the executor ray", "ray")
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS")
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        with warnings.catch_warnings():  # what Ray forks is another program at once, so that JAX has nothing to fear
+            warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+            ray.init(address=address, include_dashboard=False, log_to_driver=False, configure_logging=False)
     return Ray(ray, setting, Place(gpus=wanted.gpus, most=wanted.workers))
 
 
