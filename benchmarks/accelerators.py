@@ -181,11 +181,12 @@ def main() -> None:
     jobs = {**{f"step of {name}": (body, name) for name in BODIES}, **{name: (program, name) for name in PROGRAMS}}
     path = file(args.target)
     table: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": {}}
+    begun = results.provenance()  # before the table's own file is a change to the tree
     for row, (compiled, name) in jobs.items():
         if row.startswith(tuple(args.only)):
             print(row, flush=True)
             table["rows"][row] = compiled(args.target, name)
-            table |= {"target": targets.target(args.target).about, "lanes": LANES, **results.provenance()}
+            table |= {"target": targets.target(args.target).about, "lanes": LANES, **begun}
             path.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
             print(f"  {table['rows'][row]}", flush=True)
     for each in broken(args.target, table["rows"]):

@@ -4,24 +4,15 @@ Its physics are its own. `train` cannot be called in pieces, so it runs in a thr
 for the next request; one epoch of it is timed, with an evaluation of one episode of 64 steps.
 """
 
-import queue
-import threading
-
 from brax import envs
 from brax.training.agents.ppo import train as ppo_train
-from serve import serve
+from serve import in_pieces, serve
 
 STEPS, UNROLL, EPOCHS = 2048, 64, 200
 
 
 def main():
-    asked, done = queue.Queue(), queue.Queue()
-
-    def wait(*_):
-        done.put(None)
-        asked.get()
-
-    def train():
+    def train(wait):
         ppo_train.train(
             environment=envs.get_environment("inverted_pendulum"),
             num_timesteps=EPOCHS * STEPS,
@@ -39,12 +30,10 @@ def main():
             progress_fn=wait,
         )
 
-    threading.Thread(target=train, daemon=True).start()
-    done.get()
+    epoch = in_pieces(train)
 
     def ppo():
-        asked.put(None)
-        done.get()
+        epoch()
         return STEPS
 
     serve("brax", ("brax", "jax", "flax", "optax"), {"ppo": ppo})

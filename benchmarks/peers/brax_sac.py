@@ -4,14 +4,12 @@
 One epoch of it is timed: 20 environment steps, 400 updates, and an evaluation of one episode of two steps.
 """
 
-import queue
-import threading
 from typing import Any
 
 import jax.numpy as jnp
 from brax.envs.base import Env, State
 from brax.training.agents.sac import train as sac_train
-from serve import serve
+from serve import in_pieces, serve
 
 OBS, ACTION, UPDATES, STEPS, EPOCHS, PREFILL = 11, 3, 20, 20, 400, 512
 
@@ -40,13 +38,7 @@ class Blank(Env):
 
 
 def main():
-    asked, done = queue.Queue(), queue.Queue()
-
-    def wait(*_):
-        done.put(None)
-        asked.get()
-
-    def train():
+    def train(wait):
         sac_train.train(
             environment=Blank(),
             num_timesteps=PREFILL + EPOCHS * STEPS,
@@ -64,12 +56,10 @@ def main():
             progress_fn=wait,
         )
 
-    threading.Thread(target=train, daemon=True).start()
-    done.get()
+    epoch = in_pieces(train)
 
     def sac():
-        asked.put(None)
-        done.get()
+        epoch()
         return STEPS * UPDATES
 
     serve("brax", ("brax", "jax", "flax", "optax"), {"sac": sac})

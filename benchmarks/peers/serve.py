@@ -6,7 +6,9 @@ that case once and prints a line with the wall seconds per unit. So a driver can
 
 import json
 import os
+import queue
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from importlib import metadata
@@ -24,3 +26,20 @@ def serve(name: str, packages: tuple[str, ...], cases: Mapping[str, Callable[[],
         began = time.perf_counter()
         units = cases[line.strip()]()
         print(json.dumps({"seconds": (time.perf_counter() - began) / units}), file=channel, flush=True)
+
+
+def in_pieces(train: Callable[[Callable[..., None]], None]) -> Callable[[], None]:
+    """A function that goes on with `train(progress)` until it calls `progress` again; it runs in a thread."""
+    asked, done = queue.Queue(), queue.Queue()
+
+    def wait(*_):
+        done.put(None)
+        asked.get()
+
+    def piece():
+        asked.put(None)
+        done.get()
+
+    threading.Thread(target=train, args=(wait,), daemon=True).start()
+    done.get()
+    return piece
