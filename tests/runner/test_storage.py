@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from mbrl_jax.jobs import How
 from mbrl_jax.locks import BusyError
 from mbrl_jax.report.artefact import Artefact
 from mbrl_jax.runner import loop, setup, work
-from mbrl_jax.runner.executors import attempt, by_name
+from mbrl_jax.runner.executors import attempt, by_name, ray, setting, slurm
 from mbrl_jax.storage import lease
 
 PLACE, OTHER = "s3://a-bucket/mine", "gs://a-bucket/mine"
@@ -174,6 +175,22 @@ def filmed(identity, root, how):
     loop.final_state(tiny.run(), root)
     table, facts = results.load_run(root, identity), results.manifest(root, identity)
     results.save(root, identity, table, facts, {"frames": np.array([1.0, 2.0])})
+
+
+@pytest.mark.parametrize("cluster", ["ray", "slurm"])
+def test_a_node_of_a_cluster_has_a_copy_of_its_own(s3, machine, tmp_path, cluster):
+    """What executors hand to a node names the address, not the folder of the machine that plans."""
+    machine("head")
+    job = chores.chore("far", execute=partial(noted, tmp_path, "far"))
+    packed, place = pickle.dumps(setting.setting()), storage.place(storage.folder(PLACE))
+    work_there = partial(ray._do, packed, pickle.dumps(job), place, QUIET)
+    if cluster == "slurm":
+        work_there = slurm.Call(packed, pickle.dumps(job), place, QUIET, 3600.0)
+    node = machine("node")
+    assert attempt.Outcome(*work_there()).ending == "done"
+    assert [path.parent.name for path in node.glob("*/jobs/*/record.json")] == ["far"]
+    machine("head")
+    assert attempt.state(job, storage.located(PLACE)).status == "done"
 
 
 def test_what_could_not_be_published_is_published_by_the_next_call(s3, machine, finished):
