@@ -24,6 +24,8 @@ RETRIES = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
 SMALL_SECONDS, LARGE_SECONDS, CONNECT_SECONDS = "20s", "30m", "5s"
 KEY_HOSTS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
 """Where machines of a cloud are told the keys of their role: asked where no others are found."""
+LEAST_PART, MOST_PARTS = 5 * 2**20, 9000
+"""Bytes of a part of a large object, and parts of one: S3 takes 10,000 at most."""
 REASON = 300  # letters of what a server says
 
 
@@ -125,9 +127,11 @@ class Bucket:
     def put(self, key: str, content: bytes | Path) -> Tag:
         """Writes an object, whole or not at all: bytes, or those of a file."""
         kind = mimetypes.guess_type(key)[0]
+        more: dict[str, object] = {"attributes": {"Content-Type": kind}} if kind else {}
         store = self._small if isinstance(content, bytes) else self._large
+        if isinstance(content, Path):
+            more["chunk_size"] = max(LEAST_PART, -(-content.stat().st_size // MOST_PARTS))
         with self._told("written"):
-            more = {"attributes": {"Content-Type": kind}} if kind else {}
             return _tag(self._obstore.put(store, key, content, **more))
 
     def create(self, key: str, content: bytes) -> Tag | None:
