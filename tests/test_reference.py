@@ -20,6 +20,8 @@ BY_NAME = (
     "mao/figure3",
     "mao/table1",
     "mao/slbo",
+    "mnm/figure4a",
+    "mnm/figure5",
 )
 FOLDERS = {
     LAPTOP: lambda one: "laptop" not in one.on_request or one.name in BY_NAME,

@@ -259,7 +259,7 @@ def test_a_run_beyond_the_bound_is_reported_as_such():
 
 def test_figure_5_asks_for_what_is_kind():
     parts = [rows(label, INVERTED, figure5.GAIN, lambda rng, m=mean: m + 0.001 * rng.normal(size=1), at=STEPS[:1])
-             for label, mean in ((MNM, 0.01), (MBPO, 0.0))]  # fmt: skip
+             for label, mean in ((MNM, 0.01), (NO_VALUE, 0.005), (MBPO, 0.0))]  # fmt: skip
     frame = pd.concat(parts)
     assert set(verdicts(figure5, frame, INVERTED)) == {Verdict.HOLDS}
     assert len(figure5.blocks(frame)[0].panels) == 1
@@ -272,7 +272,7 @@ def test_figure_5_asks_for_what_is_kind():
 
 def test_figure_5_measures_the_averaged_models_of_all_seeds(monkeypatch):
     """Models that always predict the mean change, without noise: by how much that is kinder is told by hand."""
-    (run, _) = runs(figure5, "smoke")
+    run = runs(figure5, "smoke")[0]
     algorithm = run.build({}, run.environment())
     state = jax.jit(algorithm.init)(jax.random.key(figure5.FRESH))
     held = unpack(state.memory.rows.value[: algorithm.warmup_steps], run.environment().spec)
