@@ -27,8 +27,8 @@ def bound() -> float:
 
 
 def wanted(profile: str) -> continuous.Wanted:
-    """MnM-approx with and without values, and over their range; on a laptop with and without."""
-    return [(label, HOPPER) for label in LABELS] if profile == "paper" else [(MNM, INVERTED), (NO_VALUE, INVERTED)]
+    """MnM-approx with and without values, and over their range; on a laptop with them, on both tasks."""
+    return [(label, HOPPER) for label in LABELS] if profile == "paper" else [(MNM, INVERTED), (MNM, POSE)]
 
 
 def jobs(profile: str) -> list[Job]:
