@@ -29,6 +29,7 @@ __all__ = [
     "falls",
     "far",
     "faster",
+    "late",
     "least",
     "nearer",
     "one_sided",
@@ -66,8 +67,9 @@ def values(frame: pd.DataFrame, label: str, env: str) -> Values:
     An evaluation stores the return R and the length L of whole episodes. With R / L at every step, the discounted rest
     is R / L / (1 − γ) where the time limit ended it, since critics see none, and less where the task did.
     """
-    believed = select.curves(frame, label, env, VALUE)
-    score, length = (select.curves(frame, label, env, name) for name in (select.RETURN, "eval/length"))
+    believed = select.curves(frame, label, env, VALUE, worst=np.inf)
+    score = select.curves(frame, label, env)
+    length = select.curves(frame, label, env, "eval/length", worst=1.0)  # a diverged seed has earned the worst
     steps = np.intersect1d(believed.env_step, score.env_step)
     limit = envs.make(env).spec.time_limit
     total, long = (one.value[:, np.isin(one.env_step, steps)] for one in (score, length))
@@ -126,7 +128,7 @@ def excess(label: str, env: str) -> Gap:
     def gap(frame: pd.DataFrame) -> np.ndarray:
         if env not in continuous.BEST:
             raise MissingDataError(f"rewards of {env} have no largest value")
-        return select.final(frame, label, env, VALUE) / SCALE - continuous.BEST[env] / (1 - GAMMA)
+        return late(frame, label, env, VALUE) / SCALE - continuous.BEST[env] / (1 - GAMMA)
 
     return gap
 
@@ -146,19 +148,29 @@ def rougher(first: str, second: str, env: str) -> Two:
     """How much more the second method's values move between iterations, in the mean over the run."""
 
     def moves(frame: pd.DataFrame, label: str) -> np.ndarray:
-        return np.abs(np.diff(select.curves(frame, label, env, VALUE).value / SCALE, axis=1)).mean(axis=1)
+        found = select.curves(frame, label, env, VALUE, worst=0.0)
+        moved = np.abs(np.diff(found.value / SCALE, axis=1)).mean(axis=1)
+        return np.where(found.diverged, np.inf, moved)
 
     return lambda frame: Samples(moves(frame, second), moves(frame, first))
 
 
+def late(frame: pd.DataFrame, label: str, env: str, metric: str) -> np.ndarray:
+    """A metric's mean over the last tenth of a run, per seed; infinite where the seed diverged."""
+    found = select.curves(frame, label, env, metric, worst=np.inf).value
+    return found[:, -max(1, found.shape[1] // 10) :].mean(axis=1)
+
+
 def drop(label: str, env: str) -> Gap:
-    """By what share of its largest height over the start a seed's value has fallen at the end."""
+    """By what share of its largest height over the start a value has fallen at the end; of a diverged seed unknown."""
 
     def gap(frame: pd.DataFrame) -> np.ndarray:
-        value = select.curves(frame, label, env, VALUE).value
+        found = select.curves(frame, label, env, VALUE, worst=0.0)
+        value = found.value
         end = value[:, -max(1, value.shape[1] // 10) :].mean(axis=1)
         top = value.max(axis=1)
-        return (top - end) / np.maximum(top - value[:, 0], 1e-6)
+        lost = (top - end) / np.maximum(top - value[:, 0], 1e-6)
+        return np.where(found.diverged, np.nan, lost)
 
     return gap
 
@@ -172,7 +184,7 @@ def falls(label: str, env: str) -> Gap:
 
     def gap(frame: pd.DataFrame) -> np.ndarray:
         error = _errors(frame, label, env)
-        return np.log(error[:, 0] / error[:, -max(1, error.shape[1] // 10) :].mean(axis=1))
+        return np.log(error[:, 0]) - np.log(error[:, -max(1, error.shape[1] // 10) :].mean(axis=1))
 
     return gap
 
@@ -182,7 +194,7 @@ def calm(label: str, env: str) -> Gap:
 
     def gap(frame: pd.DataFrame) -> np.ndarray:
         error = _errors(frame, label, env)
-        return np.log(BLOW_UP * error[:, 0] / error.max(axis=1))
+        return np.log(BLOW_UP * error[:, 0]) - np.log(error.max(axis=1))
 
     return gap
 

@@ -257,6 +257,26 @@ def test_a_run_beyond_the_bound_is_reported_as_such():
     assert 1.0 < slope.bound() < 1.2
 
 
+def test_diverged_seeds_count_as_the_worst_and_are_drawn():
+    """Half of MnM-approx's seeds are gone at step 1,000, and nothing is recorded of them after it."""
+    more = {gaps.SLOPE: 0.001, slope.STD: 0.001, "eval/success": 0.3}
+    both = [ran(label, POSE, -20.0, (0, -5), start=-110.0, length=80.0, more=more) for label in (MNM, MBPO)]
+    frame = pd.concat([*both, ran(SAC, POSE, -70.0, (0, 0), length=80.0, more=more)])
+    gone = (frame["algorithm"] == MNM) & frame["seed"].isin([0, 2, 4])
+    frame["diverged_at"] = np.where(gone, 1000.0, np.nan)
+    frame = frame[~gone | (frame["env_step"] <= 1000)]
+    for module in (figure4b, figure7, figure8, figure9, slope):
+        found = judged(module, frame)
+        assert not [one.note for one in found.values() if "could not be judged" in one.note], module.NAME
+        assert module.ARTEFACT.blocks(frame)
+    name = continuous.title(POSE)
+    assert judged(slope, frame)[f"{name}: values stay less steep than smoothing can hold, over the whole run"].low < 0
+    table = slope.blocks(frame)[1].frame
+    assert table["runs beyond the bound"].iloc[0] == "3 of 6" and table["of these diverged"].iloc[0] == 3
+    stable = judged(figure7, frame)[f"C9, {name}: the error of MnM-approx's model never blows up"]
+    assert stable.verdict is not Verdict.HOLDS and stable.n_diverged == 3
+
+
 def test_figure_5_asks_for_what_is_kind():
     parts = [rows(label, INVERTED, figure5.GAIN, lambda rng, m=mean: m + 0.001 * rng.normal(size=1), at=STEPS[:1])
              for label, mean in ((MNM, 0.01), (NO_VALUE, 0.005), (MBPO, 0.0))]  # fmt: skip
