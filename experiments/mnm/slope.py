@@ -39,7 +39,7 @@ def jobs(profile: str) -> list[Job]:
 def blocks(frame: pd.DataFrame) -> Sequence[Block]:
     """Slopes over the run, the model's width, and learning curves with and without values."""
     steep = panels.curves(frame, (MNM, FREE), SHOWN, gaps.SLOPE, "value slope, nats", log=True)
-    wide = panels.curves(frame, (MNM, MBPO), SHOWN, STD, "predicted deviation, in changes' own", log=True)
+    wide = panels.curves(frame, (MNM, MBPO), SHOWN, STD, "predicted deviation", log=True)
     rows = []
     for env in panels.there(frame, SHOWN):
         for label in panels.on(frame, LABELS, env):
@@ -65,7 +65,10 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
     return [
         Figure(steep, caption),
         Table(pd.DataFrame(rows), "Slopes in nats, at c as it is; a diverged seed is beyond."),
-        Figure(wide, "Mean standard deviation that the model predicts, beside its twin's by likelihood. IQM, 95 %."),
+        Figure(
+            wide,
+            "Mean standard deviation that the model predicts, in those of the changes, beside its twin's. IQM, 95 %.",
+        ),
         *([panels.returns(frame, LABELS, compared), panels.scores(frame, LABELS, compared)] if compared else []),
     ]
 
