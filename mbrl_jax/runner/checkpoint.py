@@ -21,6 +21,7 @@ import orbax.checkpoint as ocp
 
 from mbrl_jax.files import in_the_way
 from mbrl_jax.results import ResultsError
+from mbrl_jax.runner.event_loops import forgiving
 from mbrl_jax.types import Facts, PyTree
 
 __all__ = ["Checkpoints", "Restored", "StrangerError", "check_names", "remove", "to_host"]
@@ -113,6 +114,8 @@ class Checkpoints:
             max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True
         )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
+        self._loops = contextlib.ExitStack()
+        self._loops.enter_context(forgiving())
 
     def save(self, iteration: int, tree: PyTree, facts: Facts) -> None:
         """Starts writing a host tree (see `to_host`); waits only for the write before it.
@@ -153,7 +156,8 @@ class Checkpoints:
         try:
             self.wait()
         finally:
-            self._checked(self._manager.close)
+            with self._loops:
+                self._checked(self._manager.close)
 
     def newest(self, like: PyTree) -> Restored | None:
         """The newest checkpoint that is sound and has the layout of `like`; None if there is none at all.

@@ -20,8 +20,6 @@ import subjects
 import tiny
 
 KILLABLE = Path(__file__).parent / "killable.py"
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-"""What reads a damaged checkpoint leaves its event loop behind."""
 LAST = "mkdir final"
 """Before this write a run still has all its checkpoints."""
 

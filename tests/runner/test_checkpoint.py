@@ -1,7 +1,11 @@
 """Damage to checkpoints, and disks that do not take them."""
 
+import asyncio
 import gc
 import resource
+import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -99,18 +103,80 @@ def test_what_changes_after_saving_is_not_what_is_saved(tmp_path):
     assert newest(tmp_path / "c").tree["weights"][0, 0] == 1.0
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax drops its event loop on failure
-def test_a_write_that_fails_in_the_background_is_an_error_and_the_older_one_stays(three):
-    checkpoints = Checkpoints(three, keep=3)
+@pytest.fixture
+def unsaid(monkeypatch):
+    """What a thread could only print; none of it may be left for another test."""
+    printed = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda each: printed.append(str(each.exc_value)))
+    yield printed
+    gc.collect()
+    assert not printed
+
+
+@pytest.fixture
+def longest(monkeypatch):
+    """Files of at most so many bytes: the kernel refuses longer ones, as a full disk does."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    noise = np.random.default_rng(0).normal(size=(1000, 30)).astype(np.float32)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # the kernel refuses longer files, as a full disk does
-        with pytest.raises(OSError, match=r"could not be written|too large"):
-            checkpoints.save(4, {**tree(4.0), "weights": noise}, {})
-            checkpoints.wait()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    del checkpoints
-    gc.collect()  # here, so that what the failed write left behind is not laid at another test's door
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def noise(arrays):
+    """So many arrays that do not compress."""
+    chance = np.random.default_rng(0)
+    return {f"{i}": chance.normal(size=(300, 30)).astype(np.float32) for i in range(arrays)}
+
+
+def until_quiet():
+    """Waits until TensorStore's threads have had the time to finish what nobody waits for."""
+    time.sleep(0.3)
+
+
+def test_a_write_that_fails_in_the_background_is_an_error_and_the_older_one_stays(three, longest, unsaid):
+    checkpoints = Checkpoints(three, keep=3)
+    longest(4096)
+    with pytest.raises(OSError, match=r"could not be written|too large"):
+        checkpoints.save(4, {**tree(4.0), **noise(1)}, {})
+        checkpoints.wait()
+    checkpoints.close()
     assert newest(three).iteration == 3
+
+
+def test_one_array_that_cannot_be_written_ends_the_others_without_a_trace(tmp_path, longest, unsaid):
+    checkpoints = Checkpoints(tmp_path)
+    longest(4096)
+    with pytest.raises(OSError, match=r"could not be written|too large"):
+        checkpoints.save(1, noise(60), {})
+        checkpoints.wait()
+    checkpoints.close()
+    until_quiet()
+
+
+def test_one_array_that_cannot_be_read_ends_the_others_without_a_trace(tmp_path, unsaid):
+    checkpoints = Checkpoints(tmp_path, keep=5)
+    for iteration in range(5):
+        checkpoints.save(iteration, noise(60), {})
+    checkpoints.close()
+    for iteration in range(1, 5):
+        largest = data_files(tmp_path / str(iteration))[0]
+        largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    found = newest(tmp_path, noise(60))
+    assert found.iteration == 0 and len(found.warnings) == 4
+    until_quiet()
+
+
+def test_a_loop_that_is_closed_takes_calls_while_checkpoints_are_open(three):
+    before = asyncio.get_event_loop_policy()
+    checkpoints, called = Checkpoints(three, keep=3), []
+    loop = asyncio.new_event_loop()
+    loop.call_soon_threadsafe(called.append, 1)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    checkpoints.close()
+    late = threading.Thread(target=loop.call_soon_threadsafe, args=(called.append, 2))
+    late.start()
+    late.join()
+    assert called == [1] and asyncio.get_event_loop_policy() is before
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.call_soon(called.append, 3)
