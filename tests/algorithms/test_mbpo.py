@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -192,6 +193,35 @@ def test_rollouts_have_the_scheduled_length_and_start_from_the_data(wired):
         np.testing.assert_array_equal(counts[t % 2], [8 if h < lengths[t] else 0 for h in range(3)])
         actions = states[t + 1].agent.imagined.rows.value[(t % 2) * 3, :, 1]
         np.testing.assert_allclose(actions, 1e-3 * 30 * t, rtol=1e-5)  # the policy as it is when the model is fitted
+
+
+def test_imagined_steps_that_are_not_finite_are_counted_and_destroy_nothing(monkeypatch):
+    def broken(config, spec, objective=None, terminal=None):
+        def dynamics(state):
+            return memoryless(lambda key, obs, action: (obs * jnp.nan, jnp.ones(len(obs)), jnp.ones(len(obs))))
+
+        return Model(lambda key: jnp.zeros(()), lambda key, state, data: (state, {}), None, dynamics)
+
+    monkeypatch.setattr(ensemble, "make", broken)
+    config = replace(CONFIG, agent=sac.Config(hidden=(4,)), rollout_schedule=(0, 1, 3, 3))
+    algorithm = mbpo.make(config, envs.make("probe-truncation-v0"))
+    state, step = jax.jit(algorithm.init)(jax.random.key(0)), jax.jit(algorithm.step)
+    for t in range(2):
+        state, info = step(jax.random.key(t), state)
+        assert int(info["model/failures"]) == config.rollout_batch  # each row once: there it ends
+        assert np.isfinite(info["sac/critic_loss"])
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.agent.policy.params))
+
+
+MIN_POOL = 1_000
+"""Transitions before which the released code updates no policy (`min_pool_size`: the longest path that it allows)."""
+
+
+@pytest.mark.parametrize("name", list(RELEASED))
+def test_where_the_policy_learns_sooner_than_in_the_released_code_the_page_says_so(name):
+    sooner = MBPO[name].warmup_steps < MIN_POOL
+    assert sooner == name.endswith("pendulum")
+    assert not sooner or "`min_pool_size`" in (Path(mbpo.__file__).parents[2] / "docs" / "mbpo.md").read_text()
 
 
 def test_shares_that_set_shapes_cannot_be_swept_inside_one_program():

@@ -1,16 +1,14 @@
 """States in which a killed process or a damaged disk leaves a run's folder, and what becomes of a run in each.
 
 A kill leaves what was on disk at that moment. `recorded` therefore trains once and copies the folder before each of
-the process's writes, and at random moments from another thread; each copy is then trained to the end.
+the process's writes; `processes.killed` stops another process at random moments. Each copy is then trained to the end.
 """
 
 import builtins
 import contextlib
 import functools
 import io
-import itertools
 import os
-import random
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -30,8 +28,6 @@ from mbrl_jax.runner.session import plain_shapes, without_storage
 
 CLEAR = (OSError, ValueError, results.ResultsError)
 """What `mbrl` says in one line."""
-GOES_ON = "its last digits may differ"
-"""What is said where a run goes on with another number of devices."""
 OFTEN = loop.Options(checkpoint_seconds=0.0, batching="map", quiet=True)
 CHANGES = ("replace", "rename", "mkdir", "rmdir", "unlink", "remove", "fsync", "truncate", "link", "symlink")
 """Functions of `os` that change what is on disk; opening a file to write it is another."""
@@ -68,13 +64,22 @@ class Programs:
 PLAN, COMPILE = loop.plan_run, loop.compile_run
 
 
+@dataclass(frozen=True)
+class State:
+    """A copy of a run's folder, below `root`, at which moment it was taken, and on how many devices the run was."""
+
+    moment: str
+    root: Path
+    devices: int
+
+
 @dataclass
 class Subject:
     """A run with the result that it must end with, from one piece on all devices.
 
     Attributes:
-      rounds: whether the number of devices decides on last digits (docs/running.md): where it changed, the end must be
-        near the result, and that is said; where it did not, it is the result.
+      rounds: whether the number of devices decides on last digits (docs/running.md): where it was another one at any
+        time, the end must be near the result; where it was not, it is the result.
     """
 
     run: Run
@@ -88,8 +93,9 @@ class Subject:
         one = jax.eval_shape(self.run.build({}, env).init, jax.random.key(0))
         carry = without_storage(program.Carry(one, jax.eval_shape(lambda: jax.numpy.zeros((), jax.numpy.int32))))
         self.like = plain_shapes(program.shapes_of(carry, len(self.run.lanes())))
-        self.train(self.root / "whole", jax.local_device_count(), OFTEN._replace(checkpoint_seconds=1e6))
-        self.state, self.table = self.final(self.root / "whole")
+        self.whole = State("whole", self.root / "whole", jax.local_device_count())
+        self.train(self.whole.root, self.whole.devices, OFTEN._replace(checkpoint_seconds=1e6))
+        self.state, self.table = self.final(self.whole.root)
 
     def folder(self, root: Path) -> Path:
         return root / "runs" / self.identity
@@ -112,16 +118,15 @@ class Subject:
             raise FileNotFoundError(f"no final state in {self.folder(root)}")
         return [np.asarray(x) for x in jax.tree.leaves(found.tree)], table
 
-    def outcome(self, root: Path, devices: int) -> str:
+    def outcome(self, state: State, devices: int) -> str:
         """Empty where the run, trained to its end from a state, ends as it must; else what was said.
 
         Raises:
           AssertionError: it ends otherwise, or something is lost though nothing was achieved.
         """
-        before, told = contents(self.folder(root)), io.StringIO()
+        root, before = state.root, contents(self.folder(state.root))
         try:
-            with contextlib.redirect_stderr(told):
-                self.train(root, devices, OFTEN._replace(checkpoint_seconds=1e6))
+            self.train(root, devices, OFTEN._replace(checkpoint_seconds=1e6))
             found, table = self.final(root)
         except CLEAR as error:
             said = str(error)
@@ -130,7 +135,7 @@ class Subject:
             lost = {name for name, content in before.items() if after.get(name) != content}
             assert not lost, f"lost {lost} although it ended with: {said}"
             return said
-        if self.rounds and (GOES_ON in told.getvalue() or devices != jax.local_device_count()):
+        if self.rounds and {state.devices, devices} != {jax.local_device_count()}:
             self._check_near(found, table)
         else:
             same = all(ours.tobytes() == theirs.tobytes() for ours, theirs in zip(found, self.state, strict=True))
@@ -210,48 +215,17 @@ def intercepted(folder: Path, before: Callable[[str], None]) -> Iterator[None]:
             module.open = call
 
 
-@dataclass(frozen=True)
-class State:
-    """A copy of a run's folder, below `root`, and at which moment it was taken."""
-
-    moment: str
-    root: Path
-
-
 def recorded(subject: Subject, root: Path, devices: int) -> list[State]:
     """Trains a run, with a checkpoint after every chunk, and copies its folder before each write."""
     folder, taken = subject.folder(root / "live"), []
 
     def take(what: str) -> None:
-        state = State(what, root / f"{len(taken):04d}")
+        state = State(what, root / f"{len(taken):04d}", devices)
         copied(folder, subject.folder(state.root))
         taken.append(state)
 
     with intercepted(folder, take):
         subject.train(root / "live", devices)
-    return taken
-
-
-def torn(subject: Subject, root: Path, devices: int, count: int, chance: random.Random) -> list[State]:
-    """Trains a run again and again, and copies its folder at random moments while it is at work."""
-    taken: list[State] = []
-    turns = itertools.count()
-    while len(taken) < count:
-        live, ended = root / f"live-{next(turns)}", threading.Event()
-
-        def watch(live: Path = live, ended: threading.Event = ended) -> None:
-            while not ended.wait(chance.uniform(0, 0.05)) and len(taken) < count:
-                state = State(f"moment {len(taken)}", root / f"{len(taken):04d}")
-                copied(subject.folder(live), subject.folder(state.root))
-                taken.append(state)
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        try:
-            subject.train(live, devices)
-        finally:
-            ended.set()
-            watcher.join()
     return taken
 
 
@@ -321,14 +295,15 @@ def _nowhere(path: Path) -> None:
 DAMAGES = {each.__name__[1:]: each for each in (_truncate, _empty, _zero, _flip, _delete, _folder, _nowhere)}
 
 
-def damaged(subject: Subject, origin: Path, root: Path, every: int = 1) -> list[State]:
+def damaged(subject: Subject, origin: State, root: Path, every: int = 1) -> list[State]:
     """Copies of a state, below `root`, in each of which one file is damaged in one way; every so-manieth of them."""
-    files = sorted(p for p in subject.folder(origin).rglob("*") if p.is_file())
-    kinds = [(path.relative_to(origin), kind) for path in files for kind in DAMAGES]
+    files = sorted(p for p in subject.folder(origin.root).rglob("*") if p.is_file())
+    kinds = [(path.relative_to(origin.root), kind) for path in files for kind in DAMAGES]
     taken = []
     for number, (path, kind) in enumerate(kinds[::every]):
-        state = State(f"{kind} {path.relative_to(Path('runs') / subject.identity)}", root / f"{number:04d}")
-        copied(subject.folder(origin), subject.folder(state.root))
+        moment = f"{kind} {path.relative_to(Path('runs') / subject.identity)}"
+        state = State(moment, root / f"{number:04d}", origin.devices)
+        copied(subject.folder(origin.root), subject.folder(state.root))
         DAMAGES[kind](state.root / path)
         taken.append(state)
     return taken
@@ -344,7 +319,7 @@ def outcomes(subject: Subject, states: list[State]) -> dict[str, str]:
     for number, state in enumerate(states):
         moment = f"{number}: {state.moment}"
         try:
-            said[moment] = subject.outcome(state.root, 1 + number % jax.local_device_count())
+            said[moment] = subject.outcome(state, 1 + number % jax.local_device_count())
         except Exception as error:
             bad.append(f"{moment}: {type(error).__name__} {error}")
         shutil.rmtree(state.root, ignore_errors=True)

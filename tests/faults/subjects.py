@@ -1,9 +1,11 @@
 """Runs of a second or so: the methods whose loops and states differ most, and every algorithm's conformance case."""
 
 from dataclasses import replace
+from functools import partial
 
 from cases import MODULES
 
+from mbrl_jax import envs
 from mbrl_jax.runner.run import Run
 
 CRASHED = ("sac", "mbpo", "alm", "dam")
@@ -24,6 +26,7 @@ def case_run(name: str, iterations: int, seeds: tuple[int, ...] = SEEDS, every: 
         method=name,
         config=replace(module.CONFIG, steps=iterations * case.env_steps),
         env=case.env.spec.name,
+        made_by=partial(envs.make, case.env.spec.name, time_limit=case.env.spec.time_limit),
         seeds=seeds,
         eval_every=every * case.env_steps,
         eval_episodes=2,

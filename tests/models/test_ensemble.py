@@ -235,9 +235,15 @@ def test_fitting_stops_after_the_sixth_epoch_without_an_improvement_of_one_perce
     np.testing.assert_array_equal(state.params["net"]["params"]["Dense_0"]["bias"][:, 0], [1.0, 7.0, 1.0])
 
 
-def test_without_a_stop_the_epoch_limit_holds(recorded_fit):
+def test_without_a_stop_the_epoch_limit_holds_and_is_said(recorded_fit):
     falling = 0.9 ** np.arange(EPOCHS)[:, None] * np.ones(3)
-    assert int(recorded_fit(falling)[1]["model/epochs"]) == EPOCHS
+    _, info = recorded_fit(falling)
+    assert (int(info["model/epochs"]), float(info["model/exhausted"])) == (EPOCHS, 1.0)
+    falling[-6:] = falling[-7]  # it stops by itself in the last epoch
+    _, info = recorded_fit(falling)
+    assert (int(info["model/epochs"]), float(info["model/exhausted"])) == (EPOCHS, 0.0)
+    _, info = recorded_fit(np.ones((EPOCHS, 3)))
+    assert (int(info["model/epochs"]), float(info["model/exhausted"])) == (1 + 6, 0.0)
 
 
 A = np.array([[0.5, -0.3, 0.2], [0.1, 0.4, -0.6], [-0.2, 0.3, 0.7]])
