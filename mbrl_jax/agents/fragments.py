@@ -99,4 +99,4 @@ def advantages(
 
 def standardised(advantage: Array) -> Array:
     """Advantages `[...]` of mean 0 and deviation 1 over all axes, `[...]`."""
-    return (advantage - advantage.mean()) / jnp.maximum(advantage.std(), 1e-8)
+    return (advantage - advantage.mean()) * (1.0 / jnp.maximum(advantage.std(), 1e-8))

@@ -90,7 +90,7 @@ def scaled(limit: float | None, rewards: normalise.Running, reward: Array) -> Ar
     Args:
       reward: `[...]`.
     """
-    return reward if limit is None else jnp.clip(reward / rewards.scaler.std[0], -limit, limit)
+    return reward if limit is None else jnp.clip(reward * (1.0 / rewards.scaler.std[0]), -limit, limit)
 
 
 @check_arguments

@@ -1,4 +1,9 @@
-"""Standardisation of inputs and targets over the part of a fixed-size array that holds data."""
+"""Standardisation of inputs and targets over the part of a fixed-size array that holds data.
+
+What all entries are divided by alike is a factor here, not a divisor: whether XLA makes a product of a quotient by what
+is spread over an array hangs on the order of its passes, which is another one for several devices than for one, and the
+two round differently.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +25,7 @@ class Scaler(NamedTuple):
 
     def forward(self, x: Array) -> Array:
         """(x − mean) / std, `[..., dim]`, for `x[..., dim]`."""
-        return (x - along(self.mean, x)) / along(self.std, x)
+        return (x - along(self.mean, x)) * along(1.0 / self.std, x)
 
     def backward(self, z: Array) -> Array:
         """z · std + mean, `[..., dim]`, for `z[..., dim]`."""
@@ -40,9 +45,9 @@ def fit(rows: Float[Array, "rows dim"], valid: Bool[Array, " rows"]) -> Scaler:
     varies is told by its values: its mean is rounded, so that its deviation need not be 0, and what a model draws for
     it would be blown up by a million.
     """
-    count = jnp.maximum(valid.sum(), 1).astype(rows.dtype)
-    mean = jnp.where(valid[:, None], rows, 0.0).sum(axis=0) / count
-    std = jnp.sqrt(jnp.where(valid[:, None], jnp.square(rows - mean[None]), 0.0).sum(axis=0) / count)
+    share = 1.0 / jnp.maximum(valid.sum(), 1).astype(rows.dtype)
+    mean = jnp.where(valid[:, None], rows, 0.0).sum(axis=0) * share
+    std = jnp.sqrt(jnp.where(valid[:, None], jnp.square(rows - mean[None]), 0.0).sum(axis=0) * share)
     inside = valid[:, None]
     varies = jnp.where(inside, rows, -jnp.inf).max(axis=0) > jnp.where(inside, rows, jnp.inf).min(axis=0)
     return Scaler(mean, jnp.where(varies & (std >= 1e-12), std, 1.0))
@@ -77,6 +82,7 @@ def observed(seen: Running, rows: Float[Array, "rows dim"]) -> Running:
     """
     mean, std, more = seen.mean, seen.std, rows.shape[0]
     count = seen.rows.astype(mean.dtype)
-    total, shift = count + more, rows.mean(axis=0) - mean
-    variance = (jnp.square(std) * count + rows.var(axis=0) * more + jnp.square(shift) * count * more / total) / total
-    return Running(mean + shift * more / total, jnp.sqrt(variance), seen.rows + more)
+    share, shift = 1.0 / (count + more), rows.mean(axis=0) - mean
+    between = jnp.square(shift) * (count * more * share)
+    variance = (jnp.square(std) * count + rows.var(axis=0) * more + between) * share
+    return Running(mean + shift * (more * share), jnp.sqrt(variance), seen.rows + more)

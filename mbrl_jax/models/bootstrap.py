@@ -138,7 +138,7 @@ def outputs(config: Config, params: PyTree, x: Array) -> tuple[Array, Array]:
 def _loss(config: Config, params: PyTree, batch: _Batch) -> tuple[Array, Array]:
     """Sum over members of the mean loss, decay and the bounds' penalty; and the first divided by the members."""
     each = gaussian_nll(*outputs(config, params, batch.x), batch.y).mean(axis=-1)
-    fitted = ((each * batch.weight).sum(axis=-1) / batch.weight.sum(axis=-1)).sum()
+    fitted = ((each * batch.weight).sum(axis=-1) * (1.0 / batch.weight.sum(axis=-1))).sum()
     decay = jnp.asarray(config.weight_decay) @ kernel_norms(params["net"], len(config.weight_decay))
     bounds = params["max_log_var"].sum() - params["min_log_var"].sum()
     return fitted + decay + config.bound_penalty * bounds, fitted / config.members

@@ -118,7 +118,7 @@ def change_norm(config: Config, predicted: Predicted, windows: Transition, value
     """
     del value
     error = predicted.after - predicted.before - (windows.next_obs - windows.obs)
-    square = jnp.square(error / along(predicted.scale, error)).mean(axis=-1)
+    square = jnp.square(error * along(1.0 / predicted.scale, error)).mean(axis=-1)
     return config.weight * jnp.sqrt(square + 1e-20).mean()
 
 
@@ -174,7 +174,7 @@ def _loss(
 ) -> tuple[Array, Info]:
     """What is minimised, and metrics: the objective, and the standardised error of the first step."""
     found = predicted(config, spec, state, params, windows)
-    error = (found.after[0] - windows.next_obs[0]) / along(found.scale, found.after[0])
+    error = (found.after[0] - windows.next_obs[0]) * along(1.0 / found.scale, found.after[0])
     main = objective(config, found, windows, value)
     square = jnp.stack([jnp.square(leaf).sum() for leaf in jax.tree.leaves(params)]).sum()
     return main + 0.5 * config.decay * square, {"model/loss": main, "model/rmse": jnp.sqrt(jnp.square(error).mean())}

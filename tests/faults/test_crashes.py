@@ -1,7 +1,5 @@
 """Killed at any write or moment, or its files damaged: a run ends as if nothing had been, or says what is wrong.
 
-Another number of devices may change MBPO's last digits, which is said; nothing else does.
-
 `make test` tries one small run; the slow tests four methods, every write, every file and every kind of damage.
 """
 

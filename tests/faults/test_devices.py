@@ -1,10 +1,14 @@
-"""Interrupted, and ended on another number of devices or in another batching: said, and stored."""
+"""Interrupted, and ended on another number of devices or in another batching: what holds of every algorithm, and said.
+
+`make test` tries some algorithms; the slow tests all.
+"""
 
 import pytest
 import states
 import subjects
 
 from mbrl_jax import results
+from mbrl_jax.algorithms import REGISTRY
 
 
 class CrashError(RuntimeError):
@@ -12,13 +16,14 @@ class CrashError(RuntimeError):
 
 
 @pytest.fixture(scope="module")
-def subject(tmp_path_factory):
+def subject(request, tmp_path_factory):
     """Two lanes: one on each of two devices."""
-    return states.Subject(subjects.case_run("a2c", 4, (3, 0), every=1), tmp_path_factory.mktemp("a2c"))
+    run, root = subjects.case_run(request.param, 4, (3, 0), every=1), tmp_path_factory.mktemp(request.param)
+    return states.Subject(run, root, rounds=request.param in subjects.ROUNDS)
 
 
 def crashed(subject, root, batching, devices):
-    """Trains half of the run."""
+    """Trains half of the run; its newest checkpoint is older."""
 
     def crash(step, means):
         if step == subject.run.config.steps // 2:
@@ -39,10 +44,28 @@ def goes_on(subject, root, before, after):
     return f"was begun with {first} and goes on with {then}: its last digits may differ"
 
 
+def test_of_every_algorithm_it_is_stated_whether_it_keeps_every_bit():
+    assert sorted((*subjects.EXACT, *subjects.ROUNDS)) == sorted(REGISTRY)
+
+
+QUICK = ("td3", "redq", "a2c")
+"""Their programs compile in seconds."""
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in sorted(REGISTRY) if name not in QUICK]
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+@pytest.mark.parametrize("subject", [*QUICK, *SLOW], indirect=True)
+def test_another_number_of_devices_on_the_way(subject, before, after, tmp_path, capsys):
+    assert goes_on(subject, tmp_path, ("map", before), ("map", after)) in capsys.readouterr().err
+    subject.check(*subject.final(tmp_path), {before, after})
+
+
+@pytest.mark.parametrize("subject", ["a2c"], indirect=True)
 def test_another_batching_rounds_otherwise_and_is_said(subject, tmp_path, capsys):
     assert goes_on(subject, tmp_path, ("vmap", 2), ("map", 1)) in capsys.readouterr().err
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("subject", ["a2c"], indirect=True)
 def test_side_by_side_the_number_of_devices_rounds_otherwise_and_is_said(subject, tmp_path, capsys):
     assert goes_on(subject, tmp_path, ("vmap", 2), ("vmap", 1)) in capsys.readouterr().err

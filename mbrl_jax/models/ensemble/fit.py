@@ -85,10 +85,13 @@ class Batch(NamedTuple):
     rows: Transition
 
 
-def _divisor(weight: Array) -> Array:
-    """What weighted sums over the last axis are divided by; 1 where no row has a weight: such a mean is 0, not NaN."""
+def _share(weight: Array) -> Array:
+    """What makes means of weighted sums over the last axis; 1 where no row has a weight: such a mean is 0, not NaN.
+
+    A factor, for `data.normalise`'s reason: all members may have the same weights.
+    """
     total = weight.sum(axis=-1)
-    return jnp.where(total > 0, total, 1.0)
+    return 1.0 / jnp.where(total > 0, total, 1.0)
 
 
 def total_loss(params: PyTree, config: Config, spec: Spec, loss: Loss, scale: Array, batch: Batch) -> Array:
@@ -99,7 +102,7 @@ def total_loss(params: PyTree, config: Config, spec: Spec, loss: Loss, scale: Ar
     """
     mean, log_var = outputs(config, spec, params, batch.x)
     each = loss(Predicted(mean, log_var, batch.y, scale, batch.weight), batch.rows)
-    fitted = (each * batch.weight).sum(axis=-1) / _divisor(batch.weight)
+    fitted = (each * batch.weight).sum(axis=-1) * _share(batch.weight)
     decay = jnp.asarray(config.weight_decay) @ kernel_norms(params["net"], len(config.weight_decay))
     bounds = params["max_log_var"].sum() - params["min_log_var"].sum()
     return fitted.sum() + decay + config.bound_penalty * bounds
@@ -196,7 +199,7 @@ def holdout_score(config: Config, spec: Spec, score: Loss, split: Split, params:
     held = taken(split, split.holdout, split.holdout_valid.astype(split.x.dtype))
     batch = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (config.members, *leaf.shape)), held)
     each = score(Predicted(*outputs(config, spec, params, batch.x), batch.y, split.scale, batch.weight), batch.rows)
-    return jnp.where(batch.weight > 0, each * batch.weight, 0.0).sum(axis=-1) / _divisor(batch.weight)
+    return jnp.where(batch.weight > 0, each * batch.weight, 0.0).sum(axis=-1) * _share(batch.weight)
 
 
 class Progress(NamedTuple):

@@ -20,8 +20,8 @@ class Setting(NamedTuple):
     """What workers begin with.
 
     Attributes:
-      devices: virtual devices of a CPU. They decide how many lanes each has, and so on the last digits: workers have as
-        many as the process that plans, whatever cores they find.
+      devices: virtual devices of a CPU. XLA may round otherwise for several than for one: workers have as many as the
+        process that plans, whatever cores they find.
       paths: folders that Python looks for modules in.
       prepare: what makes experiments known by name, pickled; nothing if empty.
     """
