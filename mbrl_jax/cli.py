@@ -34,15 +34,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows ASCII alone still gets everything
+    at_once = False
     try:
         try:
             code = _command(list(sys.argv[1:] if argv is None else argv))
         except SystemExit as stopped:  # after --help, or on a signal
-            code = stopped.code
+            code, at_once = stopped.code, getattr(stopped, "at_once", False)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has read enough, as in `mbrl list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that nothing is written there at the end
         code = SIGPIPE
+    if at_once and isinstance(code, int):
+        os._exit(code)  # Python's own end waits for the program that is running
     sys.exit(code)
 
 

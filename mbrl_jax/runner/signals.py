@@ -8,11 +8,23 @@ from typing import Any
 
 from mbrl_jax.runner.progress import say
 
-__all__ = ["Interrupted", "Signals", "TimeUpError"]
+__all__ = ["Interrupted", "Signals", "StoppedAtOnce", "TimeUpError"]
 
 
 class Interrupted(SystemExit):
     """The run was asked to stop, wrote a checkpoint and stopped. Its code is 128 + the signal's number."""
+
+    at_once = False
+    """Whether a program may still be running."""
+
+
+class StoppedAtOnce(Interrupted):
+    """The run was asked to stop a second time, while its program runs.
+
+    Python's own end would wait for the program, so whoever ends the process does so without it (`os._exit`).
+    """
+
+    at_once = True
 
 
 class TimeUpError(Exception):
@@ -20,7 +32,7 @@ class TimeUpError(Exception):
 
 
 class Signals:
-    """A context in which the first signal is noted and the second one ends the process; handlers are put back after.
+    """A context in which the first signal is noted and the second raises `StoppedAtOnce`; handlers are put back after.
 
     Outside the main thread Python allows no handlers: nothing is noted there and the caller deals with signals.
     """
@@ -41,7 +53,7 @@ class Signals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            raise Interrupted(128 + number)
+            raise StoppedAtOnce(128 + number)
         self.received = number
         say("stopping after this chunk; a checkpoint will be written (once more to stop at once)")
 

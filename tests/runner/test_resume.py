@@ -109,6 +109,30 @@ def test_handlers_are_put_back_and_a_second_signal_ends_at_once():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_second_signal_does_not_wait_for_the_program(tmp_path):
+    words = ["train", "sac", "--env", "pendulum", "--seeds", "2", "--results", str(tmp_path), "--chunk-seconds", "900"]
+    words += ["--steps", "1000000", "--eval-every", "500000", "--updates-per-step", "100"]
+    log = tmp_path / "said"
+    with log.open("w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from mbrl_jax.cli import main; main()", *words], stderr=said, stdout=said
+        )
+    try:
+        until = time.monotonic() + 120
+        while "as compiled" not in log.read_text() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.2)
+        time.sleep(3.0)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(1.0)
+        assert process.poll() is None, log.read_text()  # in the midst of a chunk
+        assert "stopping after this chunk" in log.read_text()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_one_process_per_run(tmp_path):
     run = tiny.run()
     folder = tmp_path / "runs" / run.run_id(run.environment())

@@ -127,6 +127,8 @@ def _serve(pipe: multiprocessing.connection.Connection, setting: Setting) -> Non
             outcome = attempt(job, root, how)
         except Interrupted as stopped:
             _send(pipe, Outcome(job.identity, "stopped", "a signal came"))
+            if stopped.at_once and isinstance(stopped.code, int):
+                os._exit(stopped.code)  # Python's own end waits for the program that is running
             sys.exit(stopped.code)
         if not _send(pipe, outcome):
             return
