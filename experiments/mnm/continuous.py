@@ -26,6 +26,7 @@ __all__ = [
     "GYM",
     "HOPPER",
     "INVERTED",
+    "LOOKED_INTO",
     "MBPO",
     "MNM",
     "NO_LOGGED",
@@ -47,6 +48,7 @@ __all__ = [
     "Wanted",
     "also",
     "chosen",
+    "errors_and_values",
     "home",
     "jobs",
     "longer",
@@ -81,6 +83,8 @@ POSE, TURN = "dclaw_pose_random-v0", "dclaw_turn_random-v0"
 SCREW_FIXED, SCREW_RANDOM = "dclaw_screw_fixed-v0", "dclaw_screw_random-v0"
 CLAW = (POSE, TURN, SCREW_FIXED, SCREW_RANDOM)
 DRAWER = "drawer_open-v2"
+LOOKED_INTO = (SCREW_FIXED, DRAWER, INVERTED, POSE)
+"""Tasks whose model errors and values are drawn: two of the paper's, two of a laptop."""
 TITLES: Mapping[str, str] = {
     INVERTED: "Inverted pendulum",
     HOPPER: "Hopper",
@@ -238,6 +242,12 @@ def planned(profile: str, wanted: Wanted) -> list[Run]:
 def jobs(profile: str, wanted: Wanted) -> list[Job]:
     """The runs as jobs."""
     return training.jobs(planned(profile, wanted))
+
+
+def errors_and_values(profile: str) -> Wanted:
+    """MnM-approx and its twin on the tasks of Figures 8 and 9 (`LOOKED_INTO`)."""
+    tasks = LOOKED_INTO[:2] if profile == "paper" else LOOKED_INTO[2:]
+    return [(label, env) for env in tasks for label in (MNM, MBPO)]
 
 
 def also(name: str, wanted: Wanted) -> tuple[str, ...]:

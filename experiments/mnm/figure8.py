@@ -15,13 +15,7 @@ from mbrl_jax.report import Artefact, Block, Claim, statistics
 __all__ = ["ARTEFACT"]
 
 NAME = "mnm/figure8"
-TASKS = (SCREW_FIXED, DRAWER, INVERTED, POSE)
-
-
-def wanted(profile: str) -> continuous.Wanted:
-    """Both methods on each task."""
-    tasks = TASKS[:2] if profile == "paper" else TASKS[2:]
-    return [(label, env) for env in tasks for label in (MNM, MBPO)]
+wanted = continuous.errors_and_values
 
 
 def jobs(profile: str) -> list[Job]:
@@ -31,7 +25,7 @@ def jobs(profile: str) -> list[Job]:
 
 def blocks(frame: pd.DataFrame) -> Sequence[Block]:
     """A line per seed, dashed the smallest error of the twin."""
-    return panels.errors(frame, TASKS)
+    return panels.errors(frame, continuous.LOOKED_INTO)
 
 
 def _much_lower(env: str, share: float) -> Callable[[pd.DataFrame], np.ndarray]:

@@ -8,22 +8,16 @@ import numpy as np
 import pandas as pd
 
 from experiments.mnm import continuous, gaps, panels
-from experiments.mnm.continuous import DRAWER, INVERTED, MBPO, MNM, PAPER, POSE, SCREW_FIXED
+from experiments.mnm.continuous import INVERTED, MBPO, MNM, PAPER, POSE
 from mbrl_jax.jobs import Job
 from mbrl_jax.report import Artefact, Block, Claim
 
 __all__ = ["ARTEFACT"]
 
 NAME = "mnm/figure9"
-TASKS = (SCREW_FIXED, DRAWER, INVERTED, POSE)
+wanted = continuous.errors_and_values
 FALL = 0.2
 """Share of the rise that must be lost again for a value to count as fallen; ours."""
-
-
-def wanted(profile: str) -> continuous.Wanted:
-    """Both methods on each task."""
-    tasks = TASKS[:2] if profile == "paper" else TASKS[2:]
-    return [(label, env) for env in tasks for label in (MNM, MBPO)]
 
 
 def jobs(profile: str) -> list[Job]:
@@ -33,7 +27,7 @@ def jobs(profile: str) -> list[Job]:
 
 def blocks(frame: pd.DataFrame) -> Sequence[Block]:
     """Values over the run beside what was earned."""
-    return panels.worth(frame, (MNM, MBPO), TASKS)
+    return panels.worth(frame, (MNM, MBPO), continuous.LOOKED_INTO)
 
 
 def _fallen(label: str, env: str, sign: float) -> Callable[[pd.DataFrame], np.ndarray]:
@@ -70,7 +64,7 @@ ARTEFACT = Artefact(
     paper=f"{PAPER}, Figure 9",
     jobs=jobs,
     blocks=blocks,
-    claims=tuple(claim for env in TASKS for claim in _of(env)),
+    claims=tuple(claim for env in continuous.LOOKED_INTO for claim in _of(env)),
     note=continuous.SCALED_DOWN + "The paper says that MBPO's values peak early and fall; our bound is a fifth of the "
     "rise. Its two tasks are taken to be Figure 8's.",
     also=continuous.also(NAME, [*wanted("laptop"), *wanted("paper")]),
