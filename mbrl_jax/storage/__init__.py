@@ -19,6 +19,7 @@ __all__ = [
     "Lease",
     "check_writable",
     "fetch",
+    "fetch_record",
     "folder",
     "is_copy",
     "leased",
@@ -90,6 +91,17 @@ def fetch(root: Path, run: str, begun: bool = False) -> None:
         found.refresh([run])
         unit = found.unit(f"runs/{run}")
         unit.pull(unit.entries(), begun, ("final", "checkpoints") if begun else ("final",))
+
+
+def fetch_record(root: Path, job: str) -> None:
+    """Fetches the record of a job whose lock the caller holds: another machine may have done it just before.
+
+    Raises:
+      OSError: the storage cannot be reached.
+    """
+    if (found := copies.of(root)) is not None:
+        unit = found.unit(f"jobs/{job}")
+        unit.pull(unit.entries(), mine=True)
 
 
 def publish(root: Path, runs: Iterable[str]) -> None:

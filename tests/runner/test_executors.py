@@ -209,6 +209,7 @@ def test_a_local_worker_gives_the_same_bits(tmp_path, finished):
     assert same([tiny.run()], tmp_path, finished) and executor.processes == []
 
 
+@pytest.mark.slow
 def test_local_workers_give_the_same_bits_also_where_one_is_killed(tmp_path):
     """The first run that has a checkpoint loses its worker in the midst; another one takes it from there."""
     runs = [tiny.run(config=tiny.shorter(800), seeds=(i, 10 + i)) for i in range(2)]

@@ -131,6 +131,18 @@ def test_a_stopped_run_leaves_everything_at_the_address(s3, machine, finished):
     assert attempt.state(job, storage.located(PLACE)).status == "done"
 
 
+def test_a_job_that_another_machine_did_meanwhile_is_not_done_again(s3, machine, tmp_path):
+    """The second machine looked before the first one began, and begins after it ended."""
+    job = chores.chore("one", execute=partial(noted, tmp_path, "one"))
+    machine("first")
+    first = storage.folder(PLACE)
+    machine("second")
+    second = storage.located(PLACE)
+    assert attempt.attempt(job, first, QUIET).ending == "done"
+    assert attempt.attempt(job, second, QUIET).ending == "done"
+    assert [one["event"] for one in chores.notes(tmp_path)] == ["begun"]
+
+
 def test_two_executors_on_two_machines_never_do_a_job_twice(s3, machine, tmp_path, monkeypatch):
     monkeypatch.setattr("mbrl_jax.runner.executors.schedule.REFRESH_SECONDS", 0.2)
     jobs = [chores.chore(f"job{i}", seconds=0.05, execute=partial(noted, tmp_path, f"job{i}")) for i in range(12)]

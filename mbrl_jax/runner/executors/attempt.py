@@ -118,6 +118,7 @@ def attempt(job: Job, root: Path, how: How) -> Outcome:
         with Lock(folder(root, job.identity)) as lock:
             for each in (*job.after, job.identity):
                 storage.fetch(root, each)
+            storage.fetch_record(root, job.identity)
             if done(job, root):
                 return Outcome(job.identity, "done")
             reset_peak_memory()
