@@ -85,12 +85,14 @@ class Workload(NamedTuple):
       unit: what is counted.
       units: how many of them one iteration does.
       flops: floating-point operations per unit by XLA's cost analysis; None where it has none to give.
+      env: what its policy can be evaluated in, which is compiled for and never done.
     """
 
     algorithm: Algorithm
     unit: str
     units: int
     flops: float | None
+    env: str = "pendulum-v1"
 
 
 def transitions(key: Key, spec: Spec, count: int) -> Transition:
@@ -110,7 +112,7 @@ def filled(key: Key, spec: Spec, count: int = HELD) -> replay.ReplayState:
 
 
 def as_algorithm(init: Callable[[Key], Any], step: Callable[[Key, Any], tuple[Any, dict[str, Array]]]) -> Algorithm:
-    return Algorithm(init, step, lambda _: rollouts.stateless(lambda _key, obs: obs), 1)
+    return Algorithm(init, step, lambda _: rollouts.stateless(lambda _key, obs: obs[..., :1]), 1)
 
 
 def cost(fn: Callable[..., Any], *args: Any) -> float | None:
@@ -257,7 +259,7 @@ def whole_mbpo(sizes: Sizes, env: str = "pendulum-v1") -> Workload:
         model=replace(sizes.model, batch=sizes.batch),
         agent=replace(like.agent, hidden=sizes.hidden),
     )
-    return Workload(mbpo.make(config, envs.make(env)), "environment step", sizes.interval, None)
+    return Workload(mbpo.make(config, envs.make(env)), "environment step", sizes.interval, None, env)
 
 
 class Timed(NamedTuple):
@@ -272,7 +274,7 @@ def prepare(work: Workload, seeds: int, batching: str, devices: list[jax.Device]
     wanted = program.lanes_of(range(seeds), {}, seeds)
     made = program.make(
         lambda _: work.algorithm,
-        envs.make("pendulum-v1"),
+        envs.make(work.env),
         wanted,
         episodes=1,
         length=1,
@@ -330,5 +332,5 @@ def planner() -> Workload:
 def ppo_iteration() -> Workload:
     """An iteration of PPO on the inverted pendulum: 2,048 steps of one environment, ten passes in batches of 64."""
     config = ppo.Config()
-    algorithm = ppo.make(config, envs.make("inverted_pendulum-v4"))
-    return Workload(algorithm, "environment step", config.fragment, None)
+    task = "inverted_pendulum-v4"
+    return Workload(ppo.make(config, envs.make(task)), "environment step", config.fragment, None, task)

@@ -20,6 +20,7 @@ from mbrl_jax.agents import sac
 from mbrl_jax.agents.latent.networks import Config
 from mbrl_jax.algorithms import dam
 from mbrl_jax.algorithms import slbo as slbo_algorithm
+from mbrl_jax.runner import program
 from mbrl_jax.testing.programs import trace
 
 TINY = workloads.Sizes(hidden=(8, 8), model_hidden=(8, 8), members=2, batch=8, rollout_batch=16)
@@ -69,6 +70,27 @@ def test_a_block_runs_the_updates_it_says_and_keeps_the_state():
     assert isinstance(agent, sac.State)
     assert int(agent.opt[0].count) == work.units == 3
     assert jax.numpy.isfinite(info["sac/critic_loss"])
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda: workloads.sac_update(TINY, 1),
+        lambda: workloads.ensemble_step(TINY, 5),
+        lambda: workloads.model_rollout(replace(TINY, rollout_batch=8)),
+        lambda: workloads.whole_mbpo(replace(TINY, rollout_batch=1000)),
+        workloads.planner,
+        workloads.ppo_iteration,
+    ],
+    ids=("sac", "ensemble", "rollout", "mbpo", "planner", "ppo"),
+)
+def test_the_runners_program_takes_every_workload(work):
+    """Evaluation is a part of it, so the environment must be one that the workload's policy can act in."""
+    made, wanted = work(), program.lanes_of(range(1), {}, 1)
+    env, devices = envs.make(made.env), jax.local_devices()[:1]
+    given = {"episodes": 1, "length": 1, "batching": "map", "devices": devices}
+    whole = program.make(lambda _: made.algorithm, env, wanted, **given)
+    assert whole.lanes == 1 and made.units > 0
 
 
 @pytest.mark.parametrize(
