@@ -20,6 +20,7 @@ __all__ = [
     "VALUE",
     "Values",
     "area",
+    "at_end",
     "best",
     "better",
     "calm",
@@ -155,10 +156,14 @@ def rougher(first: str, second: str, env: str) -> Two:
     return lambda frame: Samples(moves(frame, second), moves(frame, first))
 
 
+def at_end(values: np.ndarray) -> np.ndarray:
+    """The mean `[seeds]` over the last tenth of `values [seeds, points]`."""
+    return values[:, -max(1, values.shape[1] // 10) :].mean(axis=1)
+
+
 def late(frame: pd.DataFrame, label: str, env: str, metric: str) -> np.ndarray:
     """A metric's mean over the last tenth of a run, per seed; infinite where the seed diverged."""
-    found = select.curves(frame, label, env, metric, worst=np.inf).value
-    return found[:, -max(1, found.shape[1] // 10) :].mean(axis=1)
+    return at_end(select.curves(frame, label, env, metric, worst=np.inf).value)
 
 
 def drop(label: str, env: str) -> Gap:
@@ -166,10 +171,8 @@ def drop(label: str, env: str) -> Gap:
 
     def gap(frame: pd.DataFrame) -> np.ndarray:
         found = select.curves(frame, label, env, VALUE, worst=0.0)
-        value = found.value
-        end = value[:, -max(1, value.shape[1] // 10) :].mean(axis=1)
-        top = value.max(axis=1)
-        lost = (top - end) / np.maximum(top - value[:, 0], 1e-6)
+        top = found.value.max(axis=1)
+        lost = (top - at_end(found.value)) / np.maximum(top - found.value[:, 0], 1e-6)
         return np.where(found.diverged, np.nan, lost)
 
     return gap
@@ -184,7 +187,7 @@ def falls(label: str, env: str) -> Gap:
 
     def gap(frame: pd.DataFrame) -> np.ndarray:
         error = _errors(frame, label, env)
-        return np.log(error[:, 0]) - np.log(error[:, -max(1, error.shape[1] // 10) :].mean(axis=1))
+        return np.log(error[:, 0]) - np.log(at_end(error))
 
     return gap
 

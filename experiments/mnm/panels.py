@@ -165,10 +165,9 @@ def errors(frame: pd.DataFrame, tasks: Sequence[str], label: str = MNM, twin: st
     for env in known:
         for name in on(frame, (label, twin), env):
             value = select.curves(frame, name, env, gaps.MSE, worst=np.inf).value
-            last = value[:, -max(1, value.shape[1] // 10) :].mean(axis=1)
             numbers = {"first": value[:, 0], "smallest": value.min(axis=1), "largest": value.max(axis=1)}
             row = {"task": continuous.title(env), "model of": name}
-            for column, each in {**numbers, "at the end": last}.items():
+            for column, each in {**numbers, "at the end": gaps.at_end(value)}.items():
                 row[column] = _interval(statistics.aggregate(each), ".2g")
             rows.append(row)
     caption = (
