@@ -23,7 +23,7 @@ import jax
 
 from benchmarks import common, workloads
 from benchmarks.workloads import Sizes, Workload
-from mbrl_jax.algorithms import preset
+from mbrl_jax.algorithms import mnm, preset
 from mbrl_jax.runner import loop, program, setup
 from mbrl_jax.runner.run import Run
 
@@ -90,11 +90,13 @@ def plan(sizes: Sizes, quick: bool, only: Sequence[str]) -> list[tuple[str, int,
     many = (1, 2) if quick else (1, 4, 16, 32)
     rounds = 3 if quick else 5
     updates = 4 if quick else 20 if on_cpu else 1000
+    updated = mnm.small("hopper") if quick else mnm.preset("hopper")
     everything: list[tuple[str, tuple[int, ...], Make, int]] = [
         ("sac", many, lambda n: workloads.sac_update(sizes, max(updates, 10 * updates // n)), rounds),
         ("ensemble", few if quick else many, lambda n: workloads.ensemble_step(sizes, max(8, 64 // n)), rounds),
         ("rollout", few, lambda _: workloads.model_rollout(sizes), rounds),
         ("mbpo", few, lambda _: workloads.whole_mbpo(sizes), min(rounds, 3)),
+        ("mnm", (1, 2) if quick else (1, 8), lambda _: workloads.mnm_update(updated, 2 if quick else 10), rounds),
     ]
     return [(name, n, make, r) for name, seeds, make, r in everything for n in seeds if not only or name in only]
 
@@ -141,7 +143,9 @@ def main(arguments: Sequence[str] | None = None) -> Path | None:
     """Measures, prints, and writes `benchmarks/results/<machine>.json` (or `--out`; `--quick` alone writes nothing)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds in all: shows that it runs")
-    parser.add_argument("--only", nargs="*", default=[], help="sac, ensemble, rollout, mbpo, compile")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="sac, ensemble, rollout, mbpo, mnm, compile: into a file of their own"
+    )
     parser.add_argument("--out", type=Path, help="folder for the JSON file")
     parser.add_argument("--compile-only", nargs=2, metavar=("ENV", "ENGINE"), help="compile MBPO's preset, print JSON")
     options = parser.parse_args(arguments)
@@ -166,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> Path | None:
         content["machine"]["load_after"] = os.getloadavg()[0]
         rates = [m["peak_gflops"]["peak"] for m in content["measured"]]
         content["peak_gflops"] = statistics.median(rates) if rates else None
-        path = common.write(common.slug(facts), content, folder) if folder else None
+        path = common.write(".".join([common.slug(facts), *options.only]), content, folder) if folder else None
     print(f"written: {path}")
     return path
 

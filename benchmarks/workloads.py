@@ -16,11 +16,11 @@ from jaxtyping import Array
 
 from mbrl_jax import envs, planners, rollouts
 from mbrl_jax.agents import sac
-from mbrl_jax.algorithms import mbpo, pets, ppo, preset
+from mbrl_jax.algorithms import mbpo, mnm, pets, ppo, preset
 from mbrl_jax.data import replay
 from mbrl_jax.data.rows import pack
 from mbrl_jax.data.slabs import SlabsState, make_slabs
-from mbrl_jax.models import bootstrap, ensemble, particles
+from mbrl_jax.models import adversarial, bootstrap, ensemble, particles
 from mbrl_jax.runner import program
 from mbrl_jax.types import Algorithm, Key, Shared, Spec, Storage, Transition
 
@@ -334,3 +334,47 @@ def ppo_iteration() -> Workload:
     config = ppo.Config()
     task = "inverted_pendulum-v4"
     return Workload(ppo.make(config, envs.make(task)), "environment step", config.fragment, None, task)
+
+
+MNM_TASK = "hopper-v4"
+
+
+@functools.cache
+def mnm_flops(config: mnm.Config) -> float | None:
+    """Operations of one update of MnM on `MNM_TASK`: model, classifier, reward network, roll-out, rewards, and SAC."""
+    env = rollouts.normalised(envs.make(MNM_TASK))
+    spec, config = env.spec, mnm.settled(config, env.spec)
+    model, agent = (
+        adversarial.make(config.model, spec, adversarial.objective.APPROXIMATE, env.terminal),
+        sac.make(config.agent, spec),
+    )
+    keys = jax.random.split(jax.random.key(0), 5)
+    weight = adversarial.Weight(jnp.ones(()), jnp.ones(()))
+
+    def update(fitted: adversarial.State, policy: sac.State, real: Transition, imagined: Transition) -> Any:
+        judges, starts = mnm.critics_of(config, spec, policy), imagined.next_obs
+        learned = model.update(keys[0], fitted, judges, real, weight)
+        begun = rollouts.begin(keys[1], model.dynamics(fitted), agent.act(policy), starts)
+        dreamt = rollouts.advance(keys[2], model.dynamics(fitted), agent.act(policy), begun)
+        paid = imagined._replace(reward=model.paid(fitted, judges, imagined))
+        values = judges.drawn(keys[3], imagined.next_obs)  # whose range is followed
+        return learned, dreamt, values, agent.update(keys[4], policy, jax.tree.map(lambda x: x[None], paid))
+
+    real, imagined = (transitions(k, spec, config.batch) for k in keys[:2])
+    return cost(update, jax.eval_shape(model.init, keys[2]), jax.eval_shape(agent.init, keys[3]), real, imagined)
+
+
+def mnm_update(config: mnm.Config, updates: int) -> Workload:
+    """Updates of MnM after one step of `MNM_TASK`, with values in the model's loss, and its slope measured once."""
+    config = replace(
+        config,
+        warmup_steps=2 * config.batch,
+        steps=HELD,
+        steps_per_iteration=1,
+        updates_per_step=updates,
+        pretraining=0,
+        value_after=0,
+        replay_capacity=HELD,
+    )
+    made = mnm.make(config, envs.make(MNM_TASK))
+    return Workload(made, "MnM update", updates, mnm_flops(config), MNM_TASK)

@@ -11,19 +11,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import alm, baselines, common, slbo, workloads
+from benchmarks import alm, baselines, common, robots, slbo, workloads
 from benchmarks import dam as dam_benchmark
 from benchmarks import envs as env_benchmark
 from benchmarks.peers import compare, serve
 from mbrl_jax import envs
 from mbrl_jax.agents import sac
 from mbrl_jax.agents.latent.networks import Config
-from mbrl_jax.algorithms import dam
+from mbrl_jax.algorithms import dam, mnm
 from mbrl_jax.algorithms import slbo as slbo_algorithm
+from mbrl_jax.envs.mujoco_robots import ROBOT_TASKS
+from mbrl_jax.models import adversarial
 from mbrl_jax.runner import program
 from mbrl_jax.testing.programs import trace
 
 TINY = workloads.Sizes(hidden=(8, 8), model_hidden=(8, 8), members=2, batch=8, rollout_batch=16)
+TINY_MNM = replace(
+    mnm.small("hopper"),
+    batch=8,
+    model=adversarial.Config(members=2, hidden=(8, 8), classifier_hidden=(8, 8), reward_hidden=(8, 8)),
+    agent=sac.Config(hidden=(8, 8)),
+)
 
 
 def test_spread_is_median_and_quartiles():
@@ -81,8 +89,9 @@ def test_a_block_runs_the_updates_it_says_and_keeps_the_state():
         lambda: workloads.whole_mbpo(replace(TINY, rollout_batch=1000)),
         workloads.planner,
         workloads.ppo_iteration,
+        lambda: workloads.mnm_update(TINY_MNM, 1),
     ],
-    ids=("sac", "ensemble", "rollout", "mbpo", "planner", "ppo"),
+    ids=("sac", "ensemble", "rollout", "mbpo", "planner", "ppo", "mnm"),
 )
 def test_the_runners_program_takes_every_workload(work):
     """Evaluation is a part of it, so the environment must be one that the workload's policy can act in."""
@@ -234,3 +243,17 @@ def test_the_parts_of_a_stage_of_slbo_are_what_a_stage_has():
     weights = 8 * (4 + 1) + 3 * (8 + 1)  # three observations and an action; biases
     assert found["imagined steps"].flops == 2 * weights
     assert found["model updates"].flops == 6 * 2 * 128 * weights
+
+
+def test_robots_are_compared_by_steps_of_the_tasks_own():
+    """The first step of screwing with full actions, as measured on the original."""
+    task = ROBOT_TASKS["dclaw_screw_fixed-v0"]
+    path = robots.play(task, robots.ours(task.model), 0, lambda t, obs: np.ones(9), 1)
+    np.testing.assert_allclose(path.qpos[0, :9], np.tile([0.1852, -0.8246, 1.2367], 3), atol=3e-4)
+    assert path.reward[0] == pytest.approx(56.5491, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_flops_of_an_update_of_mnm_are_those_that_were_counted_by_hand():
+    """Model 8.2, classifier 5.0, SAC .57 GFLOP at the paper's sizes, reward network and roll-out not among them."""
+    assert workloads.mnm_flops(mnm.preset("hopper")) == pytest.approx(13.8e9, rel=0.05)

@@ -23,6 +23,7 @@ VIEWS = ("parameter", "tuple", "get-tuple-element", "bitcast", "constant", "afte
 """Operations that launch nothing by themselves."""
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{$")
 _TRIPS = re.compile(r'known_trip_count"?:\{"n":"(\d+)"')
+_COUNTS = re.compile(r" compare\((?:\S+ )?%?get-tuple-element[\w.\-]*, (?:\S+ )?%?([\w.\-]+)\), direction=LT")
 _INNER = re.compile(r"(?:to_apply|calls|branch_computations)=\{?(%[\w.\-]+(?:, %[\w.\-]+)*)")
 
 
@@ -55,18 +56,29 @@ class Count(NamedTuple):
     open: dict[str, list[tuple[float, float]]]
 
 
-def _computations(text: str) -> tuple[str, dict[str, list[str]]]:
-    """The entry's name, and the lines of every computation."""
-    found: dict[str, list[str]] = {}
-    entry, lines = "", None
+class _Computation(NamedTuple):
+    """The right sides of a computation's instructions by their names, and the name of its result."""
+
+    instructions: dict[str, str]
+    root: list[str]
+
+
+def _computations(text: str) -> tuple[str, dict[str, _Computation]]:
+    """The entry's name, and every computation."""
+    found: dict[str, _Computation] = {}
+    entry, current = "", None
     for line in text.splitlines():
         if head := _HEAD.match(line):
-            lines = found.setdefault(head[2], [])
+            current = found.setdefault(head[2], _Computation({}, []))
             entry = head[2] if head[1] else entry
         elif line.startswith("}"):
-            lines = None
-        elif lines is not None and " = " in line:
-            lines.append(line.split(" = ", 1)[1])
+            current = None
+        elif current is not None and " = " in line:
+            left, right = line.split(" = ", 1)
+            name = left.split()[-1].removeprefix("%")
+            current.instructions[name] = right
+            if "ROOT" in left:
+                current.root.append(name)
     return entry, found
 
 
@@ -82,20 +94,36 @@ def _part(line: str, around: str) -> str:
     return scopes[-1] if scopes else around
 
 
+def _trips(line: str, computations: dict[str, _Computation]) -> int | None:
+    """How often a loop's body runs: what XLA knows of it, or the constant that its counter is compared with.
+
+    A TPU's compiler leaves the comparison alone to say it. JAX's loops of fixed length count from zero.
+    """
+    if known := _TRIPS.search(line):
+        return int(known[1])
+    named = re.search(r"condition=%?([\w.\-]+)", line)
+    condition = computations.get(named[1]) if named else None
+    if condition is None or not condition.root:
+        return None
+    compared = _COUNTS.search(condition.instructions[condition.root[0]])
+    bound = re.search(r" constant\((\d+)\)", condition.instructions.get(compared[1], "")) if compared else None
+    return int(bound[1]) if bound else None
+
+
 def loops(text: str) -> Loop:
     """The optimised program `compiled.as_text()` as a tree of its loops."""
     entry, computations = _computations(text)
 
     def read(name: str, trips: int | None, part: str) -> Loop:
         own, inner = Counter[str](), list[Loop]()
-        for line in computations[name]:
+        for line in computations[name].instructions.values():
             operation, here = _operation(line), _part(line, part)
             if operation is None:
                 continue
             own[here] += operation not in VIEWS
             if operation == "while":
-                known, body = _TRIPS.search(line), re.search(r"body=%?([\w.\-]+)", line)
-                inner.append(read(body[1] if body else "", int(known[1]) if known else None, here))
+                body = re.search(r"body=%?([\w.\-]+)", line)
+                inner.append(read(body[1] if body else "", _trips(line, computations), here))
             elif operation in ("call", "conditional") and (named := _INNER.search(line)):
                 for one in named[1].replace("%", "").split(", "):
                     inside = read(one, 1, here)

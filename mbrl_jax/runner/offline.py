@@ -90,9 +90,10 @@ def _compiled(planned: loop.Planned) -> jax.stages.Compiled:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        said = re.search(r"Used ([\d.]+)G of ([\d.]+)G", str(error))
+        said = re.search(r"Used ([\d.]+)G of ([\d.]+)G|\(([\d.]+)G\) exceeds available HBM \(([\d.]+)G\)", str(error))
         text = "the compiler finds no room for it"
         if said:
-            fit = int(planned.memory.lanes * float(said[2]) / float(said[1]))
-            text += f": {said[1]} GiB are needed, {said[2]} GiB are there. By proportion about {fit} lanes would fit"
+            needed, there = (number for number in said.groups() if number)
+            fit = int(planned.memory.lanes * float(there) / float(needed))
+            text += f": {needed} GiB are needed, {there} GiB are there. By proportion about {fit} lanes would fit"
         raise TooLargeError(f"the run does not fit: {text} ({planned.memory})") from error

@@ -57,6 +57,31 @@ def test_operations_are_counted_by_loop_and_part():
     assert text[2].endswith("0.5  + loops: 12 a pass, begun 0.5 times")
 
 
+TPU = (
+    TEXT.replace(""", backend_config={"known_trip_count":{"n":"5"}}""", "").replace(
+        "%w = (s32[], f32[4]{0}) while(%p), condition=%c, body=%body",
+        "%w = (s32[], f32[4]{0}) while(%p), condition=%five, body=%body",
+    )
+    + """
+%five (p: (s32[], f32[4])) -> pred[] {
+  %p = (s32[]{:T(128)}, f32[4]{0:T(128)S(1)}) parameter(0)
+  %constant.1 = s32[]{:T(128)} constant(5)
+  %get-tuple-element.2 = s32[]{:T(128)} get-tuple-element(%p), index=0
+  ROOT %lt.14 = pred[]{:T(512)} compare(%get-tuple-element.2, %constant.1), direction=LT, metadata={op_name="jit(f)/lt"}
+}
+"""
+)
+
+
+def test_the_length_of_a_loop_is_read_from_its_test_where_nothing_else_says_it():
+    assert kernels.loops(TPU) == kernels.loops(TEXT)
+    longer = TPU.replace(
+        "compare(%get-tuple-element.2, %constant.1)", "compare(%get-tuple-element.2, %get-tuple-element.3)"
+    )
+    inner = kernels.iteration(kernels.loops(longer)).inner[0].inner
+    assert [each.trips for each in inner] == [None]
+
+
 def test_a_program_without_a_loop_over_iterations_is_none():
     with pytest.raises(ValueError, match="must have a loop over them whose length is an argument"):
         kernels.iteration(kernels.loops("ENTRY %main (p: f32[]) -> f32[] {\n  ROOT %a = f32[] copy(%p)\n}"))

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import chores
@@ -64,3 +65,24 @@ def test_a_job_at_its_time_limit_is_requeued_and_ends_with_the_same_bits(tmp_pat
     assert "Caught signal SIGUSR2" in log, log
     work.perform([job], tmp_path / "here")
     assert same([run], tmp_path, tmp_path / "here")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deaf", [False, True], ids=["signalled", "cancelled"])
+def test_a_job_beyond_its_time_limit_is_done_again(tmp_path, cluster, deaf):
+    """Slurm signals it before its three minutes are over, and it is queued again; one that does not hear is cancelled.
+
+    Whoever watches then hands it over anew.
+    """
+    executor = by_name.make(by_name.Wanted("slurm", minutes=3), tmp_path)
+    assert isinstance(executor, slurm.Slurm)
+    executor._limit = 3600.0
+    summary = carry_out([chores.chore("late", execute=partial(chores.overdue, "late", deaf))], tmp_path, executor)
+    assert ended(summary) == {"late": "done"}
+    assert [one["event"] for one in chores.notes(tmp_path)] == ["begun", "begun", "done"]
+    numbers = sorted(path.name for path in (tmp_path / "slurm").iterdir() if path.is_dir())
+    accounts = [subprocess.run(["scontrol", "show", "job", n], capture_output=True, text=True).stdout for n in numbers]
+    if deaf:
+        assert len(numbers) == 2 and "JobState=TIMEOUT" in accounts[0]
+    else:
+        assert len(numbers) == 1 and "Restarts=1" in accounts[0]

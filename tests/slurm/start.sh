@@ -5,6 +5,12 @@
 #   tests/slurm/start.sh --stop FOLDER
 set -euo pipefail
 if [ "$1" = "--stop" ]; then
+  export SLURM_CONF="$2/slurm.conf"
+  scancel --user=root 2>/dev/null || true
+  for _ in $(seq 20); do
+    if [ -z "$(squeue --noheader 2>/dev/null)" ]; then break; fi
+    sleep 1
+  done
   for name in slurmd slurmctld munged; do
     if [ -s "$2/$name.pid" ]; then kill "$(cat "$2/$name.pid")" 2>/dev/null || true; fi
   done

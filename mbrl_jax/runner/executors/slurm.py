@@ -7,10 +7,14 @@ see; of an address in object storage its local copies folder (MBRL_COPIES), thro
 
 from __future__ import annotations
 
+import getpass
 import os
 import pickle
+import re
 import signal
+import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,7 @@ SIGNAL_SECONDS = 90  # before the limit Slurm sends its signal, at most a ninth 
 LEAST_MEMORY = 2**30  # bytes asked for where a job is thought to need less, or nothing is known
 MOST_QUEUED = 1000  # Slurm's default limit of an array
 REQUEUES = 100
+LOOK_SECONDS = 20.0  # between looks at the queue; a job that two of them do not find, and that left no result, is lost
 
 
 def make(wanted: Wanted, root: Path, setting: Setting, cluster: str | None = None) -> Slurm:
@@ -59,7 +64,39 @@ def make(wanted: Wanted, root: Path, setting: Setting, cluster: str | None = Non
     executor.update_parameters(
         name="mbrl", timeout_min=wanted.minutes, cpus_per_task=1, gpus_per_node=wanted.gpus, tasks_per_node=1, **more
     )
-    return Slurm(submitit, executor, setting, float(limit))
+    return Slurm(submitit, executor, setting, float(limit), None if cluster == "local" else Queue())
+
+
+class Queue:
+    """Which jobs Slurm still has.
+
+    submitit asks Slurm's accounting, every ten minutes, which not every cluster keeps; the queue is always there.
+    """
+
+    def __init__(self) -> None:
+        self._looked, self._missed = time.monotonic(), dict[str, int]()
+
+    def gone(self, numbers: Iterable[str]) -> set[str]:
+        """Those of these jobs that the last looks did not find."""
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._looked = time.monotonic()
+            found = _said("squeue", "--noheader", "--array", "--format=%i", f"--user={getpass.getuser()}")
+            if found is not None:
+                held = set(found.split())
+                self._missed = {n: 0 if n in held else self._missed.get(n, 0) + 1 for n in numbers}
+        return {number for number, misses in self._missed.items() if misses > 1}
+
+    def reason(self, number: str) -> str:
+        """Why a job ended, as far as Slurm still knows."""
+        text = _said("scontrol", "-o", "show", "job", number) or ""
+        told = [re.search(rf"\b{name}=(\S+)", text) for name in ("JobState", "Reason")]
+        return ": ".join(found[1] for found in told if found) or "left the queue without a result"
+
+
+def _said(*command: str) -> str | None:
+    """What a command of Slurm's prints; None where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout if done.returncode == 0 else None
 
 
 class Slurm:
@@ -70,10 +107,12 @@ class Slurm:
       executor: its executor, with the parameters of all jobs.
       setting: what a job's process does first.
       limit: seconds that Slurm gives a job.
+      queue: whom to ask for jobs that end without a word; None where submitit's own processes do the work.
     """
 
-    def __init__(self, submitit: Any, executor: Any, setting: Setting, limit: float):
+    def __init__(self, submitit: Any, executor: Any, setting: Setting, limit: float, queue: Queue | None):
         self._submitit, self._executor, self._setting, self._limit = submitit, executor, setting, limit
+        self._queue = queue
         self._new: list[tuple[str, Call, int]] = []
         self._queued: dict[str, Any] = {}
 
@@ -101,12 +140,24 @@ class Slurm:
         self._submit()
         until, found = time.monotonic() + seconds, []
         while not found and self._queued:
-            found = [self._outcome(name, job) for name, job in list(self._queued.items()) if job.done()]
+            found = self._ended()
             if time.monotonic() > until:
                 break
             time.sleep(0.0 if found else min(0.2, seconds))
         for outcome in found:
             del self._queued[outcome.identity]
+        return found
+
+    def _ended(self) -> list[Outcome]:
+        if self._queue is None:
+            return [self._outcome(name, job) for name, job in self._queued.items() if job.done()]
+        gone = self._queue.gone([job.job_id for job in self._queued.values()])
+        found = []
+        for name, job in self._queued.items():
+            if job.paths.result_pickle.name in os.listdir(job.paths.folder):  # a listing is new on network drives too
+                found.append(self._outcome(name, job))
+            elif job.job_id in gone:
+                found.append(Outcome(name, "lost", self._queue.reason(job.job_id)))
         return found
 
     def _outcome(self, identity: str, job: Any) -> Outcome:
