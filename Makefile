@@ -7,6 +7,7 @@ PROFILE ?= laptop
 ARTEFACTS ?=
 BUDGET ?= $(if $(filter laptop,$(PROFILE)),1h)
 RESULTS ?= results
+REPOSITORY ?=
 JOBS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
@@ -40,8 +41,9 @@ lint: $(READY)
 	$(BIN)/pyright
 
 # Strict: a broken link or reference is an error. Needs no network once its packages are installed.
+# REPOSITORY=https://github.com/OWNER/NAME gives the notebooks buttons that open them on a hosted machine.
 docs: $(SITE)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	MBRL_REPOSITORY=$(REPOSITORY) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 report: $(READY)
 	$(BIN)/mbrl report --results $(RESULTS)

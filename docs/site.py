@@ -37,7 +37,8 @@ def on_files(files: Files, config: Any) -> Files:
     from mkdocs.structure.files import File  # pyright: ignore[reportMissingImports]
 
     pages = {name: moved((ROOT / source).read_text(encoding="utf-8")) for name, source in PAGES.items()}
-    pages |= {f"notebooks/{path.stem}.md": of_notebook(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    pages |= {f"notebooks/{path.stem}.md": of_notebook(path, config.repo_url or "") for path in notebooks}
     pages |= of_package() | tables.pages()
     for name, content in pages.items():
         files.append(File.generated(config, name, content=content))
@@ -59,14 +60,34 @@ def moved(text: str) -> str:
     return text
 
 
-def of_notebook(path: Path) -> str:
-    """A notebook as a page: its text and its code; what it prints is left to the reader's machine."""
+def of_notebook(path: Path, repository: str = "") -> str:
+    """A notebook as a page: its text and its code; what it prints is left to the reader's machine.
+
+    Args:
+      repository: the project's public address, for a button that opens the notebook on a hosted machine; none without.
+    """
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     parts = [
         "".join(cell["source"]) if cell["cell_type"] == "markdown" else f"```python\n{''.join(cell['source'])}\n```"
         for cell in cells
     ]
+    if repository:
+        parts.insert(1, hosted(path, repository))
     return "\n\n".join([*parts, f"*`notebooks/{path.name}` is this page as a notebook.*"])
+
+
+def hosted(path: Path, repository: str) -> str:
+    """The button, and what has to be run there first.
+
+    Raises:
+      ValueError: the address is none that a hosted notebook can be opened from.
+    """
+    found = re.fullmatch(r"https://github\.com/([\w.\-]+/[\w.\-]+?)(?:\.git)?/?", repository)
+    if not found:
+        raise ValueError(f"REPOSITORY must be https://github.com/OWNER/NAME, got {repository!r}")
+    address = f"https://colab.research.google.com/github/{found[1]}/blob/main/notebooks/{path.name}"
+    first = f"`%pip install git+https://github.com/{found[1]}` comes before its first cell."
+    return f"[Open on a hosted machine]({address}){{ .md-button }}\n\n{first}"
 
 
 def public(path: Path) -> list[str]:

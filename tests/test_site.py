@@ -73,3 +73,12 @@ def test_claims_on_the_site_are_of_artefacts_that_exist(site):
     rows = [line for line in site.tables.claims().splitlines() if line.startswith(("| HOLDS", "| FAILS", "| OPEN"))]
     named = {re.split(r"(?<!\\)\|", row)[3].strip() for row in rows}
     assert len(rows) > 100 and [name for name in named if not (ROOT / "experiments" / f"{name}.py").is_file()] == []
+
+
+def test_notebooks_have_a_button_where_the_projects_address_is_known(site):
+    path = ROOT / "notebooks" / "sweep.ipynb"
+    page = site.of_notebook(path, "https://github.com/somebody/mbrl_jax.git")
+    assert "(https://colab.research.google.com/github/somebody/mbrl_jax/blob/main/notebooks/sweep.ipynb)" in page
+    assert page.index("colab") < page.index("import jax") and "colab" not in site.of_notebook(path)
+    with pytest.raises(ValueError, match=r"must be https://github.com/OWNER/NAME, got 'github.com/x'"):
+        site.of_notebook(path, "github.com/x")
