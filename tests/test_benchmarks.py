@@ -89,7 +89,7 @@ def test_a_block_runs_the_updates_it_says_and_keeps_the_state():
         lambda: workloads.whole_mbpo(replace(TINY, rollout_batch=1000)),
         workloads.planner,
         workloads.ppo_iteration,
-        lambda: workloads.mnm_update(TINY_MNM, 1),
+        pytest.param(lambda: workloads.mnm_update(TINY_MNM, 1), marks=pytest.mark.slow),
     ],
     ids=("sac", "ensemble", "rollout", "mbpo", "planner", "ppo", "mnm"),
 )

@@ -27,8 +27,10 @@ def bound() -> float:
 
 
 def wanted(profile: str) -> continuous.Wanted:
-    """MnM-approx with and without values, and over their range; on a laptop with them, on both tasks."""
-    return [(label, HOPPER) for label in LABELS] if profile == "paper" else [(MNM, INVERTED), (MNM, POSE)]
+    """MnM-approx with and without values, and over their range; on a laptop the first two, the claw with them alone."""
+    if profile == "paper":
+        return [(label, HOPPER) for label in LABELS]
+    return [(MNM, INVERTED), (NO_VALUE, INVERTED), (MNM, POSE)]
 
 
 def jobs(profile: str) -> list[Job]:
