@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Drawing
 from PIL import Image
 
-from experiments.mbpo import common, figure2
+from experiments.mbpo import common, figure2, hopper
 from mbrl_jax import results
 from mbrl_jax.commands import artefacts
 from mbrl_jax.report import build, figures
@@ -40,6 +40,16 @@ def legend(panel: Drawing, width: int) -> Image.Image:
     return drawn(header)
 
 
+def curves(experiment: str, size: str) -> list[Drawing]:
+    """The learning curves of MBPO and SAC in an artefact, a panel per task, whose title says at what size."""
+    frame = results.load(REFERENCE, experiment=experiment)
+    solved = {task: {"solved": common.SOLVED[task]} for task in frame["env"].unique() if task in common.SOLVED}
+    panels = figures.learning_curves(frame, algorithms=("MBPO", "SAC"), references=solved)
+    for panel in panels:
+        panel.axes[0].set_title(f"{panel.axes[0].get_title(loc='left')}, {size}", loc="left")
+    return panels
+
+
 def judged() -> pd.DataFrame:
     """All claims that there are reference results of, as the report judges them."""
     known, broken = artefacts.discover()
@@ -54,9 +64,7 @@ def judged() -> pd.DataFrame:
 def main() -> None:
     """Writes `docs/results.png` and `docs/claims.csv`."""
     judged().to_csv(TOP / "docs" / "claims.csv", index=False)
-    frame = results.load(REFERENCE, experiment=figure2.NAME)
-    solved = {task: {"solved": common.SOLVED[task]} for task in sorted(frame["env"].unique())}
-    panels = figures.learning_curves(frame, algorithms=("MBPO", "SAC"), references=solved)
+    panels = [*curves(figure2.NAME, "small networks"), *curves(hopper.NAME, "the paper's sizes")]
     images = [drawn(panel) for panel in panels]
     width = sum(image.width for image in images)
     head = legend(panels[0], width)

@@ -21,7 +21,11 @@ BY_NAME = (
     "mao/table1",
     "mao/slbo",
     "mnm/figure4a",
+    "mnm/figure4b",
     "mnm/figure5",
+    "mnm/figure10",
+    "mnm/slope",
+    "mbpo/hopper",
 )
 FOLDERS = {
     LAPTOP: lambda one: "laptop" not in one.on_request or one.name in BY_NAME,
