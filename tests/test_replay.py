@@ -1,6 +1,7 @@
 """Replay: what goes in comes out, uniformly, and sequences stay within one episode."""
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -11,6 +12,7 @@ from jax.extend import core
 from scipy import stats
 
 from mbrl_jax.data import replay
+from mbrl_jax.data import slabs as slabs_module
 from mbrl_jax.data.rows import pack, row_width, unpack
 from mbrl_jax.data.slabs import make_slabs
 from mbrl_jax.testing.programs import equations, has_batched_end, touching, trace
@@ -221,6 +223,25 @@ def test_writing_for_many_seeds_is_a_slice_update_not_a_scatter():
 SLOTS, HORIZON, BATCH = 2, 3, 4
 SLABS = make_slabs(SPEC, SLOTS, HORIZON, BATCH)
 WRITE = jax.jit(SLABS.write)
+
+
+@pytest.mark.parametrize(("obs", "batch"), [(3, 7), (60, 3), (64, 5), (200, 4)])
+def test_rows_of_any_width_are_read_from_the_lines_they_lie_on(obs, batch):
+    """Narrower than a line, as wide as one, wider: every row of every slab is drawn, each as it was written."""
+    spec = replace(SPEC, obs_dim=obs)
+    slabs, width = make_slabs(spec, 2, 2, batch), row_width(spec)
+    rows = jax.random.normal(jax.random.key(0), (4, batch, width))
+    state = slabs.init()
+    for k in range(4):
+        state = slabs.write(state, jnp.int32(k // 2), jnp.int32(k % 2), rows[k], jnp.int32(batch))
+    np.testing.assert_array_equal(slabs.rows(state), rows)
+    drawn = np.asarray(pack(slabs.sample(jax.random.key(1), state, (400,))))[:, :-1]
+    known = np.asarray(rows).reshape(-1, width)[:, :-1]
+    found = (drawn[:, None] == known[None]).all(axis=-1)
+    assert (found.sum(axis=1) == 1).all() and found.any(axis=0).all()
+    whole = -(-batch * width // slabs_module.LINE) * jnp.arange(4)[:, None], width * jnp.arange(batch)[None]
+    for read in (slabs_module.by_lines, slabs_module.by_numbers):
+        np.testing.assert_array_equal(read(width, state.lines.value, *jnp.broadcast_arrays(*whole)), rows)
 
 
 def written(slabs, slot, step, count):

@@ -261,7 +261,7 @@ def test_branches_store_survivors_only_and_stop_where_they_terminate(horizon):
         if h >= horizon:
             alive = []
         assert int(state.filled[h]) == len(alive)
-        held = unpack(state.rows.value[h, : len(alive)], spec)
+        held = unpack(slabs.rows(state)[h, : len(alive)], spec)
         assert sorted(np.asarray(held.obs)[:, 0]) == sorted(alive)
         np.testing.assert_array_equal(held.next_obs, held.obs + 1)
         np.testing.assert_array_equal(held.reward, 2 * held.next_obs[:, 0])
@@ -291,7 +291,7 @@ def test_branches_use_fresh_randomness_at_every_step_and_row():
             slabs.init(),
         )
     )()
-    held = unpack(state.rows.value, spec)
+    held = unpack(slabs.rows(state), spec)
     for values in (held.reward, held.action):
         assert len(np.unique(values)) == 150
 
@@ -332,9 +332,9 @@ def test_imagined_rows_that_are_not_finite_end_there_and_are_counted(bad, where)
             jax.random.key(0), rollouts.memoryless(model), ahead, starts, jnp.int32(3), write, slabs.init()
         )
     )()
-    assert failures == 2 and jnp.isfinite(state.rows.value).all()
+    assert failures == 2 and jnp.isfinite(slabs.rows(state)).all()
     np.testing.assert_array_equal(state.filled, [4, 3, 2])  # the row at 1 at once, the row at 0 a step later
-    first = unpack(state.rows.value[0], spec)
+    first = unpack(slabs.rows(state)[0], spec)
     np.testing.assert_array_equal(first.discount, [1, 0, 1, 1])
     np.testing.assert_array_equal(first.reward, [1, 0, 1, 1])
     np.testing.assert_array_equal(first.next_obs[1], first.obs[1])

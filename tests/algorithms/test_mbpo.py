@@ -13,6 +13,7 @@ from mbrl_jax import envs
 from mbrl_jax.agents import sac
 from mbrl_jax.algorithms import mbpo, preset
 from mbrl_jax.algorithms.tasks import TASKS
+from mbrl_jax.data.slabs import make_slabs
 from mbrl_jax.models import ensemble
 from mbrl_jax.rollouts import memoryless, stateless
 from mbrl_jax.types import Agent, Model
@@ -188,10 +189,13 @@ def test_rollouts_have_the_scheduled_length_and_start_from_the_data(wired):
     states, _ = wired
     # Iterations 0-1 are epoch 0 (length 1), 2-3 epoch 1 (length 2), 4-5 epoch 2 (length 3).
     lengths = [1, 1, 2, 2, 3, 3]
+    slabs = make_slabs(
+        envs.make("probe-truncation-v0").spec, CONFIG.slots, CONFIG.longest_rollout, CONFIG.rollout_batch
+    )
     for t in range(ITERATIONS):
         counts = np.asarray(states[t + 1].agent.imagined.filled).reshape(2, 3)
         np.testing.assert_array_equal(counts[t % 2], [8 if h < lengths[t] else 0 for h in range(3)])
-        actions = states[t + 1].agent.imagined.rows.value[(t % 2) * 3, :, 1]
+        actions = slabs.rows(states[t + 1].agent.imagined)[(t % 2) * 3, :, 1]
         np.testing.assert_allclose(actions, 1e-3 * 30 * t, rtol=1e-5)  # the policy as it is when the model is fitted
 
 

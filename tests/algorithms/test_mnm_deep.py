@@ -13,6 +13,7 @@ from cases.mnm import CONFIG
 from mbrl_jax import envs, rollouts
 from mbrl_jax.algorithms import find, mnm, preset
 from mbrl_jax.data.rows import unpack
+from mbrl_jax.data.slabs import make_slabs
 from mbrl_jax.models import adversarial
 from mbrl_jax.report import statistics
 from mbrl_jax.theory import mnm_smoothing
@@ -100,9 +101,15 @@ def test_scaled_values_are_divided_by_their_range_unless_that_is_small():
     assert 0 < info["mnm/coefficient"] < 0.5
 
 
+def held_in(config, slabs):
+    """Rows `[slabs, batch, width]`."""
+    return make_slabs(UNIT, config.slots, config.rollout_length, config.batch).rows(slabs)
+
+
 def imagined(state):
     """The transitions that the critics have learned from."""
-    return unpack(state.agent.imagined.rows.value.reshape(-1, state.agent.imagined.rows.value.shape[-1]), UNIT)
+    rows = held_in(CONFIG, state.agent.imagined)
+    return unpack(rows.reshape(-1, rows.shape[-1]), UNIT)
 
 
 def test_imagined_transitions_start_in_real_states_with_logged_or_own_actions():
@@ -217,7 +224,7 @@ def test_longer_roll_outs_go_on_from_where_their_rows_stand():
     state, info = jax.jit(algorithm.step)(KEY, jax.jit(algorithm.init)(KEY))
     slabs = state.agent.imagined
     assert slabs.filled.tolist() == [CONFIG.batch] * 3 and info["model/failures"] == 0
-    first, second, third = (unpack(rows, UNIT) for rows in slabs.rows.value)
+    first, second, third = (unpack(rows, UNIT) for rows in held_in(config, slabs))
     for before, after in ((first, second), (second, third)):
         np.testing.assert_array_equal(after.obs, before.next_obs)
         assert (np.abs(after.obs - before.obs).max(axis=-1) > 0).all()
