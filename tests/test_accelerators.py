@@ -21,8 +21,8 @@ def test_the_stored_table_is_within_the_budgets_and_holds_every_row_that_has_one
     stored = rows(target)
     assert {each.row for each in accelerators.BUDGETS[target]} <= set(stored)
     assert accelerators.broken(target, stored) == []
-    worse = {name: {**row, "kernels": 10**6, "update": 10**6} for name, row in stored.items()}
-    assert len(accelerators.broken(target, worse)) >= 3
+    worse = {name: {**row, "kernels": 10**6, "update": 10**6, "peak_gib": 10**6} for name, row in stored.items()}
+    assert len(accelerators.broken(target, worse)) >= len(accelerators.BUDGETS[target]) / 2
 
 
 @pytest.mark.slow
