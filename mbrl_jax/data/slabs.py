@@ -56,14 +56,34 @@ class Slabs(NamedTuple):
 
 
 def by_numbers(width: int, lines: Array, line: Array, start: Array) -> Array:
-    """Rows `[..., width]` that begin `start[...]` numbers after the beginning of `line[...]`, number by number."""
+    """Rows that lie one after the other on lines, number by number.
+
+    Args:
+      width: numbers of a row.
+      lines: `[count, LINE]`.
+      line: the lines `[...]` that what is read is counted from.
+      start: how many numbers `[...]` after the beginning of these the rows begin.
+
+    Returns:
+      The rows `[..., width]`.
+    """
     at = start[..., None] + jnp.arange(width).reshape(*[1] * start.ndim, width)
     there = line[..., None] + (at >> SHIFT), at & (LINE - 1)  # cheaper than a division for every number
     return lines.at[there].get(mode="promise_in_bounds")
 
 
 def by_lines(width: int, lines: Array, line: Array, start: Array) -> Array:
-    """The same from whole lines, which is how a TPU reads."""
+    """The same from whole lines, which is how a TPU reads.
+
+    Args:
+      width: numbers of a row.
+      lines: `[count, LINE]`.
+      line: as in `by_numbers`, `[...]`.
+      start: as in `by_numbers`, `[...]`.
+
+    Returns:
+      The rows `[..., width]`.
+    """
     reach = (LINE - 1 + width - 1) // LINE + 1  # lines that a row may lie on
     there = (line + start // LINE)[..., None] + jnp.arange(reach).reshape(*[1] * start.ndim, reach)
     around = lines[there].reshape(*start.shape, reach * LINE)  # beyond the last line the last one is read
