@@ -1,7 +1,7 @@
 """Draws the pictures of docs/environments.md: `.venv/bin/python docs/gallery.py [NAME ...]`; all if none is named.
 
 Each shows an early state of an episode of random actions, the last one if it ends before. Tasks of `FILMS` are also
-shown moving, under a controller written by hand.
+shown moving, under a controller written by hand or, the pusher, random actions.
 """
 
 from __future__ import annotations
@@ -37,13 +37,22 @@ STEPS = {
     "lqr": 10,
     "dclaw_pose_random": 20,
     "dclaw_turn_random": 20,
+    "dclaw_screw_fixed": 20,
     "dclaw_screw_random": 20,
     "drawer_open": 60,
     "probe-termination": 2,
 }
 """Environments, versions left out, with the number of steps before the picture."""
-FILMS = {"dclaw_pose_random": (80, 3), "dclaw_screw_random": (80, 3), "drawer_open": (120, 4)}
+FILMS = {
+    "dclaw_pose_random": (80, 3),
+    "dclaw_turn_random": (40, 2),
+    "dclaw_screw_fixed": (80, 3),
+    "dclaw_screw_random": (80, 3),
+    "drawer_open": (120, 4),
+    "pusher": (100, 4),
+}
 """Environments with a film: its steps, and every how many there is a picture."""
+VALVES = ("dclaw_turn_random", "dclaw_screw_fixed", "dclaw_screw_random")
 FOLDER = Path(__file__).parent / "images" / "environments"
 
 
@@ -68,7 +77,7 @@ def controlled(name: str, obs: np.ndarray) -> np.ndarray:
     """Actions of a controller for observations `[1, O]`: follow the pose, wave two fingers, open the drawer."""
     if name == "dclaw_pose_random":
         return (obs[:, :9] + obs[:, 18:]) / jnp.tile(jnp.array([0.48, jnp.pi / 3, jnp.pi / 2]), 3)[None]
-    if name == "dclaw_screw_random":
+    if name in VALVES:
         swing = jnp.where(obs[:, :1] < 0.2, 1.0, -1.0) * jnp.sign(obs[:, 20:])
         return jnp.tile(jnp.concatenate([swing, -0.9 + 0.0 * swing, 0.55 + 0.0 * swing], axis=1), (1, 3))
     hand, handle = obs[:, :3], obs[:, 4:7] - jnp.array([[0.0, 0.0, 0.02]])
@@ -82,7 +91,9 @@ def controlled(name: str, obs: np.ndarray) -> np.ndarray:
 def film(name: str, seed: int = 0) -> np.ndarray:
     """Frames uint8 `[T, 180, 240, 3]` of an episode under the controller."""
     (steps, every), env = FILMS[name], envs.make(name, engine="mujoco")
-    policy = rollouts.stateless(lambda key, obs: jnp.clip(controlled(name, obs), -1.0, 1.0))
+    policy = rollouts.uniform(env.spec)  # of the pusher, for which nobody has written a controller
+    if name != "pusher":
+        policy = rollouts.stateless(lambda key, obs: jnp.clip(controlled(name, obs), -1.0, 1.0))
     states = jax.jit(lambda key: rollouts.watch(key, env, policy, steps))(jax.random.key(seed))
     frames = envs.render(env, jax.tree.map(lambda x: x[::every], states), height=360, width=480)
     return np.stack([np.asarray(Image.fromarray(frame).resize((240, 180))) for frame in frames])
