@@ -15,6 +15,8 @@ from mbrl_jax.runner.executors import by_name
 from mbrl_jax.runner.executors import ray as executors
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: make test-slow installs it (extra ray)")
+# Ray's own processes are forked, and execute another program at once.
+pytestmark = pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning")
 
 
 @pytest.fixture
