@@ -6,6 +6,8 @@ import errno
 import os
 import re
 import shutil
+import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -33,16 +35,33 @@ def in_the_way(path: Path, wanted: Literal["file", "folder"], links: bool = True
 
 
 def _kind(path: Path) -> str:
-    """What stands at a path, in words; empty if nothing does."""
-    if path.is_dir():
-        target = "a folder"
-    elif path.is_file():
-        target = "a file"
-    else:
-        target = "something else" if path.exists() else ""
-    if path.is_symlink():
-        return f"a link to {target}" if target else "a link that leads nowhere"
-    return target
+    """What stands at a path, in words; empty if nothing does.
+
+    One look says what it is, a second one where a link leads: what others make or remove meanwhile is there or is not.
+    """
+    mode = _mode(path, os.lstat)
+    if mode is None:
+        return ""
+    if not stat.S_ISLNK(mode):
+        return _named(mode)
+    target = _mode(path, os.stat)
+    return "a link that leads nowhere" if target is None else f"a link to {_named(target)}"
+
+
+def _mode(path: Path, look: Callable[[Path], os.stat_result]) -> int | None:
+    """The mode of what stands there; None if nothing does."""
+    try:
+        return look(path).st_mode
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
+
+
+def _named(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a file" if stat.S_ISREG(mode) else "something else"
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 
 import numpy as np
 import pandas as pd
@@ -90,6 +91,26 @@ def test_a_lock_that_is_none_holds_nobody_and_is_not_written_through(tmp_path):
     with pytest.raises(OSError, match="must be a file, but it is a link to a file"), lock.Lock(tmp_path):
         pytest.fail("locked")
     assert (tmp_path / "notes of mine").read_text() == "kept"
+
+
+@pytest.mark.parametrize(("make", "remove"), [("touch", "unlink"), ("mkdir", "rmdir")])
+def test_what_others_make_and_remove_meanwhile_is_nothing_else(make, remove, tmp_path):
+    """Several make a lock at once: what is not there at one look and is there at the next is nothing else."""
+    path, stop = tmp_path / "lock", threading.Event()
+
+    def meddle():
+        while not stop.is_set():
+            getattr(path, make)()
+            getattr(path, remove)()
+
+    meddler = threading.Thread(target=meddle)
+    meddler.start()
+    try:
+        found = {files.in_the_way(path, "file" if make == "touch" else "folder") for _ in range(20_000)}
+    finally:
+        stop.set()
+        meddler.join()
+    assert found == {""}
 
 
 @pytest.fixture

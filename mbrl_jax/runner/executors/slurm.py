@@ -93,6 +93,14 @@ class Queue:
         return ": ".join(found[1] for found in told if found) or "left the queue without a result"
 
 
+def _names(folder: Path) -> list[str]:
+    """What a folder lists; nothing if it is not there, or not yet."""
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
 def _said(*command: str) -> str | None:
     """What a command of Slurm's prints; None where it fails."""
     done = subprocess.run(command, capture_output=True, text=True)
@@ -154,7 +162,7 @@ class Slurm:
         gone = self._queue.gone([job.job_id for job in self._queued.values()])
         found = []
         for name, job in self._queued.items():
-            if job.paths.result_pickle.name in os.listdir(job.paths.folder):  # a listing is new on network drives too
+            if job.paths.result_pickle.name in _names(job.paths.folder):  # a listing is new on network drives too
                 found.append(self._outcome(name, job))
             elif job.job_id in gone:
                 found.append(Outcome(name, "lost", self._queue.reason(job.job_id)))
