@@ -28,6 +28,7 @@ import numpy as np
 
 from benchmarks import common
 from mbrl_jax.envs import mujoco_drawer
+from mbrl_jax.envs.mujoco_drawer import scripted
 from mbrl_jax.envs.mujoco_envs import load_model
 from mbrl_jax.envs.mujoco_robots import ROBOT_TASKS
 from mbrl_jax.envs.mujoco_tasks import MEMORY, Frame, Task
@@ -204,18 +205,6 @@ def trained(path: Path) -> Act:
     return act
 
 
-def scripted(t: int, obs: np.ndarray) -> np.ndarray:
-    """Meta-World's hand: above the handle, down, and away with it; fingers open."""
-    hand, handle = obs[:3], obs[4:7] - np.array((0.0, 0.0, 0.02))
-    if np.linalg.norm((hand - handle)[:2]) > 0.06:
-        move = 4.0 * (handle + np.array((0.0, 0.0, 0.3)) - hand)
-    elif abs(hand[2] - handle[2]) > 0.04:
-        move = 4.0 * (handle - hand)
-    else:
-        move = 50.0 * (handle - np.array((0.0, 0.06, 0.0)) - hand)
-    return np.append(np.clip(move, -1.0, 1.0), -1.0)
-
-
 def chance(episode: int, width: int) -> Act:
     """Uniformly random actions, the same for every body."""
     drawn = np.random.default_rng(episode).uniform(-1.0, 1.0, (STEPS, width))
@@ -264,7 +253,7 @@ def measure(folder: Path) -> dict[str, Any]:
     )
     found["roll-outs"]["drawer_open-v2 drawer"] = apart(theirs, mine, slice(0, 3))
     for model, run, of in (("original", opened, bodies["drawer"]), ("drawer", play, body)):
-        paths = [run(task, of, e, scripted, task.time_limit) for e in range(EPISODES)]
+        paths = [run(task, of, e, lambda t, obs: np.asarray(scripted(obs)), task.time_limit) for e in range(EPISODES)]
         found["policies"][f"scripted hand, drawer_open-v2, {model}"] = score(task, paths)
     return found
 

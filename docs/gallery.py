@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from mbrl_jax import envs, rollouts
+from mbrl_jax.envs import mujoco_drawer
 
 STEPS = {
     "half_cheetah": 20,
@@ -80,12 +81,7 @@ def controlled(name: str, obs: np.ndarray) -> np.ndarray:
     if name in VALVES:
         swing = jnp.where(obs[:, :1] < 0.2, 1.0, -1.0) * jnp.sign(obs[:, 20:])
         return jnp.tile(jnp.concatenate([swing, -0.9 + 0.0 * swing, 0.55 + 0.0 * swing], axis=1), (1, 3))
-    hand, handle = obs[:, :3], obs[:, 4:7] - jnp.array([[0.0, 0.0, 0.02]])
-    far = jnp.linalg.norm((hand - handle)[:, :2], axis=-1, keepdims=True) > 0.06
-    pull = 50.0 * (handle - jnp.array([[0.0, 0.06, 0.0]]) - hand)
-    move = jnp.where(jnp.abs(hand - handle)[:, 2:] > 0.04, 4.0 * (handle - hand), pull)
-    move = jnp.where(far, 4.0 * (handle + jnp.array([[0.0, 0.0, 0.3]]) - hand), move)
-    return jnp.concatenate([move, -jnp.ones_like(hand[:, :1])], axis=1)
+    return mujoco_drawer.scripted(obs)
 
 
 def film(name: str, seed: int = 0) -> np.ndarray:

@@ -24,7 +24,7 @@ class Plan:
     """Environment, see `mbrl list`; it chooses the preset that the hyper-parameters below start from."""
     target: Literal["here", "h200", "h100", "a100", "v5e"] = "here"
     """The device: one of this machine, or an accelerator whose compiler is installed."""
-    engine: Literal["jax", "mjx", "mujoco"] | None = None
+    engine: Literal["jax", "mjx", "mujoco", "warp"] | None = None
     """Physics engine; MJX for a device that is not here."""
     precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
     """Of products of matrices; the last two where a device has them (NVIDIA GPUs, TPUs)."""

@@ -30,7 +30,7 @@ class Train:
 
     env: str
     """Environment, see `mbrl list`; it chooses the preset that the hyper-parameters below start from."""
-    engine: Literal["jax", "mjx", "mujoco"] | None = None
+    engine: Literal["jax", "mjx", "mujoco", "warp"] | None = None
     """Physics engine; chosen by the device if not given."""
     precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
     """Of products of matrices; the last two where a device has them (NVIDIA GPUs, TPUs). Part of the run's id."""

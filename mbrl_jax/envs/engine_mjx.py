@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import io
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar, cast
 
@@ -20,12 +19,9 @@ from mbrl_jax.envs import mjx_solver
 from mbrl_jax.envs.base import Advance, Start, float_dtype
 from mbrl_jax.envs.mjx_exact import make_step
 from mbrl_jax.envs.mujoco_tasks import MEMORY, Frame, Task, locate
+from mbrl_jax.envs.quiet_mjx import mjx, smooth
 from mbrl_jax.promotions import promoting
 from mbrl_jax.types import Key
-
-with contextlib.redirect_stdout(io.StringIO()):  # it prints that the optional package warp is not there
-    from mujoco import mjx
-    from mujoco.mjx._src import smooth  # rne_postconstraint has no public name
 
 __all__ = ["Bodies", "make"]
 
@@ -65,8 +61,25 @@ def make(
     Raises:
       ValueError: the model has no exact line search, and `ls_iterations` is not stated.
     """
+    return functions(task, model, physics_of(model, task.frame_skip, iterations or task.solver, ls_iterations))
+
+
+class Physics(NamedTuple):
+    """Functions of a model; both return MJX's whole data, of which a larger program keeps what it uses.
+
+    Attributes:
+      kinematics: `kinematics(qpos, qvel)`: positions and velocities of all bodies; contact and actuator forces stay
+        zero, as after Gymnasium's reset.
+      step: `step(qpos, qvel, warmstart, action)`: the physics steps of one environment step.
+    """
+
+    kinematics: Callable[..., mjx.Data]
+    step: Callable[..., mjx.Data]
+
+
+def functions(task: Task, model: mujoco.MjModel, physics: Physics) -> tuple[Start, Advance]:
+    """Start and transition functions of a task on some physics of MJX's data; `model` is not modified."""
     carries = task.carried if task.memory is None else (*task.carried, MEMORY)
-    physics = _physics(model, task.frame_skip, iterations or task.solver, ls_iterations)
     dt = model.opt.timestep * task.frame_skip
 
     def start(key: Key) -> tuple[Bodies, Array]:
@@ -97,21 +110,8 @@ def make(
     return start, advance
 
 
-class _Physics(NamedTuple):
-    """Compiled functions of a model; both return MJX's whole data, of which a larger program keeps what it uses.
-
-    Attributes:
-      kinematics: `kinematics(qpos, qvel)`: positions and velocities of all bodies; contact and actuator forces stay
-        zero, as after Gymnasium's reset.
-      step: `step(qpos, qvel, warmstart, action)`: the physics steps of one environment step.
-    """
-
-    kinematics: Callable[..., mjx.Data]
-    step: Callable[..., mjx.Data]
-
-
 @functools.cache
-def _physics(model: mujoco.MjModel, frame_skip: int, iterations: int, ls_iterations: int | None) -> _Physics:
+def physics_of(model: mujoco.MjModel, frame_skip: int, iterations: int, ls_iterations: int | None) -> Physics:
     """One per model, so that tasks on the same body that are not compiled as a whole share its program."""
     model = copy.deepcopy(model)
     model.opt.iterations, model.opt.ls_iterations = iterations, ls_iterations or model.opt.ls_iterations
@@ -121,28 +121,28 @@ def _physics(model: mujoco.MjModel, frame_skip: int, iterations: int, ls_iterati
     model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON  # MJX has no PGS, which Gym's humanoid asks for
     # By itself MJX asks which platform is there, which need not be the one that the program is for.
     model.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
-    device_model = _per_precision(lambda: mjx.put_model(model, impl="jax"))
-    blank = _per_precision(lambda: mjx.make_data(model, impl="jax"))
+    device_model = per_precision(lambda: mjx.put_model(model, impl="jax"))
+    blank = per_precision(lambda: mjx.make_data(model, impl="jax"))
     if ls_iterations is None:
         mjx_solver.check_model(model)
     one = make_step(model, mjx_solver.solve(iterations, iterations > 1) if ls_iterations is None else None)
 
     def kinematics(qpos: Array, qvel: Array) -> mjx.Data:
-        with _as_mjx_is_written():
+        with as_mjx_is_written():
             data = mjx.kinematics(device_model(), blank().replace(qpos=qpos, qvel=qvel))
             return mjx.com_vel(device_model(), mjx.com_pos(device_model(), data))
 
     def step(qpos: Array, qvel: Array, warmstart: Array, action: Array) -> mjx.Data:
         data = blank().replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=action)
-        with _as_mjx_is_written():
+        with as_mjx_is_written():
             data = jax.lax.fori_loop(0, frame_skip, lambda _, d: one(device_model(), d), data)
             return smooth.rne_postconstraint(device_model(), data)  # contact forces on bodies, for tasks that ask
 
-    return _Physics(jax.jit(kinematics), jax.jit(step))
+    return Physics(jax.jit(kinematics), jax.jit(step))
 
 
 @contextlib.contextmanager
-def _as_mjx_is_written() -> Iterator[None]:
+def as_mjx_is_written() -> Iterator[None]:
     """Products in full precision, and JAX's own promotions of types and axes, whatever the caller has set."""
     with jax.default_matmul_precision("highest"), promoting():
         yield
@@ -157,7 +157,7 @@ def _fields(model: mujoco.MjModel, data: mjx.Data, specs: tuple[str, ...]) -> di
     return found
 
 
-def _per_precision(build: Callable[[], T]) -> Callable[[], T]:
+def per_precision(build: Callable[[], T]) -> Callable[[], T]:
     """Build once per precision of JAX, at first use: the arrays' types follow the mode they are made in."""
 
     @functools.lru_cache

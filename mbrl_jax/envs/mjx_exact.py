@@ -15,8 +15,6 @@ no public names; they are those of mujoco-mjx 3.17.
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -26,11 +24,8 @@ import mujoco
 import numpy as np
 from jaxtyping import Array
 
+from mbrl_jax.envs.quiet_mjx import collision_driver, collision_primitive, forward, mjx, scan
 from mbrl_jax.types import PyTree
-
-with contextlib.redirect_stdout(io.StringIO()):  # it prints that the optional package warp is not there
-    from mujoco import mjx
-    from mujoco.mjx._src import collision_driver, collision_primitive, forward, scan
 
 __all__ = ["Solve", "make_step"]
 

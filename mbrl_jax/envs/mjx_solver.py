@@ -18,8 +18,6 @@ Programming*, Sec. 2.1.
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
@@ -28,8 +26,7 @@ import jax.numpy as jnp
 import mujoco
 from jaxtyping import Array, Bool, Float
 
-with contextlib.redirect_stdout(io.StringIO()):  # it prints that the optional package warp is not there
-    from mujoco import mjx
+from mbrl_jax.envs.quiet_mjx import mjx
 
 __all__ = ["check_model", "exact_step", "solve"]
 

@@ -22,7 +22,7 @@ from mbrl_jax.envs.base import namespace
 from mbrl_jax.envs.mujoco_tasks import MEMORY, Frame, Memory, Task, never
 from mbrl_jax.types import Key, Values
 
-__all__ = ["DRAWER_TASKS"]
+__all__ = ["DRAWER_TASKS", "scripted"]
 
 HAND = (0.0, 0.6, 0.2)
 """Where the hand starts."""
@@ -133,3 +133,20 @@ DRAWER_TASKS: dict[str, Task] = {
         source="Meta-World",
     )
 }
+
+
+def scripted(obs: Values) -> Values:
+    """Actions `[..., 4]` of Meta-World's scripted hand (`SawyerDrawerOpenV2Policy`) for observations `[..., 39]`.
+
+    It goes above the handle, down behind it, and away with it, its fingers open.
+    """
+    xp, hand = namespace(obs), obs[..., :3]
+    down, back, up = (
+        xp.broadcast_to(_like(each, obs), hand.shape) for each in ((0.0, 0.0, 0.02), (0.0, 0.06, 0.0), (0.0, 0.0, 0.3))
+    )
+    handle = obs[..., 4:7] - down
+    aside = xp.linalg.norm((hand - handle)[..., :2], axis=-1, keepdims=True) > 0.06
+    above = xp.abs(hand - handle)[..., 2:] > 0.04
+    move = xp.where(above, 4.0 * (handle - hand), 50.0 * (handle - back - hand))
+    move = xp.where(aside, 4.0 * (handle + up - hand), move)
+    return xp.concatenate([xp.clip(move, -1.0, 1.0), -xp.ones_like(hand[..., :1])], axis=-1)

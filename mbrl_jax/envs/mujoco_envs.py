@@ -25,9 +25,8 @@ from mbrl_jax.envs.mujoco_table import TASKS
 from mbrl_jax.envs.mujoco_tasks import Task
 from mbrl_jax.types import Env, Spec
 
-__all__ = ["ALL_TASKS", "ENGINES", "GYM_BODIES", "default_engine", "load_model", "make"]
+__all__ = ["ALL_TASKS", "GYM_BODIES", "default_engine", "load_model", "make"]
 
-ENGINES = ("mujoco", "mjx")
 GYM_BODIES = {**TASKS, **MBBL_TASKS}
 """Tasks on the models of Gym."""
 ALL_TASKS = {**GYM_BODIES, **ROBOT_TASKS}
@@ -74,11 +73,13 @@ def _quiet() -> Iterator[None]:
 
 
 def make(name: str, *, engine: str | None = None, time_limit: int | None = None, **solver: Any) -> Env:
-    """The task of that name on `engine`; `solver` holds the engine's own options (see `engine_c`, `engine_mjx`)."""
+    """The task of that name on `engine`; `solver` holds the engine's own options (see `make` of `engine_c`, …)."""
     task, engine = ALL_TASKS[name], engine or default_engine()
     model = load_model(task.model)
     if engine == "mujoco":
         from mbrl_jax.envs.engine_c import make as functions
+    elif engine == "warp":
+        from mbrl_jax.envs.engine_warp import make as functions
     else:
         from mbrl_jax.envs.engine_mjx import make as functions
     start, advance = functions(task, model, **solver)

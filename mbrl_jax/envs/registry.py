@@ -23,6 +23,7 @@ from mbrl_jax.checks import nearest
 from mbrl_jax.envs.mujoco_mbbl import MBBL_TASKS
 from mbrl_jax.envs.mujoco_robots import NOT_ON_MJX, ROBOT_TASKS
 from mbrl_jax.envs.mujoco_table import ALIASES, TASKS
+from mbrl_jax.envs.mujoco_tasks import Task
 from mbrl_jax.types import Env
 
 __all__ = ["engines", "make", "names", "plain", "resolve", "unwrapped"]
@@ -44,7 +45,12 @@ def _mujoco(name: str, **options: Any) -> Env:
 
 PACKAGE = "mbrl_jax.envs"
 _JAX = {"jax": ("time_limit",)}
-_PHYSICS = {"mujoco": ("time_limit", "threads"), "mjx": ("time_limit", "iterations", "ls_iterations")}
+_SOLVER = ("iterations", "ls_iterations")
+_PHYSICS = {
+    "mujoco": ("time_limit", "threads"),
+    "mjx": ("time_limit", *_SOLVER),
+    "warp": ("time_limit", "environments", *_SOLVER),
+}
 
 
 def _stated(path: str) -> dict[str, Entry]:
@@ -62,6 +68,14 @@ def _source(path: str) -> str:
     return (loader.get_source(path) or "") if isinstance(loader, importlib.abc.InspectLoader) else ""
 
 
+def _bodies(name: str, task: Task) -> Entry:
+    """A MuJoCo task, on the engines that can simulate it and know what it observes."""
+    if name in NOT_ON_MJX:
+        return Entry(_mujoco, {"mujoco": _PHYSICS["mujoco"]})
+    lacking = {"warp"} if "cfrc_ext" in task.derived else set()
+    return Entry(_mujoco, {engine: options for engine, options in _PHYSICS.items() if engine not in lacking})
+
+
 def _listed() -> dict[str, Entry]:
     """What this package's modules offer; those that state nothing, some of which import MuJoCo, are not imported."""
     found: dict[str, Entry] = {}
@@ -77,11 +91,8 @@ def _listed() -> dict[str, Entry]:
 
 _ENTRIES: dict[str, Entry] = {
     **_listed(),
-    **{name: Entry(_mujoco, _PHYSICS) for name in (*TASKS, *MBBL_TASKS, *sorted(ROBOT_TASKS.keys() - NOT_ON_MJX))},
-    **{name: Entry(_mujoco, {"mujoco": _PHYSICS["mujoco"]}) for name in sorted(NOT_ON_MJX)},
+    **{name: _bodies(name, task) for name, task in {**TASKS, **MBBL_TASKS, **ROBOT_TASKS}.items()},
 }
-_NOT_OFFERED = {"warp": "MuJoCo Warp runs on NVIDIA devices only and is not held to our parity tests; use 'mjx' there"}
-"""Engines that MuJoCo has and we do not, with what to do."""
 _SHORT = {re.sub(r"-v\d+$", "", name): name for name in reversed(_ENTRIES)}
 """Names without a version, for the first version that is listed."""
 
@@ -185,9 +196,11 @@ def make(name: str, engine: str | None = None, **options: Any) -> Env:
 
     Args:
       name: see `resolve`; `names()` lists them all.
-      engine: what computes the physics. MuJoCo tasks: `mujoco` (C, through a host callback) or `mjx` (on the
-        device); default, `mujoco` where JAX's device is a CPU and `mjx` elsewhere. All others: `jax`.
-      **options: `time_limit` for all; `threads` for `mujoco`; `iterations` and `ls_iterations` for `mjx`.
+      engine: what computes the physics. MuJoCo tasks: `mujoco` (C, through a host callback), `mjx` (on the device),
+        or `warp` (NVIDIA's kernels, for those that observe no contact forces); default, `mujoco` where JAX's device is
+        a CPU and `mjx` elsewhere. All others: `jax`.
+      **options: `time_limit` for all; `threads` for `mujoco`; `iterations` and `ls_iterations` for `mjx` and `warp`;
+        `environments`, the most that are stepped together, for `warp`.
 
     Returns:
       The environment. The same arguments give the same object, so that compiled programs are found again.
@@ -200,8 +213,6 @@ def make(name: str, engine: str | None = None, **options: Any) -> Env:
     if parts is not None:
         return _wrap(name, parts, make(parts.inside, engine, **options))
     engines = _entry(name).engines
-    if engine in _NOT_OFFERED and "mjx" in engines:
-        raise ValueError(f"engine of {name} must be {' or '.join(engines)}, got {engine!r}: {_NOT_OFFERED[engine]}")
     if engine is not None and engine not in engines:
         raise ValueError(nearest(str(engine), engines, f"engine of {name}"))
     chosen = engine or _default_engine(engines)

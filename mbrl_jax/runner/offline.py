@@ -63,8 +63,11 @@ def plan(run: Run, name: str) -> Report:
 
     Raises:
       TooLargeError: it does not fit; says how many lanes would.
+      ValueError: physics is Warp's, and the target is not here.
     """
     here = name == targets.HERE
+    if not here and run.environment().spec.engine == "warp":
+        raise ValueError("the engine warp brings kernels of its own, which no compiler here sees: plan with mjx")
     devices = jax.local_devices()[:1] if here else [targets.device(name)]
     available = None if here else targets.target(name).available
     if not here and run.engine is None and run.environment().spec.engine == "mujoco":

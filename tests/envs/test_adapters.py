@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import warnings
 from typing import Any
 
@@ -18,9 +16,7 @@ from gymnasium.utils.env_checker import check_env
 
 from mbrl_jax import envs
 from mbrl_jax.envs import adapters, gymnasium_envs
-
-with contextlib.redirect_stdout(io.StringIO()):  # it prints that the optional package warp is not there
-    from mujoco import mjx
+from mbrl_jax.envs.quiet_mjx import mjx
 
 # Gymnasium calls every id of which it knows a later version out of date, and Brax imports what JAX deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -88,7 +88,7 @@ def test_c_engine_in_32_bits_only_rounds_what_it_shows():
     np.testing.assert_array_equal(terminated, expected.terminated)
 
 
-def assert_mjx_parity(name: str, first: float, tenth: float, *, whole: bool = True) -> None:
+def assert_mjx_parity(name: str, first: float, tenth: float, *, whole: bool = True, engine: str = "mjx") -> None:
     """Errors relative to max(1, |value|): all of the first step's below `first`, the tenth's median below `tenth`.
 
     A task that Gymnasium does not have is compared with the C engine, which is tested for it elsewhere.
@@ -97,7 +97,7 @@ def assert_mjx_parity(name: str, first: float, tenth: float, *, whole: bool = Tr
     if not GYM_BODIES[name].gym:
         obs, reward, terminated, _ = follow(name, "mujoco", expected)
         expected = expected._replace(next_obs=obs, reward=reward, terminated=terminated)
-    obs, reward, terminated, _ = follow(name, "mjx", expected, whole=whole)
+    obs, reward, terminated, _ = follow(name, engine, expected, whole=whole)
     error = np.abs(obs - expected.next_obs) / np.maximum(1.0, np.abs(expected.next_obs))
     reward_error = np.abs(reward - expected.reward) / np.maximum(1.0, np.abs(expected.reward))
     assert error[:, 0].max() <= first

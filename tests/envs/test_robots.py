@@ -12,6 +12,7 @@ import pytest
 
 from mbrl_jax import envs, rollouts
 from mbrl_jax.envs import mujoco_claw, mujoco_drawer
+from mbrl_jax.envs.mujoco_drawer import scripted
 from mbrl_jax.envs.mujoco_envs import load_model
 from mbrl_jax.envs.mujoco_robots import NOT_ON_MJX, ROBOT_TASKS
 from mbrl_jax.envs.mujoco_tasks import MEMORY, Frame
@@ -187,21 +188,11 @@ def test_tracking_the_target_solves_posing():
     assert found.scores["success"].mean() == pytest.approx(1.0, abs=0.01) and found.scores["points"].min() > 0.9
 
 
-def scripted(key, obs):
-    """Meta-World's controller: above the handle, down, and away with it; fingers open."""
-    hand, handle = obs[:, :3], obs[:, 4:7] - jnp.array([[0.0, 0.0, 0.02]])
-    above = jnp.linalg.norm((hand - handle)[:, :2], axis=-1, keepdims=True) > 0.06
-    high = jnp.abs(hand - handle)[:, 2:] > 0.04
-    pull = 50.0 * (handle - jnp.array([[0.0, 0.06, 0.0]]) - hand)
-    move = jnp.where(high, 4.0 * (handle - hand), pull)
-    move = jnp.where(above, 4.0 * (handle + jnp.array([[0.0, 0.0, 0.3]]) - hand), move)
-    return jnp.concatenate([jnp.clip(move, -1.0, 1.0), -jnp.ones_like(hand[:, :1])], axis=-1)
-
-
 def test_the_scripted_hand_opens_the_drawer_as_meta_worlds_does():
     """Theirs returns 2141 ± 9 and succeeds from step 87 to 92 on, at −.2026 m, beyond the joint's soft end of −.16."""
     env, count = envs.make("drawer_open"), 8
-    steps, _ = jax.jit(lambda key: rollouts.episodes(key, env, rollouts.stateless(scripted), count))(jax.random.key(0))
+    hand = rollouts.stateless(lambda key, obs: scripted(obs))
+    steps, _ = jax.jit(lambda key: rollouts.episodes(key, env, hand, count))(jax.random.key(0))
     assert steps.reward.sum(axis=1).mean() == pytest.approx(2141, rel=0.01)
     success = np.asarray(env.scores(steps.next_obs)["success"])
     assert success[:, -1].all() and 80 <= np.argmax(success, axis=1).mean() <= 92
