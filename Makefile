@@ -31,7 +31,7 @@ bench: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations=15
 
-# With Stable-Baselines3, which brings PyTorch: some gigabytes.
+# With MuJoCo Warp, and with Stable-Baselines3, which brings PyTorch: some gigabytes.
 test-slow: $(PEERS)
 	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist worksteal --durations=15
 
@@ -56,7 +56,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 $(PEERS): $(READY)
-	$(call INSTALL,dev$(comma)peers)
+	$(call INSTALL,dev$(comma)peers$(comma)warp)
 	touch $@
 
 $(SITE): $(READY)

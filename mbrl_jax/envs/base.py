@@ -58,7 +58,7 @@ def float_dtype() -> np.dtype:
 
 
 def namespace(array: Values) -> Any:
-    """`numpy` or `jax.numpy`, whichever an array `[...]` belongs to: a task is written once and serves both engines."""
+    """`numpy` or `jax.numpy`, whichever an array `[...]` belongs to: a task is written once and serves every engine."""
     return array.__array_namespace__()
 
 
