@@ -39,12 +39,18 @@ def executor_ray(root):
     return executor
 
 
+def quiet_and_equal(monkeypatch):
+    """No word to Ray's makers; and its workers wait for no other process of the tests, as by themselves they do."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+
+
 @pytest.fixture
 def cluster(monkeypatch):
     """Two nodes with two processors each; the second one can be removed."""
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    quiet_and_equal(monkeypatch)
     head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80 * 2**20, "memory": 4 * 2**30}
     started = Cluster(initialize_head=True, head_node_args=head)
     started.second = started.add_node(num_cpus=2, object_store_memory=80 * 2**20, memory=4 * 2**30)
@@ -56,8 +62,8 @@ def cluster(monkeypatch):
 
 @pytest.fixture
 def alone(monkeypatch):
-    """No cluster yet, and no word to Ray's makers."""
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    """No cluster yet."""
+    quiet_and_equal(monkeypatch)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     yield
     ray.shutdown()
