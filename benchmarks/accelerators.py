@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from mbrl_jax.runner import targets
 
-__all__ = ["BODIES", "BUDGETS", "PROGRAMS", "Budget", "body", "broken", "file", "main", "program"]
+__all__ = ["BODIES", "BUDGETS", "PROGRAMS", "SHOWN", "Budget", "body", "broken", "file", "main", "program", "shown"]
 
 RESULTS = Path(__file__).parent / "results"
 LANES = 20
@@ -54,6 +54,8 @@ BODIES = (
     "inverted_double_pendulum-v4",
 )
 """Environments whose step on MJX is compiled alone."""
+SHOWN = ("h200", "v5e")
+"""Targets whose tables are stored."""
 GIB = 2**30
 
 
@@ -170,12 +172,40 @@ def body(target: str, name: str) -> dict[str, Any]:
     return {"kernels": kernels.total(kernels.loops(text or "")), "compile_seconds": round(time.monotonic() - began)}
 
 
+def shown() -> str:
+    """The stored rows of all targets as the page on accelerators shows them: steps on MJX, then training programs."""
+    stored = {target: json.loads(file(target).read_text())["rows"] for target in SHOWN}
+    names = {target: targets.target(target).about for target in SHOWN}
+    lines = [f"| task | {' | '.join(names.values())} |", "|---|" + "---|" * len(names)]
+    for name in BODIES:
+        found = [f"{rows[f'step of {name}']['kernels']:,}" for rows in stored.values()]
+        lines.append(f"| {name} | {' | '.join(found)} |")
+    columns = [f"{about}: physics, the rest | peak, GiB | seeds that fit" for about in names.values()]
+    lines += ["", f"| program | seeds | {' | '.join(columns)} |", "|---|---|" + "---|---|---|" * len(names)]
+    for name, seeds in PROGRAMS.items():
+        found = [_cells(rows[name]) for rows in stored.values()]
+        lines.append(f"| {name} | {seeds} | {' | '.join(found)} |")
+    return "\n".join(lines)
+
+
+def _cells(row: dict[str, Any]) -> str:
+    """A program's operations per environment step, its memory, and how many seeds would fit."""
+    if "refused" in row:
+        return "does not fit | – | –"
+    physics = row["kernels"].get("environment", 0)
+    rest = sum(number for part, number in row["kernels"].items() if part != "environment")
+    return f"{physics:,.0f}, {rest:,.0f} | {row['peak_gib']:.2f} | {row['seeds_that_fit']:,}"
+
+
 def main() -> None:
     """Compiles what is asked for, writing the file after every row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target", choices=sorted(targets.TARGETS), required=True)
+    parser.add_argument("--target", choices=sorted(targets.TARGETS), help="without one, what is stored is shown")
     parser.add_argument("--only", nargs="*", default=[""], help="beginnings of rows' names")
     args = parser.parse_args()
+    if args.target is None:
+        print(shown())
+        return
     targets.prepare(args.target)
     from mbrl_jax import results
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
@@ -23,6 +24,16 @@ def test_the_stored_table_is_within_the_budgets_and_holds_every_row_that_has_one
     assert accelerators.broken(target, stored) == []
     worse = {name: {**row, "kernels": 10**6, "update": 10**6, "peak_gib": 10**6} for name, row in stored.items()}
     assert len(accelerators.broken(target, worse)) >= len(accelerators.BUDGETS[target]) / 2
+
+
+@pytest.mark.parametrize("target", accelerators.SHOWN)
+def test_the_stored_table_is_of_every_program_and_every_body(target):
+    assert set(rows(target)) == {*accelerators.PROGRAMS, *(f"step of {name}" for name in accelerators.BODIES)}
+
+
+def test_the_page_shows_what_is_stored():
+    page = (Path(__file__).parents[1] / "docs" / "accelerators.md").read_text()
+    assert accelerators.shown() in page, "python -m benchmarks.accelerators prints the tables that belong there"
 
 
 @pytest.mark.slow
