@@ -169,7 +169,10 @@ def test_a_budget_leaves_the_rest_for_the_next_call_which_goes_on(tmp_path, caps
     assert "left for another call: 2 jobs, about 2 min" in said and "1 of 1 jobs are left" in said
     assert call(*words) == 0 and papers == ["b/headline", "a/plain"]
     assert call(*words) == 0 and papers == ["b/headline", "a/plain", "a/long"]
-    assert "left for another call" not in capsys.readouterr().out.rpartition("artefact")[2]
+    said = capsys.readouterr()
+    assert "left for another call" not in said.out.rpartition("artefact")[2]
+    assert "1 of 3 jobs were done before\n" in said.err and "[2/3] a/plain" in said.err
+    assert "2 of 3 jobs were done before\n" in said.err and "[3/3] a/long" in said.err
 
 
 @pytest.mark.parametrize(

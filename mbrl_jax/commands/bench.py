@@ -199,15 +199,17 @@ def _carry_out(planned: Planned, root: Path, args: Bench, deadline: float | None
     attempt.check_locks(root)
     executor = by_name.make(args.wanted(), root, partial(artefacts.prepare, args.experiments))
     how = How(deadline=deadline, quiet=args.executor != "here")
-    count = len(planned.jobs)
+    count, before = len(planned.jobs), sum(attempt.done(job, root) for job in planned.jobs)
     ended: list[str] = []
+    if before:
+        print(f"{before} of {count} jobs were done before", file=sys.stderr)
 
     def told(outcome: Outcome, job: Job) -> None:
         ended.append(outcome.identity)
         said = (
             f"{job.experiment} {job.title}: {outcome.ending}, {priced.clock(outcome.seconds)} {outcome.reason}".strip()
         )
-        print(f"[{len(ended)}/{count}] {said}", file=sys.stderr, flush=True)
+        print(f"[{before + len(ended)}/{count}] {said}", file=sys.stderr, flush=True)
 
     return schedule.carry_out(planned.jobs, root, executor, how, planned.prices, told, view=how.quiet)
 
