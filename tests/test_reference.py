@@ -26,6 +26,7 @@ BY_NAME = (
     "mnm/figure10",
     "mnm/slope",
     "mbpo/hopper",
+    "mbpo/pets",
 )
 FOLDERS = {
     LAPTOP: lambda one: "laptop" not in one.on_request or one.name in BY_NAME,
