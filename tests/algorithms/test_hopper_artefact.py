@@ -26,6 +26,7 @@ def test_what_a_seed_has_to_spare_is_the_band_less_its_mean_distance(off, spare)
         for seed, sign in ((0, 1.0), (1, 1.0))
         for step, value in zip(steps, returns, strict=True)
     ]
-    frame = pd.DataFrame(rows).assign(experiment=hopper.NAME, algorithm=MBPO, env=HOPPER, metric="eval/return_mean", diverged_at=np.nan)
+    facts = {"experiment": hopper.NAME, "algorithm": MBPO, "env": HOPPER, "metric": "eval/return_mean"}
+    frame = pd.DataFrame(rows).assign(**facts, diverged_at=np.nan)
     assert set(POINTS) <= set(steps)
     np.testing.assert_allclose(hopper._near_authors(frame), [spare, spare])
