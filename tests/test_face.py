@@ -2,8 +2,10 @@
 
 import ast
 import doctest
+import importlib.metadata
 import importlib.util
 import inspect
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -58,6 +60,32 @@ def test_nothing_is_imported_before_it_is_asked_for():
     code = "import sys, mbrl_jax\nassert 'jax' not in sys.modules\nmbrl_jax.Spec\nassert 'jax' in sys.modules"
     code += "\nassert not {'flax', 'pandas', 'mbrl_jax.runner'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+EVERY_MODULE = """
+import importlib, pkgutil, sys
+sys.modules.update(dict.fromkeys(sys.argv[1:]))
+import mbrl_jax
+for module in pkgutil.walk_packages(mbrl_jax.__path__, "mbrl_jax."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+
+
+def distributions(*, extras):
+    """The names of what the package needs without extras, or with one of them."""
+    stated = [line for line in importlib.metadata.requires("mbrl_jax") if ("extra ==" in line) == extras]
+    return {re.match(r"[\w.-]+", line).group().lower().replace("_", "-") for line in stated}
+
+
+def test_every_module_can_be_imported_without_what_extras_bring():
+    extras = distributions(extras=True) - distributions(extras=False)
+    made = importlib.metadata.packages_distributions().items()
+    inside = {module for module, names in made if {name.lower().replace("_", "-") for name in names} & extras}
+    assert {"ray", "submitit", "obstore", "rliable"} <= inside
+    code = [sys.executable, "-W", "ignore", "-c", EVERY_MODULE, "warp", *sorted(inside)]
+    done = subprocess.run(code, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_an_unknown_name_is_an_attribute_error():
