@@ -13,8 +13,14 @@ __all__ = ["install"]
 
 def install() -> None:
     """From now on, in this process: kernels find the function when they are first built."""
-    import warp as wp
     from mujoco.mjx.third_party.mujoco_warp._src import collision_primitive
+
+    collision_primitive.plane_capsule = _plane_capsule()
+
+
+def _plane_capsule():
+    """The function of kernels that tells a plane's contacts with a capsule."""
+    import warp as wp
     from mujoco.mjx.third_party.mujoco_warp._src.collision_primitive_core import mat23f, plane_sphere
 
     @wp.func
@@ -52,4 +58,4 @@ def install() -> None:
         )
         return wp.vec2(first, second), places, frame
 
-    collision_primitive.plane_capsule = plane_capsule
+    return plane_capsule
