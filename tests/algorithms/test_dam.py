@@ -245,6 +245,7 @@ def test_table_1_has_the_papers_numbers_beside_ours_and_verdicts_that_follow_the
     assert set(verdicts(table1, frame[frame["seed"] < 3])) == {"OPEN"}
 
 
+@pytest.mark.slow
 def test_the_sensitivity_tables_show_what_turns():
     steady = synthetic(lambda place, env: 20.0 * place)
     tables = [block.frame for block in sensitivity.ARTEFACT.blocks(steady) if isinstance(block, report.Table)]

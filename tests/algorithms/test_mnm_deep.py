@@ -216,6 +216,7 @@ def test_each_method_is_an_algorithm_with_its_own_program(name):
     assert own == traced(mnm.make(CONFIG, LINEAR, VARIANTS[name])) != traced(mnm.make(CONFIG, LINEAR))
 
 
+@pytest.mark.slow
 def test_longer_roll_outs_go_on_from_where_their_rows_stand():
     """Three steps: slots of three slabs each, of which the later ones begin where rows of the one before ended."""
     config = replace(CONFIG, rollout_length=3, logged_fraction=1.0)

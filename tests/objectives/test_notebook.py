@@ -9,6 +9,7 @@ from nbclient import NotebookClient
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_notebook_on_the_bounds_runs():
     notebook = nbformat.read(NOTEBOOKS / "bounds.ipynb", as_version=4)

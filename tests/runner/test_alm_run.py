@@ -56,6 +56,7 @@ def whole(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_crashed_and_resumed_equals_uninterrupted(whole, tmp_path):
     def crash(step, means):
         if step == 32:

@@ -89,6 +89,7 @@ def test_a_run_at_an_address_is_read_from_any_machine(s3, machine, finished, pla
     assert loop.train(run, place, ONCE) == identity and status(s3, identity) == "finished"
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_elsewhere_to_the_same_bits(s3, machine, finished, monkeypatch):
     import jax
 

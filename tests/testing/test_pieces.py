@@ -61,7 +61,10 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", list(AGENTS))
+SLOW = ("latent",)  # `make test` has it inside ALM, in algorithms/test_protocol
+
+
+@pytest.mark.parametrize("name", [pytest.param(each, marks=pytest.mark.slow if each in SLOW else ()) for each in AGENTS])
 def test_agents_keep_what_loops_rely_on(name):
     agent, batches = AGENTS[name]
     check_agent(agent, SPEC, batches, bounded=name not in ("a2c", "trpo"))  # whose Gaussians the environment clips
