@@ -61,10 +61,11 @@ MODELS = {
 }
 
 
-SLOW = ("latent",)  # `make test` has it inside ALM, in algorithms/test_protocol
+SLOW = [pytest.param("latent", marks=pytest.mark.slow)]
+"""`make test` has it inside ALM, in algorithms/test_protocol."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(each, marks=pytest.mark.slow if each in SLOW else ()) for each in AGENTS])
+@pytest.mark.parametrize("name", [*(name for name in AGENTS if name != "latent"), *SLOW])
 def test_agents_keep_what_loops_rely_on(name):
     agent, batches = AGENTS[name]
     check_agent(agent, SPEC, batches, bounded=name not in ("a2c", "trpo"))  # whose Gaussians the environment clips
