@@ -174,6 +174,7 @@ MBBL_TASKS: dict[str, Task] = {
     "mbbl_inverted_pendulum-v0": replace(
         _task("inverted_pendulum-v4", 0, lambda obs, action, next_obs: -(obs[..., 1] ** 2)),
         time_limit=100,
+        solver=4,
     ),
     # Gym's, whose reward it is too, with the targets of the Gym of that time (0.7 to 0.12).
     "mbbl_reacher-v0": replace(TASKS["reacher-v4"], noise=in_square, gym=(), source=_SOURCE),

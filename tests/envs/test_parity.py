@@ -136,7 +136,6 @@ def test_mjx_stops_a_cart_at_the_end_of_its_rail():
     np.testing.assert_allclose(obs[1], obs[0], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.slow
 def test_mjx_stops_cart_and_pole_at_once_where_the_task_goes_on_with_the_pole_down():
     """One Newton iteration, enough for the rail alone, leaves some of these off by a hundredth."""
     rng, errors = np.random.default_rng(0), {}
@@ -150,13 +149,12 @@ def test_mjx_stops_cart_and_pole_at_once_where_the_task_goes_on_with_the_pole_do
     expected = expected._replace(rows=rows, obs=np.zeros((count, 4)))
     actions = jnp.asarray(rng.uniform(-3.0, 3.0, (count, 1)), jnp.float32)
     exact = stepper(name, "mujoco")(jax.random.key(0), state_of(expected, "mujoco", 4), actions)[0].obs
-    for limits in ((), (100, 50), (1, 1)):
-        env = envs.make(name, engine="mjx", **dict(zip(("iterations", "ls_iterations"), limits, strict=False)))
+    for limits in ({}, {"iterations": 1}):
+        env = envs.make(name, engine="mjx", **limits)
         step = jax.jit(jax.vmap(env.step, in_axes=(None, 0, 0)))
         obs = step(jax.random.key(0), state_of(expected, "mjx", 4), actions)[0].obs
-        errors[limits] = np.abs(obs - exact).max()
-    assert errors[()] < 1e-3 < errors[1, 1]
-    assert errors[()] == pytest.approx(errors[100, 50], rel=0.1)
+        errors[len(limits)] = np.abs(obs - exact).max()
+    assert errors[0] < 1e-5 < 1e-3 < errors[1]
 
 
 def assert_resets_are_gymnasiums(name: str) -> None:
