@@ -154,7 +154,7 @@ def test_mjx_stops_cart_and_pole_at_once_where_the_task_goes_on_with_the_pole_do
         step = jax.jit(jax.vmap(env.step, in_axes=(None, 0, 0)))
         obs = step(jax.random.key(0), state_of(expected, "mjx", 4), actions)[0].obs
         errors[len(limits)] = np.abs(obs - exact).max()
-    assert errors[0] < 1e-5 < 1e-3 < errors[1]
+    assert errors[0] < 1e-4 < 1e-3 < errors[1]
 
 
 def assert_resets_are_gymnasiums(name: str) -> None:
