@@ -13,7 +13,7 @@ from experiments.training import Chosen
 from mbrl_jax.algorithms import pets
 from mbrl_jax.checks import nearest
 from mbrl_jax.jobs import Job
-from mbrl_jax.report import Artefact, Block, Claim, Figure, Table, figures, select, statistics
+from mbrl_jax.report import Artefact, Block, Claim, Figure, Table, figures, select, statistics, theme
 from mbrl_jax.runner.run import Run
 
 __all__ = ["ARTEFACT"]
@@ -94,8 +94,8 @@ def blocks(frame: pd.DataFrame) -> Sequence[Block]:
             axes = panel.axes[0]
             last = float(np.max(frame["env_step"].to_numpy()))
             there = {step - TRIAL: best for step, best in PLOTTED.items() if step - TRIAL <= last}
-            axes.plot(list(there), list(there.values()), "k--", marker="o", label="released code, one seed")
-            axes.legend()
+            style = {"color": theme.color("ink"), "linestyle": "--", "marker": "o", "markersize": 4}
+            axes.plot(list(there), list(there.values()), label="released code, one seed", **style)
         panels.append(panel)
     seeds = frame["seed"].nunique()
     caption = (

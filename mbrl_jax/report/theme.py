@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -120,12 +121,12 @@ def as_given(label: str) -> str:
 
 
 def legend(figure: Figure) -> dict[str, str]:
-    """The labels of a figure's lines and bars as they were given, each with its colour."""
+    """The labels of a figure's lines and bars as they were given, each with its colour as CSS writes it."""
     found: dict[str, str] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             own = getattr(handle, "get_color", None)  # bars have none
-            found.setdefault(as_given(label), color("muted") if own is None else own())
+            found.setdefault(as_given(label), color("muted") if own is None else to_hex(own()))
     return found
 
 

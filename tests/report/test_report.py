@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from mbrl_jax import results
@@ -311,6 +312,13 @@ def test_palette_is_unambiguous():
     assert len(set(lights)) == len(lights) and all(re.fullmatch("#[0-9a-f]{6}", light) for light in lights)
     chosen = theme.colors(["mbpo", "new", "sac", "newer", "new"])
     assert chosen["mbpo"] == theme.ALGORITHMS["mbpo"].light and len(set(chosen.values())) == 4
+
+
+def test_colours_that_only_matplotlib_knows_are_written_as_css_in_legends():
+    figure, axes = figures.panel()
+    for place, tint in enumerate(("k", "C1", (1.0, 0.0, 0.0), "#2468d2")):
+        axes.plot([0, 1], [place, place], color=tint, label=f"line {place}")
+    assert list(theme.legend(figure).values()) == ["#000000", to_hex("C1"), "#ff0000", "#2468d2"]
 
 
 @pytest.mark.parametrize("pair", ["light", "dark"])
