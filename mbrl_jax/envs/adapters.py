@@ -167,9 +167,12 @@ def brax_training() -> Iterator[None]:
 
 
 def _replicated(tree: PyTree, devices: Sequence[jax.Device]) -> PyTree:
-    """The arrays of a tree once per device, along a new leading axis."""
-    mesh = jax.sharding.Mesh(np.asarray(devices), ("device",))
-    apart = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("device"))
+    """The arrays of a tree once per device, along a new leading axis.
+
+    It bears the name that Brax gives the axis of its devices: JAX takes no meshes of two names into one program.
+    """
+    mesh = jax.sharding.Mesh(np.asarray(devices), ("i",))
+    apart = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("i"))
     return jax.tree.map(lambda leaf: jax.device_put(jnp.stack([leaf] * len(devices)), apart), tree)
 
 

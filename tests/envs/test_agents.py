@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 LIMIT = 200
 
 
-def test_brax_sac_learns_inverted_pendulum_of_ours():
+def test_brax_sac_learns_inverted_pendulum_of_ours(promoting):
     from brax.training.agents.sac import train as sac
 
     found = []

@@ -16,7 +16,7 @@ from mbrl_jax import envs
 from mbrl_jax.envs import bits
 from mbrl_jax.envs.mujoco_envs import GYM_BODIES, load_model
 from mbrl_jax.envs.mujoco_table import ALIASES, TASKS
-from mbrl_jax.envs.mujoco_tasks import Frame, never
+from mbrl_jax.envs.mujoco_tasks import MEMORY, Frame, never
 
 GYM_TASKS = [name for name, task in TASKS.items() if task.gym]
 RESETS = {(task.noise, task.model): name for name, task in reversed(TASKS.items())}
@@ -36,7 +36,12 @@ POSTURES = {
 
 @functools.cache
 def reference(name: str, steps: int) -> Reference:
-    return record(body_of(name), GYM_BODIES[name].carried, steps=steps)
+    """The body's own steps; what our task remembers stands at what an episode starts with."""
+    task, found = GYM_BODIES[name], record(body_of(name), GYM_BODIES[name].carried, steps=steps)
+    if task.memory is None:
+        return found
+    nothing = np.asarray(task.memory.start(jax.random.key(0), jnp.asarray(found.qpos[0, 0])))
+    return found._replace(derived={**found.derived, MEMORY: np.tile(nothing, (len(found.rows), 1))})
 
 
 @functools.cache
