@@ -8,9 +8,12 @@ imported by `install` alone: this module can be imported where the package is no
 # pyright: basic, reportMissingImports=false, reportInvalidTypeForm=false, reportIndexIssue=false
 # No `from __future__ import annotations`: Warp reads the types of a kernel's arguments from the annotations themselves.
 
+import functools
+
 __all__ = ["install"]
 
 
+@functools.cache
 def install() -> None:
     """From now on, in this process: kernels find the function when they are first built."""
     from mujoco.mjx.third_party.mujoco_warp._src import collision_primitive
